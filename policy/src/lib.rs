@@ -1,1 +1,138 @@
-//! (empty)
+//! The policy language: which files are fenced, and how.
+//!
+//! A policy is a TOML file. The first `[[rule]]` whose conditions all hold decides; what it
+//! leaves out comes from `[defaults]`, and what they leave out is built in. A program without a
+//! policy gets the built-in values: every regular file and block device is enforced.
+//!
+//! ```toml
+//! table = "/dev/shm/pagefence-1000"
+//!
+//! [defaults]
+//! mode = "enforce"                    # off | observe | enforce
+//! isolation = "coherent"              # coherent | atomic
+//! on_invalidate_failure = "buffered"  # buffered | warn | error
+//! lock_timeout = "30s"
+//! on_lock_timeout = "error"           # error | proceed
+//! io_uring = "refuse"                 # refuse | allow
+//! on_table_error = "passthrough"      # passthrough | refuse
+//! follow_exec = true                  # exec keeps LD_PRELOAD and the PAGEFENCE_ variables
+//!
+//! [[rule]]
+//! name = "innodb"
+//! path = ["/var/lib/mysql/**/*.ibd"]  # globs on the resolved path
+//! program = ["mariadbd", "mariabackup"]
+//! filesystem = ["ext4", "xfs"]
+//! isolation = "atomic"
+//! ```
+//!
+//! Parsing allocates and happens once, before a program starts. Matching
+//! ([`Policy::settings_for`]) neither allocates nor locks, because it runs inside a stranger's
+//! `open`, perhaps in a signal handler.
+
+mod conditions;
+mod diagnostic;
+mod duration;
+pub mod environment;
+mod explain;
+mod filesystem;
+mod overrides;
+mod parse;
+mod rule;
+mod settings;
+mod suggest;
+
+use std::path::{Path, PathBuf};
+
+pub use diagnostic::{Diagnostic, PolicyError};
+pub use duration::show as show_duration;
+pub use explain::{EffectiveValue, Explanation, MatchedRule, Origin, SkippedRule};
+pub use filesystem::{is_kernel_filesystem, name_of_magic as filesystem_name};
+pub use overrides::Overrides;
+pub use settings::{
+    IoUring, Isolation, Key, Mode, OnInvalidateFailure, OnLockTimeout, OnTableError, Settings,
+};
+
+use rule::{Layer, Rule, with_text};
+
+/// A parsed policy: immutable, and so shared by all threads without a lock.
+#[derive(Debug)]
+pub struct Policy {
+    /// The file it came from, as messages name it.
+    name: String,
+    table: Option<PathBuf>,
+    table_line: usize,
+    defaults: Layer,
+    rules: Vec<Rule>,
+    overrides: Overrides,
+}
+
+impl Policy {
+    /// What holds without a policy file.
+    pub fn built_in() -> Policy {
+        Policy {
+            name: String::new(),
+            table: None,
+            table_line: 0,
+            defaults: Layer::default(),
+            rules: Vec::new(),
+            overrides: Overrides::default(),
+        }
+    }
+
+    /// Parses the text of a policy; `name` is what messages call its file.
+    pub fn parse(text: &str, name: &str) -> Result<Policy, PolicyError> {
+        parse::parse(text, name)
+    }
+
+    /// Reads and parses a policy file.
+    pub fn load(path: &Path) -> Result<Policy, PolicyError> {
+        let name = path.display().to_string();
+        let bytes = std::fs::read(path).map_err(|error| PolicyError::unreadable(&name, &error))?;
+        let text =
+            std::str::from_utf8(&bytes).map_err(|error| PolicyError::not_text(&name, &error))?;
+        Policy::parse(text, &name)
+    }
+
+    /// The lock table that the policy names.
+    pub fn table(&self) -> Option<&Path> {
+        self.table.as_deref()
+    }
+
+    /// What files get that no rule matches.
+    pub fn defaults(&self) -> &Settings {
+        &self.defaults.settings
+    }
+
+    /// The same policy under the overrides of one run (see [`Overrides`]).
+    pub fn with_overrides(mut self, overrides: Overrides) -> Policy {
+        overrides.apply(&mut self.defaults.settings);
+        for rule in &mut self.rules {
+            overrides.apply(&mut rule.layer.settings);
+        }
+        self.overrides = overrides;
+        self
+    }
+
+    /// What holds for one file: its resolved path, the program's file name, and the name of the
+    /// filesystem ([`filesystem_name`]). Doesn't allocate and takes no lock. Bytes of a path
+    /// that are not UTF-8 are matched by `?` and `*`.
+    pub fn settings_for(
+        &self,
+        path: impl AsRef<[u8]>,
+        program: impl AsRef<[u8]>,
+        filesystem: &str,
+    ) -> Settings {
+        let chosen = with_text(path.as_ref(), |path| {
+            with_text(program.as_ref(), |program| {
+                self.rules
+                    .iter()
+                    .find(|rule| rule.matches(path, program, filesystem))
+            })
+        });
+        let mut settings = chosen.map_or(self.defaults.settings, |rule| rule.layer.settings);
+        if is_kernel_filesystem(filesystem) {
+            settings.mode = Mode::Off;
+        }
+        settings
+    }
+}

@@ -1,0 +1,19 @@
+//! The environment variables between `pagefence run` and the library: one list of their names.
+
+/// The policy file. Set by the user or by `pagefence run --policy`.
+pub const POLICY: &str = "PAGEFENCE_POLICY";
+/// The lock table, before the policy's `table`. Set by the user or by `pagefence run --table`.
+pub const TABLE: &str = "PAGEFENCE_TABLE";
+/// The file that events are appended to. Set by the user or by `pagefence run --trace`.
+pub const TRACE: &str = "PAGEFENCE_TRACE";
+/// The filter of events. Set by the user or by `pagefence run --log`.
+pub const LOG: &str = "PAGEFENCE_LOG";
+/// The shared file of counters of one run. Internal: set by `pagefence run --summary`.
+pub const SUMMARY: &str = "PAGEFENCE_SUMMARY";
+/// `observe` or `off`, over the policy. Internal: set by `pagefence run --observe`.
+pub const MODE: &str = "PAGEFENCE_MODE";
+/// `coherent` or `atomic`, over the policy. Internal: set by `pagefence run --isolation`.
+pub const ISOLATION: &str = "PAGEFENCE_ISOLATION";
+
+/// All of them: what an exec keeps, beside `LD_PRELOAD`, under `follow_exec`.
+pub const ALL: [&str; 7] = [POLICY, TABLE, TRACE, LOG, SUMMARY, MODE, ISOLATION];

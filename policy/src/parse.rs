@@ -1,0 +1,374 @@
+//! From text to [`Policy`]: walks the TOML document with its spans and collects every error.
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::diagnostic::line_of;
+use crate::rule::{Layer, Rule};
+use crate::settings::{
+    IoUring, Isolation, Key, Mode, OnInvalidateFailure, OnLockTimeout, OnTableError,
+};
+use crate::{Diagnostic, Policy, PolicyError, conditions, duration, suggest};
+
+const SECTIONS: [&str; 3] = ["table", "defaults", "rule"];
+const CONDITIONS: [&str; 3] = ["path", "program", "filesystem"];
+
+pub(crate) fn parse(text: &str, name: &str) -> Result<Policy, PolicyError> {
+    let mut reader = Reader {
+        source: text,
+        errors: Vec::new(),
+    };
+    let (document, syntax) = DeTable::parse_recoverable(text);
+    for error in &syntax {
+        let span = error.span().unwrap_or(0..0);
+        reader.error(
+            span,
+            error.message().to_owned(),
+            "this is not TOML; texts stand in quotes, lists in [ ]",
+        );
+    }
+    // What a broken document seems to say would only bring errors that aren't there.
+    let policy = syntax
+        .is_empty()
+        .then(|| reader.document(document.get_ref(), name));
+    match policy {
+        Some(policy) if reader.errors.is_empty() => Ok(policy),
+        _ => {
+            reader
+                .errors
+                .sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
+            Err(PolicyError {
+                file: name.to_owned(),
+                diagnostics: reader.errors,
+            })
+        }
+    }
+}
+
+/// The source, and what was found wrong with it so far.
+pub(crate) struct Reader<'a> {
+    source: &'a str,
+    errors: Vec<Diagnostic>,
+}
+
+type Value<'i> = Spanned<DeValue<'i>>;
+
+impl Reader<'_> {
+    pub fn error(
+        &mut self,
+        span: Range<usize>,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        let diagnostic = Diagnostic::at(self.source, span, message.into(), hint.into());
+        self.errors.push(diagnostic);
+    }
+
+    /// The piece of the source under a span.
+    pub fn text(&self, span: Range<usize>) -> &str {
+        self.source.get(span).unwrap_or_default()
+    }
+
+    fn document(&mut self, document: &DeTable<'_>, name: &str) -> Policy {
+        let mut policy = Policy {
+            name: name.to_owned(),
+            ..Policy::built_in()
+        };
+        for (key, value) in document {
+            match key.get_ref().as_ref() {
+                "table" => {
+                    policy.table = self.table(value);
+                    policy.table_line = line_of(self.source, value.span().start);
+                }
+                "defaults" => policy.defaults = self.defaults(value),
+                "rule" => policy.rules = self.rules(value),
+                unknown => self.unknown_section(unknown, key.span()),
+            }
+        }
+        for rule in &mut policy.rules {
+            rule.layer.rest_on(&policy.defaults);
+        }
+        policy
+    }
+
+    fn unknown_section(&mut self, name: &str, span: Range<usize>) {
+        let hint = if Key::from_name(name).is_some() {
+            format!("`{name}` is a setting: write it under [defaults] or in a [[rule]]")
+        } else if CONDITIONS.contains(&name) {
+            format!("`{name}` is a condition: write it in a [[rule]]")
+        } else {
+            hint_for(name, &SECTIONS, "at the top level")
+        };
+        self.error(span, format!("unknown key `{name}`"), hint);
+    }
+
+    fn table(&mut self, value: &Value<'_>) -> Option<PathBuf> {
+        let path = self.string(value, "table", "\"/dev/shm/pagefence-1000\"")?;
+        if !path.starts_with('/') || path.contains('\0') {
+            self.error(
+                value.span(),
+                "the table's path is not absolute",
+                "write a path from the root, such as \"/dev/shm/pagefence-1000\": programs change their directory",
+            );
+            return None;
+        }
+        Some(PathBuf::from(path))
+    }
+
+    fn defaults(&mut self, value: &Value<'_>) -> Layer {
+        let mut layer = Layer::default();
+        let Some(table) = value.get_ref().as_table() else {
+            self.error(
+                value.span(),
+                "`defaults` is not a table",
+                "write [defaults] on a line of its own",
+            );
+            return layer;
+        };
+        for (key, value) in table {
+            let name = key.get_ref().as_ref();
+            match Key::from_name(name) {
+                Some(setting) => self.setting(&mut layer, setting, value),
+                None if CONDITIONS.contains(&name) || name == "name" => self.error(
+                    key.span(),
+                    format!("`{name}` in [defaults]"),
+                    format!("defaults hold for every file: `{name}` belongs in a [[rule]]"),
+                ),
+                None => {
+                    let names = Key::ALL.map(Key::name);
+                    self.error(
+                        key.span(),
+                        format!("unknown key `{name}` in [defaults]"),
+                        hint_for(name, &names, "in [defaults]"),
+                    );
+                }
+            }
+        }
+        layer
+    }
+
+    fn rules(&mut self, value: &Value<'_>) -> Vec<Rule> {
+        let Some(array) = value.get_ref().as_array() else {
+            self.error(
+                value.span(),
+                "`rule` is not a list of tables",
+                "write [[rule]], in double brackets",
+            );
+            return Vec::new();
+        };
+        let mut rules: Vec<Rule> = Vec::new();
+        for value in array {
+            let Some(table) = value.get_ref().as_table() else {
+                self.error(
+                    value.span(),
+                    "this rule is not a table",
+                    "write [[rule]], and its keys on the lines below",
+                );
+                continue;
+            };
+            let rule = self.rule(table, value.span());
+            if let Some(name) = &rule.name
+                && let Some(first) = rules.iter().find(|other| other.name.as_ref() == Some(name))
+            {
+                let span = table.get("name").map_or(value.span(), Spanned::span);
+                self.error(
+                    span,
+                    format!("a second rule with the name \"{name}\""),
+                    format!(
+                        "the first is at line {}: give each rule a name of its own",
+                        first.line
+                    ),
+                );
+            }
+            rules.push(rule);
+        }
+        rules
+    }
+
+    fn rule(&mut self, table: &DeTable<'_>, span: Range<usize>) -> Rule {
+        let mut rule = Rule {
+            line: line_of(self.source, span.start),
+            ..Rule::default()
+        };
+        for (key, value) in table {
+            let name = key.get_ref().as_ref();
+            match name {
+                "name" => rule.name = self.name(value),
+                "path" => rule.path = conditions::paths(self, value),
+                "program" => rule.program = conditions::programs(self, value),
+                "filesystem" => rule.filesystem = conditions::filesystems(self, value),
+                _ => match Key::from_name(name) {
+                    Some(setting) => self.setting(&mut rule.layer, setting, value),
+                    None => self.unknown_in_rule(name, key.span()),
+                },
+            }
+        }
+        if !CONDITIONS.iter().any(|name| table.contains_key(*name)) {
+            let message = if table.is_empty() {
+                "an empty rule"
+            } else {
+                "a rule without a condition"
+            };
+            self.error(
+                span,
+                message,
+                "say which files it is for with `path`, `program` or `filesystem`; what holds for all files belongs in [defaults]",
+            );
+        }
+        rule
+    }
+
+    fn unknown_in_rule(&mut self, name: &str, span: Range<usize>) {
+        let mut names = vec!["name"];
+        names.extend(CONDITIONS);
+        names.extend(Key::ALL.map(Key::name));
+        self.error(
+            span,
+            format!("unknown key `{name}` in a rule"),
+            hint_for(name, &names, "in a rule"),
+        );
+    }
+
+    fn name(&mut self, value: &Value<'_>) -> Option<String> {
+        let name = self.string(value, "name", "\"innodb\"")?;
+        if name.trim().is_empty() || name.chars().any(char::is_control) {
+            self.error(
+                value.span(),
+                "this name says nothing",
+                "give the rule a word that reports can show, such as \"innodb\"",
+            );
+            return None;
+        }
+        Some(name)
+    }
+
+    /// A text, or an error that shows an example of one.
+    pub fn string(&mut self, value: &Value<'_>, name: &str, example: &str) -> Option<String> {
+        match value.get_ref() {
+            DeValue::String(text) => Some(text.clone().into_owned()),
+            other => {
+                self.error(
+                    value.span(),
+                    format!("`{name}` is {}, not a text", a_type(other)),
+                    format!("write it in quotes: {name} = {example}"),
+                );
+                None
+            }
+        }
+    }
+
+    fn setting(&mut self, layer: &mut Layer, key: Key, value: &Value<'_>) {
+        let given = match key {
+            Key::LockTimeout => self.duration(layer, value),
+            Key::FollowExec => self.follow_exec(layer, value),
+            _ => self.word(layer, key, value),
+        };
+        if given {
+            layer.lines[key as usize] = line_of(self.source, value.span().start);
+        }
+    }
+
+    fn duration(&mut self, layer: &mut Layer, value: &Value<'_>) -> bool {
+        let text = value.get_ref().as_str();
+        match text.and_then(duration::parse) {
+            Some(duration) => layer.settings.lock_timeout = duration,
+            None => self.error(
+                value.span(),
+                format!("bad duration {}", self.text(value.span())),
+                format!(
+                    "write {}, in quotes: \"30s\", \"500ms\", \"2m\"",
+                    duration::ACCEPTED
+                ),
+            ),
+        }
+        text.and_then(duration::parse).is_some()
+    }
+
+    fn follow_exec(&mut self, layer: &mut Layer, value: &Value<'_>) -> bool {
+        let given = value.get_ref().as_bool();
+        match given {
+            Some(given) => layer.settings.keep_preload = given,
+            None => self.error(
+                value.span(),
+                format!("bad value {} for `follow_exec`", self.text(value.span())),
+                "write true or false, without quotes",
+            ),
+        }
+        given.is_some()
+    }
+
+    fn word(&mut self, layer: &mut Layer, key: Key, value: &Value<'_>) -> bool {
+        let word = value.get_ref().as_str();
+        let known = word.is_some_and(|word| set_word(layer, key, word));
+        if !known {
+            let nearest = word.and_then(|word| suggest::nearest(word, key.words()));
+            let accepted = format!("accepted: {}", list(key.words(), "\""));
+            let hint = match nearest {
+                Some(nearest) => format!("did you mean \"{nearest}\"? {accepted}"),
+                None => accepted,
+            };
+            let message = format!("bad value {} for `{}`", self.text(value.span()), key.name());
+            self.error(value.span(), message, hint);
+        }
+        known
+    }
+}
+
+/// Sets a key whose values are words; says whether the word is one of them.
+fn set_word(layer: &mut Layer, key: Key, word: &str) -> bool {
+    fn put<T>(place: &mut T, value: Option<T>) -> bool {
+        let known = value.is_some();
+        if let Some(value) = value {
+            *place = value;
+        }
+        known
+    }
+    let settings = &mut layer.settings;
+    match key {
+        Key::Mode => put(&mut settings.mode, Mode::from_word(word)),
+        Key::Isolation => put(&mut settings.isolation, Isolation::from_word(word)),
+        Key::OnInvalidateFailure => put(
+            &mut settings.on_invalidate_failure,
+            OnInvalidateFailure::from_word(word),
+        ),
+        Key::OnLockTimeout => put(
+            &mut settings.on_lock_timeout,
+            OnLockTimeout::from_word(word),
+        ),
+        Key::IoUring => put(&mut settings.io_uring, IoUring::from_word(word)),
+        Key::OnTableError => put(&mut settings.on_table_error, OnTableError::from_word(word)),
+        Key::LockTimeout | Key::FollowExec => false,
+    }
+}
+
+/// The hint for an unknown key: the nearest, and all that are accepted.
+fn hint_for(name: &str, accepted: &[&str], place: &str) -> String {
+    let all = format!("accepted {place}: {}", list(accepted, "`"));
+    match suggest::nearest(name, accepted) {
+        Some(nearest) => format!("did you mean `{nearest}`? {all}"),
+        None => all,
+    }
+}
+
+pub(crate) fn list(words: &[&str], quote: &str) -> String {
+    let quoted: Vec<String> = words
+        .iter()
+        .map(|word| format!("{quote}{word}{quote}"))
+        .collect();
+    quoted.join(", ")
+}
+
+pub(crate) fn a_type(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a text",
+        DeValue::Integer(_) => "an integer",
+        DeValue::Float(_) => "a float",
+        DeValue::Boolean(_) => "a boolean",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
