@@ -160,7 +160,7 @@ fn globs_are_checked_and_the_caret_points_into_them() {
     );
     check(
         "[[rule]]\nprogram = [\"/usr/sbin/mariadbd\"]",
-        (2, 13),
+        (2, 12),
         "is a path",
         "file name: \"mariadbd\"",
     );
@@ -172,7 +172,7 @@ fn globs_are_checked_and_the_caret_points_into_them() {
     );
     check(
         "[[rule]]\nprogram = [\"\"]",
-        (2, 13),
+        (2, 12),
         "empty glob",
         "leave it out",
     );
@@ -196,7 +196,7 @@ fn conditions_are_lists_with_something_in_them() {
     );
     check(
         "[[rule]]\nprogram = [1]",
-        (2, 13),
+        (2, 12),
         "an integer in `program`",
         "in quotes",
     );
@@ -252,7 +252,7 @@ fn rules_need_a_condition_and_names_of_their_own() {
 
 #[test]
 fn what_is_not_toml_is_shown_where_it_breaks() {
-    check("[defaults]\nmode = \"off\n", (2, 13), "string", "in quotes");
+    check("[defaults]\nmode = \"off\n", (2, 12), "string", "in quotes");
     check("[defaults\n", (1, 10), "unclosed", "not TOML");
     check("table = \"/a\"\ntable = \"/b\"", (2, 1), "duplicate", "");
 }
