@@ -1,0 +1,453 @@
+//! Making a table, checking one, mapping it, and registering this process in it, again after a fork.
+
+use core::ffi::CStr;
+use core::fmt::Write;
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize};
+
+use rustix::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use rustix::fs::{self, AtFlags, FallocateFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+use rustix::mm::{MapFlags, ProtFlags};
+
+use crate::error::{Fault, Path, TableError};
+use crate::memory::{Geometry, HEADER_BYTES, Header, MAGIC, Memory, VERSION};
+use crate::{Table, death, sys};
+
+/// How often a table that vanishes or is replaced under our eyes is looked for again.
+const TRIES: u32 = 8;
+const SETGID: u32 = 0o2000;
+const OPEN: OFlags = OFlags::RDWR
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY);
+
+/// A descriptor of ours. Not rustix's own type: with its `std` feature that one closes through libc.
+struct Fd(RawFd);
+
+impl Fd {
+    fn from(fd: OwnedFd) -> Fd {
+        Fd(fd.into_raw_fd())
+    }
+
+    fn keep(self) -> RawFd {
+        let fd = self.0;
+        core::mem::forget(self);
+        fd
+    }
+}
+
+impl AsFd for Fd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: open until dropped.
+        unsafe { BorrowedFd::borrow_raw(self.0) }
+    }
+}
+
+impl Drop for Fd {
+    fn drop(&mut self) {
+        sys::close(self.0);
+    }
+}
+
+/// A few bytes of text without an allocation.
+struct Text {
+    bytes: [u8; 64],
+    len: usize,
+}
+
+impl Text {
+    fn new(args: core::fmt::Arguments<'_>) -> Text {
+        let mut text = Text {
+            bytes: [0; 64],
+            len: 0,
+        };
+        let _ = text.write_fmt(args); // what does not fit is cut: nothing of ours is that long
+        text
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or(&[])
+    }
+
+    fn as_c_str(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.bytes).unwrap_or_default()
+    }
+}
+
+impl Write for Text {
+    fn write_str(&mut self, s: &str) -> core::fmt::Result {
+        let end = self.len.saturating_add(s.len());
+        // One byte stays zero.
+        if end >= self.bytes.len() {
+            return Err(core::fmt::Error);
+        }
+        self.bytes
+            .get_mut(self.len..end)
+            .ok_or(core::fmt::Error)?
+            .copy_from_slice(s.as_bytes());
+        self.len = end;
+        Ok(())
+    }
+}
+
+fn path_of(path: &CStr) -> Result<Path, TableError> {
+    Path::new(path).ok_or_else(|| {
+        let cut = Path::new(c"(path)").unwrap_or(Path::EMPTY);
+        TableError::new(Fault::PathTooLong, &cut)
+    })
+}
+
+impl Table {
+    /// Makes a table. It appears at its path complete or not at all, with all its space allocated.
+    pub fn create(path: &CStr, geometry: &Geometry) -> Result<(), TableError> {
+        let path = path_of(path)?;
+        make(&path, geometry).map_err(|fault| TableError::new(fault, &path))
+    }
+
+    /// Attaches to the table at `path`, making it if there is none, registers this process, and cleans up after the
+    /// dead. No other thread may fork meanwhile (see `death`).
+    pub fn attach(path: &CStr) -> Result<Table, TableError> {
+        let path = path_of(path)?;
+        let fail = |fault| TableError::new(fault, &path);
+        let mut last = Fault::Missing;
+        for _ in 0..TRIES {
+            last = match open(&path) {
+                Ok(table) => {
+                    table.register().map_err(fail)?;
+                    table.reap();
+                    return Ok(table);
+                }
+                Err(Fault::Missing) => match make(&path, &Geometry::default()) {
+                    Ok(()) | Err(Fault::Exists) => Fault::Missing,
+                    Err(fault) => return Err(fail(fault)),
+                },
+                Err(Fault::Replaced) => Fault::Replaced,
+                Err(fault) => return Err(fail(fault)),
+            };
+        }
+        Err(fail(last))
+    }
+
+    /// Looks at the table at `path` without registering: nothing can be held through it. Makes none.
+    pub fn inspect(path: &CStr) -> Result<Table, TableError> {
+        let path = path_of(path)?;
+        open(&path).map_err(|fault| TableError::new(fault, &path))
+    }
+
+    /// In a forked child, before it does anything else with the table: registers it as the process that it is, with a
+    /// probe of its own at the number of the inherited one, which is closed. On an error this process holds nothing
+    /// and can take nothing. What the parent holds stays the parent's.
+    pub fn reattach_in_child(&self) -> Result<(), TableError> {
+        self.me.store(0, Release);
+        self.life.store(0, Relaxed); // not mapped here: MADV_DONTFORK
+        self.reaping.store(false, Release); // a thread of the parent's may have been at it
+        let inherited = self.probe_fd();
+        let fresh = self.open_again(inherited);
+        // Closed whatever happens: its description is the parent's, and so would be the locks taken through it.
+        let set = fresh.and_then(|fd| {
+            if inherited < 0 {
+                return sys::raise_fd(fd.keep());
+            }
+            // The same number again, so that nothing else can come by it in between.
+            // SAFETY: dup3 of our descriptor onto a number that is ours.
+            let moved = unsafe {
+                sys::syscall6(
+                    libc::SYS_dup3 as usize,
+                    fd.0 as usize,
+                    inherited as usize,
+                    libc::O_CLOEXEC as usize,
+                    0,
+                    0,
+                    0,
+                )
+            };
+            sys::result(moved).map(|_| inherited)
+        });
+        match set {
+            Ok(probe) => {
+                self.probe.store(probe, Release);
+                self.register()
+                    .map_err(|fault| TableError::new(fault, &self.path))
+            }
+            Err(e) => {
+                sys::close(inherited);
+                self.probe.store(-1, Release);
+                Err(TableError::new(Fault::from_errno(e), &self.path))
+            }
+        }
+    }
+
+    /// Is the descriptor one of this table?
+    pub(crate) fn is_table(&self, fd: RawFd) -> bool {
+        if fd < 0 {
+            return false;
+        }
+        // SAFETY: only asked about; a closed number is an error.
+        let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+        fs::fstat(borrowed).is_ok_and(|stat| identity(&stat) == self.id)
+    }
+
+    /// A new open file description of the table: by way of a descriptor, which works when the path leads elsewhere
+    /// (chroot), else by the path.
+    fn open_again(&self, through: RawFd) -> Result<Fd, Errno> {
+        let flags = OPEN.difference(OFlags::NOFOLLOW);
+        let link = Text::new(format_args!("/proc/self/fd/{through}"));
+        let by_link = fs::open(link.as_c_str(), flags, Mode::empty()).map(Fd::from);
+        match by_link {
+            Ok(fd) if self.is_table(fd.0) => return Ok(fd),
+            _ => {}
+        }
+        let fd = Fd::from(fs::open(self.path.as_c_str(), OPEN, Mode::empty())?);
+        if self.is_table(fd.0) {
+            Ok(fd)
+        } else {
+            Err(Errno::STALE)
+        }
+    }
+
+    /// Finds a process entry whose byte is free, locks the byte for as long as this process lives, and signs in.
+    fn register(&self) -> Result<(), Fault> {
+        if self.is_poisoned() {
+            return Err(Fault::Poisoned);
+        }
+        // A full table may be full of dead: the second round comes after cleaning.
+        for round in 0..2 {
+            if round == 1 {
+                self.reap();
+            }
+            let fd = self
+                .open_again(self.probe_fd())
+                .map_err(Fault::from_errno)?;
+            for (owner, process) in (1u32..).zip(self.mem.processes()) {
+                if process.state.load(Relaxed) != 0 || death::lock(fd.0, owner).is_err() {
+                    continue;
+                }
+                // I10: with the byte locked nobody else writes this entry, and nobody who left something lives.
+                self.clean(owner);
+                let page = death::live(fd.as_fd()).map_err(Fault::from_errno)?;
+                let [low, high] = halves(sys::comm());
+                let [a, b] = &process.comm;
+                a.store(low, Relaxed);
+                b.store(high, Relaxed);
+                process
+                    .pid
+                    .store(rustix::process::getpid().as_raw_pid() as u32, Relaxed);
+                process.since.store(sys::now_ns(), Relaxed);
+                process.state.store(1, Release);
+                self.life.store(page.as_ptr() as usize, Relaxed);
+                self.me.store(owner, Release);
+                return Ok(());
+            }
+        }
+        Err(Fault::Full)
+    }
+}
+
+fn halves(comm: [u8; 16]) -> [u64; 2] {
+    let n = u128::from_ne_bytes(comm);
+    [n as u64, (n >> 64) as u64]
+}
+
+pub(crate) fn identity(stat: &Stat) -> (u64, u64) {
+    (stat.st_dev, stat.st_ino)
+}
+
+/// Opens, checks and maps the table at the path.
+fn open(path: &Path) -> Result<Table, Fault> {
+    let fd = Fd::from(fs::open(path.as_c_str(), OPEN, Mode::empty()).map_err(Fault::from_errno)?);
+    let stat = fs::fstat(&fd).map_err(Fault::from_errno)?;
+    check_file(path, &stat)?;
+    let geometry = check_header(&fd, stat.st_size as u64)?;
+    let length = geometry.layout().length;
+    // SAFETY: a new mapping at an address of the kernel's choice.
+    let base = unsafe {
+        rustix::mm::mmap(
+            core::ptr::null_mut(),
+            length as usize,
+            ProtFlags::READ | ProtFlags::WRITE,
+            MapFlags::SHARED,
+            &fd,
+            0,
+        )
+    };
+    let base =
+        NonNull::new(base.map_err(Fault::from_errno)?.cast::<u8>()).ok_or(Fault::Permission)?;
+    let here = fs::lstat(path.as_c_str()).is_ok_and(|at| identity(&at) == identity(&stat));
+    let probe = if here {
+        sys::raise_fd(fd.keep()).map_err(Fault::from_errno)
+    } else {
+        Err(Fault::Replaced)
+    };
+    let probe = probe.inspect_err(|_| {
+        // SAFETY: mapped above, and nobody has the address.
+        let _ = unsafe { rustix::mm::munmap(base.as_ptr().cast(), length as usize) };
+    })?;
+    // SAFETY: a shared mapping of that length, which stays for good.
+    let mem = unsafe { Memory::new(base, geometry) };
+    Ok(Table {
+        mem,
+        path: *path,
+        id: identity(&stat),
+        me: AtomicU32::new(0),
+        probe: AtomicI32::new(probe),
+        life: AtomicUsize::new(0),
+        reaping: AtomicBool::new(false),
+        poisoned: AtomicBool::new(false),
+        free_mapping: AtomicU32::new(0),
+        free_use: AtomicU32::new(0),
+    })
+}
+
+/// Is it a file that nobody can have put there but us, root, or whom root lets into the table's directory?
+fn check_file(path: &Path, stat: &Stat) -> Result<(), Fault> {
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(Fault::NotRegular);
+    }
+    if stat.st_mode & 0o002 != 0 {
+        return Err(Fault::OpenToAll {
+            mode: stat.st_mode & 0o7777,
+        });
+    }
+    let own = stat.st_uid == 0 || stat.st_uid == rustix::process::geteuid().as_raw();
+    if own || trusted_group(path).is_some_and(|gid| gid == stat.st_gid) {
+        Ok(())
+    } else {
+        Err(Fault::WrongOwner { uid: stat.st_uid })
+    }
+}
+
+/// The group whose members share the table: that of a set-group-ID directory of root's that others can't write.
+fn trusted_group(path: &Path) -> Option<u32> {
+    let dir = fs::stat(path.parent().as_c_str()).ok()?;
+    (dir.st_uid == 0 && dir.st_mode & SETGID != 0 && dir.st_mode & 0o002 == 0).then_some(dir.st_gid)
+}
+
+fn check_header(fd: &Fd, size: u64) -> Result<Geometry, Fault> {
+    if size == 0 {
+        return Err(Fault::Empty);
+    }
+    if size < HEADER_BYTES {
+        return Err(Fault::Truncated {
+            is: size,
+            should: Geometry::default().layout().length,
+        });
+    }
+    // SAFETY: a new mapping of the first page, which the file has.
+    let base = unsafe {
+        rustix::mm::mmap(
+            core::ptr::null_mut(),
+            HEADER_BYTES as usize,
+            ProtFlags::READ,
+            MapFlags::SHARED,
+            fd,
+            0,
+        )
+    };
+    let base = base.map_err(Fault::from_errno)?;
+    // SAFETY: a page, aligned, and a header is made of atomics.
+    let header = unsafe { &*base.cast::<Header>() };
+    let magic = header.magic.load(Acquire);
+    let version = header.version.load(Relaxed);
+    let poison = header.poison.load(Relaxed);
+    let geometry = Geometry {
+        processes: header.processes.load(Relaxed),
+        slots: header.slots.load(Relaxed),
+        requests: header.requests.load(Relaxed),
+        mappings: header.mappings.load(Relaxed),
+        uses: header.uses.load(Relaxed),
+    };
+    // SAFETY: mapped above; the reference is not used any more.
+    let _ = unsafe { rustix::mm::munmap(base, HEADER_BYTES as usize) };
+    if magic != MAGIC {
+        return Err(Fault::NotATable);
+    }
+    if version != VERSION {
+        return Err(Fault::OtherVersion {
+            is: version,
+            should: VERSION,
+        });
+    }
+    if !geometry.is_sane() {
+        return Err(Fault::BadGeometry);
+    }
+    let should = geometry.layout().length;
+    if size != should {
+        return Err(Fault::Truncated { is: size, should });
+    }
+    if poison != 0 {
+        return Err(Fault::Poisoned);
+    }
+    Ok(geometry)
+}
+
+fn make(path: &Path, geometry: &Geometry) -> Result<(), Fault> {
+    if !geometry.is_sane() {
+        return Err(Fault::BadGeometry);
+    }
+    // Made under another name and linked when it is whole: nobody ever sees half a table.
+    let suffix = Text::new(format_args!(
+        ".{}.{}",
+        rustix::process::getpid().as_raw_pid(),
+        sys::now_ns()
+    ));
+    let temporary = path
+        .with_suffix(suffix.as_bytes())
+        .ok_or(Fault::PathTooLong)?;
+    let flags = OPEN.union(OFlags::CREATE).union(OFlags::EXCL);
+    let fd = match fs::open(temporary.as_c_str(), flags, Mode::from_raw_mode(0o600)) {
+        Ok(fd) => Fd::from(fd),
+        Err(Errno::NOENT) => return Err(Fault::NoDirectory),
+        Err(e) => return Err(Fault::from_errno(e)),
+    };
+    let done = fill(&fd, path, geometry).and_then(|()| {
+        // link, not rename: a table that somebody else has put there meanwhile stays.
+        fs::linkat(
+            fs::CWD,
+            temporary.as_c_str(),
+            fs::CWD,
+            path.as_c_str(),
+            AtFlags::empty(),
+        )
+        .map_err(Fault::from_errno)
+    });
+    let _ = fs::unlink(temporary.as_c_str()); // if it can't be removed, it is in nobody's way
+    done
+}
+
+fn fill(fd: &Fd, path: &Path, geometry: &Geometry) -> Result<(), Fault> {
+    // All of it now: a page that can't be had later would be a SIGBUS in somebody's program.
+    fs::fallocate(fd, FallocateFlags::empty(), 0, geometry.layout().length)
+        .map_err(Fault::from_errno)?;
+    if trusted_group(path).is_some() {
+        // By fchmod, which the umask doesn't touch.
+        fs::fchmod(fd, Mode::from_raw_mode(0o660)).map_err(Fault::from_errno)?;
+    }
+    // SAFETY: a new mapping of the first page, which was just allocated.
+    let base = unsafe {
+        rustix::mm::mmap(
+            core::ptr::null_mut(),
+            HEADER_BYTES as usize,
+            ProtFlags::READ | ProtFlags::WRITE,
+            MapFlags::SHARED,
+            fd,
+            0,
+        )
+    };
+    let base = base.map_err(Fault::from_errno)?;
+    // SAFETY: a page, aligned, and a header is made of atomics.
+    let header = unsafe { &*base.cast::<Header>() };
+    header.version.store(VERSION, Relaxed);
+    header.processes.store(geometry.processes, Relaxed);
+    header.slots.store(geometry.slots, Relaxed);
+    header.requests.store(geometry.requests, Relaxed);
+    header.mappings.store(geometry.mappings, Relaxed);
+    header.uses.store(geometry.uses, Relaxed);
+    header.ticket.store(1, Relaxed);
+    header.magic.store(MAGIC, Release);
+    // SAFETY: mapped above; the reference is not used any more.
+    let _ = unsafe { rustix::mm::munmap(base, HEADER_BYTES as usize) };
+    Ok(())
+}

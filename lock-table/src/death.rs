@@ -1,0 +1,182 @@
+//! Who lives, and what is done for the dead.
+//!
+//! A process lives as long as its byte of the table is locked. The lock belongs to an open file description that only
+//! a mapping keeps: no descriptor that the program could close, nothing that a fork inherits (`MADV_DONTFORK`), and
+//! the kernel lets go at SIGKILL and at exec, after the process's I/O in flight has drained. While `live` has the
+//! description's descriptor open, no other thread may fork, or the child would keep the lock: the caller sees to that.
+//!
+//! The dead's byte is locked through the probe descriptor by whoever cleans, so one does; a cleaner that is killed
+//! lets go, and the next one starts over. Two threads of one process share the probe's description and would both get
+//! the lock: a flag of this process's own keeps the second away.
+
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+
+use rustix::fd::{BorrowedFd, RawFd};
+use rustix::io::Errno;
+use rustix::mm::{Advice, MapFlags, ProtFlags};
+
+use crate::matrix::Mode;
+use crate::slots::{Reading, wake, word};
+use crate::{Table, register, sys};
+
+/// The bytes stand far beyond the file's contents.
+const BYTES: u64 = 1 << 40;
+const PAGE_BYTES: usize = 4096;
+
+/// What `reap` cleaned.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Reaped {
+    pub processes: u32,
+    pub slots: u32,
+    pub mappings: u32,
+    pub uses: u32,
+    /// Ranges of direct writes among the slots, remembered for repair.
+    pub unverified: u32,
+}
+
+impl Reaped {
+    fn add(&mut self, other: Reaped) {
+        self.processes = self.processes.saturating_add(other.processes);
+        self.slots = self.slots.saturating_add(other.slots);
+        self.mappings = self.mappings.saturating_add(other.mappings);
+        self.uses = self.uses.saturating_add(other.uses);
+        self.unverified = self.unverified.saturating_add(other.unverified);
+    }
+}
+
+fn byte(owner: u32) -> u64 {
+    BYTES.saturating_add(u64::from(owner))
+}
+
+/// Locks a process's byte for the description behind `fd`.
+pub(crate) fn lock(fd: RawFd, owner: u32) -> Result<(), Errno> {
+    sys::lock_byte(fd, byte(owner))
+}
+
+/// Ties the locks of the description behind `fd` to the life of this process: the caller closes `fd` right after.
+pub(crate) fn live(fd: BorrowedFd<'_>) -> Result<NonNull<u8>, Errno> {
+    // SAFETY: a new mapping at an address of the kernel's choice; never read or written.
+    let page = unsafe {
+        rustix::mm::mmap(
+            core::ptr::null_mut(),
+            PAGE_BYTES,
+            ProtFlags::empty(),
+            MapFlags::SHARED,
+            fd,
+            0,
+        )?
+    };
+    // SAFETY: advice about the page just mapped.
+    if let Err(e) = unsafe { rustix::mm::madvise(page, PAGE_BYTES, Advice::LinuxDontFork) } {
+        die(page as usize);
+        return Err(e);
+    }
+    NonNull::new(page.cast()).ok_or(Errno::NOMEM)
+}
+
+/// Undoes `live`.
+pub(crate) fn die(page: usize) {
+    // SAFETY: the page is one that `live` mapped, and nobody has its address but the table.
+    let _ = unsafe { rustix::mm::munmap(page as *mut _, PAGE_BYTES) };
+}
+
+impl Table {
+    /// Does the process with this number (index plus one) live? When it can't be known, it does.
+    pub(crate) fn lives(&self, owner: u32) -> bool {
+        sys::byte_is_locked(self.probe_fd(), byte(owner)).unwrap_or(true)
+    }
+
+    /// Is the probe what it should be? The program may have closed it and opened something else at its number: then
+    /// everybody would seem dead. Our own byte is known to be locked.
+    fn probe_works(&self) -> bool {
+        self.me().is_none_or(|me| self.lives(me)) && self.is_table(self.probe_fd())
+    }
+
+    /// Cleans up after every dead process. A byte that is busy or a probe that doesn't answer is left for later.
+    pub fn reap(&self) -> Reaped {
+        let mut all = Reaped::default();
+        for (owner, process) in (1u32..).zip(self.mem.processes()) {
+            if process.state.load(Acquire) != 0 && Some(owner) != self.me() && !self.lives(owner) {
+                all.add(self.reap_one(owner));
+            }
+        }
+        all
+    }
+
+    /// Cleans up after one process if it is dead and nobody else does.
+    #[cold]
+    pub(crate) fn reap_one(&self, owner: u32) -> Reaped {
+        let nothing = Reaped::default();
+        if Some(owner) == self.me()
+            || self
+                .reaping
+                .compare_exchange(false, true, Acquire, Relaxed)
+                .is_err()
+        {
+            return nothing;
+        }
+        let fd = self.probe_fd();
+        let done = if self.probe_works() && lock(fd, owner).is_ok() {
+            let done = self.clean(owner);
+            let _ = sys::unlock_byte(fd, byte(owner)); // a description that can lock can unlock
+            done
+        } else {
+            nothing
+        };
+        self.reaping.store(false, Release);
+        done
+    }
+
+    /// Frees all that a dead process left. The caller has its byte. Everything here may be done twice, or half and
+    /// then again; the process's own entry goes last, so that a cleaner's death leaves it to be found.
+    pub(crate) fn clean(&self, owner: u32) -> Reaped {
+        let mut done = Reaped::default();
+        for (base, cells) in self.mem.used_slots() {
+            for (index, cell) in (base..).zip(cells) {
+                if cell.owner.load(Acquire) != owner {
+                    continue;
+                }
+                if let Reading::Claim { found, .. } = self.read_slot(index, cell)
+                    && found.claim.mode == Mode::DirectWrite
+                    && found.word & word::STATE == word::HELD
+                {
+                    // Before the slot is freed: a kill in between remembers it twice rather than never.
+                    self.remember_unverified(&found.claim);
+                    done.unverified = done.unverified.saturating_add(1);
+                }
+                let now = cell.state.load(Relaxed);
+                // A new generation: whoever still reads the old claim sees that it ended (I4, I5).
+                let was = cell.state.swap(word::next(now, word::FREE), AcqRel);
+                if was & word::WAITERS != 0 {
+                    wake(cell);
+                }
+                cell.waiting_on.store(0, Relaxed);
+                // I2: into the pool last.
+                let _ = cell.owner.compare_exchange(owner, 0, Release, Relaxed);
+                done.slots = done.slots.saturating_add(1);
+            }
+        }
+        let h = self.mem.header();
+        let leave = |cells, mark| {
+            let mut left = 0u32;
+            for cell in register::used(cells, mark) {
+                if cell.owner.load(Acquire) == owner {
+                    register::leave(cell, owner);
+                    left = left.saturating_add(1);
+                }
+            }
+            left
+        };
+        done.mappings = leave(self.mem.mappings(), &h.mappings_used);
+        done.uses = leave(self.mem.uses(), &h.uses_used);
+        if let Some(process) = owner
+            .checked_sub(1)
+            .and_then(|i| self.mem.processes().get(i as usize))
+            && process.state.swap(0, AcqRel) != 0
+        {
+            done.processes = 1;
+        }
+        done
+    }
+}

@@ -1,0 +1,368 @@
+//! Slots: taking one from the pool, announcing a claim in it, scanning the others, letting go.
+
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+use core::sync::atomic::{compiler_fence, fence};
+
+use crate::matrix::{Claim, FileId, Mode, conflict};
+use crate::memory::SlotCell;
+use crate::{Owner, Table};
+
+/// The state word: the low three bits say what the slot is, the fourth that somebody sleeps on it, the rest is the
+/// generation: one more with every announcement. It is also the futex word.
+pub(crate) mod word {
+    pub const FREE: u32 = 0;
+    pub const WRITING: u32 = 1;
+    pub const CHOOSING: u32 = 2;
+    pub const WAITING: u32 = 3;
+    pub const HELD: u32 = 4;
+    pub const STATE: u32 = 7;
+    pub const WAITERS: u32 = 8;
+    pub const GENERATION: u32 = !15;
+    const ONE_GENERATION: u32 = 16;
+
+    #[inline]
+    pub fn next(word: u32, state: u32) -> u32 {
+        (word & GENERATION).wrapping_add(ONE_GENERATION) | state
+    }
+
+    #[inline]
+    pub fn with(word: u32, state: u32) -> u32 {
+        word & GENERATION | state
+    }
+}
+
+const ATOMIC: u32 = 256;
+/// How often a slot is read anew while its owner moves it along. Within one generation it moves three times at most.
+const READS: u32 = 8;
+
+/// A slot of this process, from `Table::take_slot`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Slot(pub(crate) u32);
+
+impl Slot {
+    pub fn index(self) -> u32 {
+        self.0
+    }
+}
+
+/// Whose claim is in the way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Blocker {
+    pub owner: Owner,
+    /// The thread that the slot was taken for; 0 for an asynchronous request.
+    pub thread: u32,
+    pub claim: Claim,
+    pub slot: Slot,
+}
+
+/// A claim in the way, as the scan met it.
+#[derive(Clone, Copy)]
+pub(crate) struct Found {
+    pub slot: u32,
+    /// The state word without the waiters' flag.
+    pub word: u32,
+    pub owner: u32,
+    pub thread: u32,
+    pub claim: Claim,
+}
+
+pub(crate) enum Scan {
+    Clear,
+    Blocked(Found),
+    /// The table holds what no fenced process writes.
+    Absurd,
+}
+
+/// What a slot says when it is read in one piece.
+pub(crate) enum Reading {
+    Nothing,
+    Claim { found: Found, ticket: u64 },
+    Absurd,
+}
+
+impl Table {
+    /// Takes a slot from the pool for a thread (its number as the program's reports should show it, not 0). `None`
+    /// when all are taken or this process isn't registered.
+    pub fn take_slot(&self, thread: u32) -> Option<Slot> {
+        self.take(0, self.mem.geometry().slots, thread)
+    }
+
+    /// The same for an asynchronous request, which belongs to no thread.
+    pub fn take_request_slot(&self) -> Option<Slot> {
+        let g = self.mem.geometry();
+        self.take(g.slots, g.requests, 0)
+    }
+
+    fn take(&self, from: u32, count: u32, thread: u32) -> Option<Slot> {
+        let me = self.me()?;
+        let mark = if from == 0 {
+            &self.mem.header().slots_used
+        } else {
+            &self.mem.header().requests_used
+        };
+        for index in from..from.saturating_add(count) {
+            let slot = self.mem.slot(index)?;
+            // I2: the owner goes in with the claim on the slot itself, so that a kill right after it leaves
+            // nothing that a reaper can't find. Acquire: what the last owner left is behind us.
+            if slot.owner.load(Relaxed) != 0
+                || slot.owner.compare_exchange(0, me, AcqRel, Relaxed).is_err()
+            {
+                continue;
+            }
+            slot.thread.store(thread, Relaxed);
+            slot.waiting_on.store(0, Relaxed);
+            // I7: before the first announcement, whose fence orders it for every scan.
+            mark.fetch_max(index.saturating_sub(from).saturating_add(1), Relaxed);
+            return Some(Slot(index));
+        }
+        None
+    }
+
+    /// Gives a slot back to the pool.
+    pub fn give_slot(&self, s: Slot) {
+        self.release(s);
+        let (Some(slot), Some(me)) = (self.mem.slot(s.0), self.me()) else {
+            return;
+        };
+        // Only if it is still ours: a forked child must not give its parent's away.
+        let _ = slot.owner.compare_exchange(me, 0, Release, Relaxed);
+    }
+
+    /// Announces a claim without looking at the others' and without a fence: for calls that take no lock but must be
+    /// seen by those who do (observing; a file used in one mode only). Ended by `release`.
+    #[inline]
+    pub fn announce(&self, s: Slot, c: &Claim) {
+        if let Some(slot) = self.mem.slot(s.0) {
+            write(slot, c, word::HELD);
+        }
+        // I8: the stores above stand before the caller's next load (`use_locks`) in program order; the other side's
+        // membarrier makes that the order that everybody sees.
+        compiler_fence(SeqCst);
+    }
+
+    /// Lets go of whatever the slot announces, and wakes those who sleep on it.
+    #[inline]
+    pub fn release(&self, s: Slot) {
+        let Some(slot) = self.mem.slot(s.0) else {
+            return;
+        };
+        let now = slot.state.load(Relaxed);
+        if now & word::STATE == word::FREE {
+            return;
+        }
+        // I3: Release: whoever reads FREE (or a later generation) comes after all that was done under the claim.
+        let was = slot.state.swap(word::with(now, word::FREE), Release);
+        if was & word::WAITERS != 0 {
+            wake(slot);
+        }
+    }
+
+    /// Takes the range if nobody is in the way. Never waits; on a conflict the claim is withdrawn. Two that try at
+    /// the same instant may both fail. `mine` are the calling thread's other slots: they conflict like any other.
+    #[inline]
+    pub fn hold_now(&self, s: Slot, c: &Claim, mine: &[Slot]) -> Result<(), Blocker> {
+        let _ = mine; // in the way like any other: told by the blocker's slot
+        match self.try_claim(s, c, &[]) {
+            Scan::Clear => Ok(()),
+            Scan::Blocked(found) => {
+                self.release(s);
+                Err(self.named(&found))
+            }
+            // Pass-through: a broken table excludes nobody.
+            Scan::Absurd => Ok(()),
+        }
+    }
+
+    /// Who is in the way of this claim right now? Looks only.
+    pub fn blocker(&self, s: Slot, c: &Claim, mine: &[Slot]) -> Option<Blocker> {
+        // Orders the caller's announcement before the scan: of two observers that collide at least one sees the other.
+        fence(SeqCst);
+        match self.scan(0, s, c, u64::MAX, &[]) {
+            // Somebody else's claim is the better answer: look again without ours.
+            Scan::Blocked(own) if mine.iter().any(|m| m.0 == own.slot) => {
+                match self.scan(0, s, c, u64::MAX, mine) {
+                    Scan::Blocked(other) => Some(self.named(&other)),
+                    _ => Some(self.named(&own)),
+                }
+            }
+            Scan::Blocked(found) => Some(self.named(&found)),
+            Scan::Clear | Scan::Absurd => None,
+        }
+    }
+
+    /// Announces as held, then scans. On `Blocked` the announcement still stands.
+    #[inline]
+    pub(crate) fn try_claim(&self, s: Slot, c: &Claim, ignore: &[Slot]) -> Scan {
+        if self.is_poisoned() {
+            return Scan::Absurd;
+        }
+        let Some(slot) = self.mem.slot(s.0) else {
+            return Scan::Absurd;
+        };
+        if slot.state.load(Relaxed) & word::STATE != word::FREE {
+            // Not as we left it: somebody else wrote our slot.
+            self.poison();
+            return Scan::Absurd;
+        }
+        write(slot, c, word::HELD);
+        // I1: my announcement stands before my scan's loads of every other slot's state word.
+        fence(SeqCst);
+        self.scan(0, s, c, u64::MAX, ignore)
+    }
+
+    /// Looks for a claim in the way, from slot `from` on. A waiting one counts only if its ticket is not higher.
+    /// The caller has announced and fenced (I1).
+    #[inline]
+    pub(crate) fn scan(
+        &self,
+        from: u32,
+        me: Slot,
+        c: &Claim,
+        ticket: u64,
+        ignore: &[Slot],
+    ) -> Scan {
+        for (base, cells) in self.mem.used_slots() {
+            let skip = from.saturating_sub(base) as usize;
+            let mut index = base.saturating_add(skip as u32);
+            for cell in cells.get(skip..).unwrap_or(&[]) {
+                let at = index;
+                index = index.wrapping_add(1);
+                // Acquire: the fields that follow are of this generation or a later one (I4).
+                if cell.state.load(Acquire) & word::STATE <= word::WRITING {
+                    continue; // free, or being written: its owner has not fenced yet and will see us (I1, I5)
+                }
+                // Another file's inode may also be that of a later generation, which will see us (I5).
+                if cell.ino.load(Relaxed) != c.file.ino || at == me.0 {
+                    continue;
+                }
+                match self.in_the_way(at, cell, c, ticket, ignore) {
+                    Scan::Clear => {}
+                    blocked_or_absurd => return blocked_or_absurd,
+                }
+            }
+        }
+        // I3: relaxed loads that saw a later generation's fields come after the release of the earlier one.
+        fence(Acquire);
+        Scan::Clear
+    }
+
+    fn in_the_way(
+        &self,
+        at: u32,
+        cell: &SlotCell,
+        c: &Claim,
+        ticket: u64,
+        ignore: &[Slot],
+    ) -> Scan {
+        match self.read_slot(at, cell) {
+            Reading::Nothing => Scan::Clear,
+            Reading::Absurd => {
+                self.poison();
+                Scan::Absurd
+            }
+            Reading::Claim { found, ticket: its } => {
+                let behind_us = found.word & word::STATE == word::WAITING && its > ticket;
+                if behind_us || !conflict(c, &found.claim) || ignore.iter().any(|i| i.0 == at) {
+                    Scan::Clear
+                } else {
+                    Scan::Blocked(found)
+                }
+            }
+        }
+    }
+
+    /// Reads a slot in one piece.
+    pub(crate) fn read_slot(&self, at: u32, cell: &SlotCell) -> Reading {
+        for _ in 0..READS {
+            let before = cell.state.load(Acquire) & !word::WAITERS;
+            if before & word::STATE <= word::WRITING {
+                return Reading::Nothing;
+            }
+            let file = FileId {
+                dev: cell.dev.load(Relaxed),
+                ino: cell.ino.load(Relaxed),
+            };
+            let (first, last) = (cell.first.load(Relaxed), cell.last.load(Relaxed));
+            let (mode, ticket) = (cell.mode.load(Relaxed), cell.ticket.load(Relaxed));
+            let (owner, thread) = (cell.owner.load(Relaxed), cell.thread.load(Relaxed));
+            // I4: Acquire: if a field was of a later generation, so is the word read next.
+            fence(Acquire);
+            let after = cell.state.load(Relaxed) & !word::WAITERS;
+            if after & word::GENERATION != before & word::GENERATION {
+                return Reading::Nothing; // a later generation fenced after us, or will, and sees us (I5)
+            }
+            if after != before {
+                continue;
+            }
+            let mode = u8::try_from(mode & !ATOMIC)
+                .ok()
+                .and_then(Mode::from_u8)
+                .map(|m| (m, mode & ATOMIC != 0));
+            return match mode {
+                Some((mode, atomic))
+                    if first <= last
+                        && before & word::STATE <= word::HELD
+                        && (1..=self.mem.geometry().processes).contains(&owner) =>
+                {
+                    let claim = Claim {
+                        file,
+                        first,
+                        last,
+                        mode,
+                        atomic,
+                    };
+                    Reading::Claim {
+                        found: Found {
+                            slot: at,
+                            word: before,
+                            owner,
+                            thread,
+                            claim,
+                        },
+                        ticket,
+                    }
+                }
+                _ => Reading::Absurd,
+            };
+        }
+        Reading::Absurd // no owner moves that often within a generation
+    }
+
+    #[cold]
+    pub(crate) fn named(&self, found: &Found) -> Blocker {
+        let owner = self.owner_at(found.owner);
+        Blocker {
+            owner,
+            thread: found.thread,
+            claim: found.claim,
+            slot: Slot(found.slot),
+        }
+    }
+}
+
+/// Announces a claim as `state`, in a new generation.
+#[inline]
+pub(crate) fn write(slot: &SlotCell, c: &Claim, state: u32) {
+    let now = slot.state.load(Relaxed);
+    slot.state.store(word::next(now, word::WRITING), Relaxed);
+    // I4: Release: a reader that meets one of the fields below finds at least this generation in the word.
+    fence(Release);
+    slot.dev.store(c.file.dev, Relaxed);
+    slot.ino.store(c.file.ino, Relaxed);
+    slot.first.store(c.first, Relaxed);
+    slot.last.store(c.last, Relaxed);
+    slot.mode
+        .store(c.mode as u32 | if c.atomic { ATOMIC } else { 0 }, Relaxed);
+    // I4: Release: a reader of this word finds the fields.
+    slot.state.store(word::next(now, state), Release);
+}
+
+#[cold]
+pub(crate) fn wake(slot: &SlotCell) {
+    // The result says only how many woke. Everybody may: a wake is a hint to look again.
+    let _ = rustix::thread::futex::wake(
+        &slot.state,
+        rustix::thread::futex::Flags::empty(),
+        i32::MAX as u32,
+    );
+}

@@ -1,0 +1,172 @@
+//! The table as plain data, for the command that shows it. The only place that allocates.
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use crate::mappings::WRITABLE;
+use crate::matrix::{Claim, FileId};
+use crate::register::{self, Read};
+use crate::slots::{Reading, word};
+use crate::{Geometry, Owner, Table};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ProcessInfo {
+    pub index: u32,
+    pub owner: Owner,
+    pub alive: bool,
+    /// CLOCK_MONOTONIC, when it registered.
+    pub since_ns: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SlotState {
+    /// Drawing a ticket: about to wait.
+    Choosing,
+    Waiting,
+    Held,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SlotInfo {
+    pub index: u32,
+    pub owner: Owner,
+    /// 0: an asynchronous request.
+    pub thread: u32,
+    pub state: SlotState,
+    pub claim: Claim,
+    /// The order of the waiting.
+    pub ticket: u64,
+    /// The slot that a waiting one waits for.
+    pub waiting_on: Option<u32>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MappingInfo {
+    pub owner: Owner,
+    pub file: FileId,
+    pub first: u64,
+    pub last: u64,
+    pub writable: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct UseInfo {
+    pub owner: Owner,
+    pub file: FileId,
+    /// `USE_*`.
+    pub bits: u32,
+    pub locks: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct UnverifiedInfo {
+    pub file: FileId,
+    pub first: u64,
+    pub last: u64,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Snapshot {
+    pub geometry: Geometry,
+    pub poisoned: bool,
+    pub processes: Vec<ProcessInfo>,
+    pub slots: Vec<SlotInfo>,
+    pub mappings: Vec<MappingInfo>,
+    pub uses: Vec<UseInfo>,
+    pub unverified: Vec<UnverifiedInfo>,
+}
+
+impl Table {
+    /// What the table says now. Each line is read in one piece; the whole is not of one instant.
+    pub fn snapshot(&self) -> Snapshot {
+        let h = self.mem.header();
+        let entries = |cells, mark| {
+            register::used(cells, mark)
+                .iter()
+                .filter_map(|cell| match register::read(cell) {
+                    Read::Entry(e) => Some((cell, e)),
+                    _ => None,
+                })
+        };
+        Snapshot {
+            geometry: *self.mem.geometry(),
+            poisoned: self.is_poisoned(),
+            processes: self.process_infos(),
+            slots: self.slot_infos(),
+            mappings: entries(self.mem.mappings(), &h.mappings_used)
+                .map(|(_, e)| MappingInfo {
+                    owner: self.owner_at(e.owner),
+                    file: e.file,
+                    first: e.first,
+                    last: e.last,
+                    writable: e.bits & WRITABLE != 0,
+                })
+                .collect(),
+            uses: entries(self.mem.uses(), &h.uses_used)
+                .map(|(cell, e)| UseInfo {
+                    owner: self.owner_at(e.owner),
+                    file: e.file,
+                    bits: e.bits,
+                    locks: cell.locks.load(Relaxed) != 0,
+                })
+                .collect(),
+            unverified: self
+                .mem
+                .unverified()
+                .iter()
+                .filter_map(|cell| match register::read(cell) {
+                    Read::Entry(e) => Some(UnverifiedInfo {
+                        file: e.file,
+                        first: e.first,
+                        last: e.last,
+                    }),
+                    _ => None,
+                })
+                .collect(),
+        }
+    }
+
+    fn process_infos(&self) -> Vec<ProcessInfo> {
+        let mut infos = Vec::new();
+        for (owner, process) in (1u32..).zip(self.mem.processes()) {
+            if process.state.load(Relaxed) != 0 {
+                infos.push(ProcessInfo {
+                    index: owner.saturating_sub(1),
+                    owner: self.owner_at(owner),
+                    alive: self.lives(owner),
+                    since_ns: process.since.load(Relaxed),
+                });
+            }
+        }
+        infos
+    }
+
+    fn slot_infos(&self) -> Vec<SlotInfo> {
+        let mut infos = Vec::new();
+        for (base, cells) in self.mem.used_slots() {
+            for (index, cell) in (base..).zip(cells) {
+                let Reading::Claim { found, ticket } = self.read_slot(index, cell) else {
+                    continue;
+                };
+                let state = match found.word & word::STATE {
+                    word::CHOOSING => SlotState::Choosing,
+                    word::WAITING => SlotState::Waiting,
+                    _ => SlotState::Held,
+                };
+                let waiting_on = match state {
+                    SlotState::Waiting => cell.waiting_on.load(Relaxed).checked_sub(1),
+                    _ => None,
+                };
+                infos.push(SlotInfo {
+                    index,
+                    owner: self.owner_at(found.owner),
+                    thread: found.thread,
+                    state,
+                    claim: found.claim,
+                    ticket,
+                    waiting_on,
+                });
+            }
+        }
+        infos
+    }
+}

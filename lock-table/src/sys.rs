@@ -1,0 +1,251 @@
+//! The system calls that rustix lacks, made directly: nothing here goes through a libc symbol, because those are the
+//! symbols that a preloaded library replaces.
+
+use rustix::fd::{AsRawFd, BorrowedFd, IntoRawFd, RawFd};
+use rustix::io::Errno;
+
+/// A raw system call. Returns what the kernel returns: a negative value is `-errno`.
+///
+/// # Safety
+/// As for the system call itself: pointers among the arguments must be what that call expects.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "a number and six registers is what a system call takes"
+)]
+pub unsafe fn syscall6(
+    nr: usize,
+    a: usize,
+    b: usize,
+    c: usize,
+    d: usize,
+    e: usize,
+    f: usize,
+) -> isize {
+    let ret: isize;
+    // SAFETY: the kernel's convention on x86_64: arguments in these registers, rcx and r11 lost, no stack used.
+    unsafe {
+        core::arch::asm!(
+            "syscall",
+            inlateout("rax") nr as isize => ret,
+            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e, in("r9") f,
+            lateout("rcx") _, lateout("r11") _,
+            options(nostack),
+        );
+    }
+    ret
+}
+
+/// A raw system call. Returns what the kernel returns: a negative value is `-errno`.
+///
+/// # Safety
+/// As for the system call itself: pointers among the arguments must be what that call expects.
+#[cfg(target_arch = "aarch64")]
+#[inline]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "a number and six registers is what a system call takes"
+)]
+pub unsafe fn syscall6(
+    nr: usize,
+    a: usize,
+    b: usize,
+    c: usize,
+    d: usize,
+    e: usize,
+    f: usize,
+) -> isize {
+    let ret: isize;
+    // SAFETY: the kernel's convention on aarch64: number in x8, arguments in x0 to x5, the result in x0.
+    unsafe {
+        core::arch::asm!(
+            "svc 0",
+            in("x8") nr,
+            inlateout("x0") a as isize => ret,
+            in("x1") b, in("x2") c, in("x3") d, in("x4") e, in("x5") f,
+            options(nostack),
+        );
+    }
+    ret
+}
+
+/// What the kernel returned, as a result.
+#[inline]
+pub fn result(ret: isize) -> Result<usize, Errno> {
+    if ret < 0 {
+        Err(Errno::from_raw_os_error(
+            i32::try_from(ret.wrapping_neg()).unwrap_or(libc::EIO),
+        ))
+    } else {
+        Ok(ret.unsigned_abs())
+    }
+}
+
+/// CLOCK_MONOTONIC in nanoseconds.
+pub fn now_ns() -> u64 {
+    let mut ts = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the kernel writes one timespec to the address of one.
+    unsafe {
+        syscall6(
+            libc::SYS_clock_gettime as usize,
+            libc::CLOCK_MONOTONIC as usize,
+            (&raw mut ts) as usize,
+            0,
+            0,
+            0,
+            0,
+        );
+    }
+    (ts.tv_sec as u64)
+        .wrapping_mul(1_000_000_000)
+        .wrapping_add(ts.tv_nsec as u64)
+}
+
+/// The name of the calling thread, as `ps` shows it.
+pub fn comm() -> [u8; 16] {
+    let mut name = [0u8; 16];
+    // SAFETY: PR_GET_NAME writes at most 16 bytes, the final zero included.
+    unsafe {
+        syscall6(
+            libc::SYS_prctl as usize,
+            libc::PR_GET_NAME as usize,
+            name.as_mut_ptr() as usize,
+            0,
+            0,
+            0,
+            0,
+        );
+    }
+    name
+}
+
+fn one_byte(kind: i32, at: u64) -> libc::flock {
+    libc::flock {
+        l_type: kind as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: at as libc::off_t,
+        l_len: 1,
+        l_pid: 0, // the kernel insists on zero for locks of an open file description
+    }
+}
+
+fn ofd(fd: RawFd, command: i32, lock: &mut libc::flock) -> Result<(), Errno> {
+    // SAFETY: the kernel reads and writes one struct flock, whose layout on 64-bit is libc's.
+    result(unsafe {
+        syscall6(
+            libc::SYS_fcntl as usize,
+            fd as usize,
+            command as usize,
+            (&raw mut *lock) as usize,
+            0,
+            0,
+            0,
+        )
+    })
+    .map(|_| ())
+}
+
+/// Takes byte `at` exclusively for the open file description behind `fd`. Never waits.
+pub(crate) fn lock_byte(fd: RawFd, at: u64) -> Result<(), Errno> {
+    ofd(fd, libc::F_OFD_SETLK, &mut one_byte(libc::F_WRLCK, at))
+}
+
+/// Lets go of byte `at`.
+pub(crate) fn unlock_byte(fd: RawFd, at: u64) -> Result<(), Errno> {
+    ofd(fd, libc::F_OFD_SETLK, &mut one_byte(libc::F_UNLCK, at))
+}
+
+/// Does another open file description hold byte `at`?
+pub(crate) fn byte_is_locked(fd: RawFd, at: u64) -> Result<bool, Errno> {
+    let mut lock = one_byte(libc::F_WRLCK, at);
+    ofd(fd, libc::F_OFD_GETLK, &mut lock)?;
+    Ok(i32::from(lock.l_type) != libc::F_UNLCK)
+}
+
+/// Descriptors are never raised above this: the kernel sizes a process's descriptor table, and copies it at every
+/// fork, by the highest number in use.
+const HIGHEST: u64 = 65_536;
+/// How many taken numbers `raise_fd` steps over.
+const STEPS: u64 = 1024;
+
+/// Closes a descriptor of ours without libc.
+pub fn close(fd: RawFd) {
+    if fd >= 0 {
+        // SAFETY: the caller owns the number and gives it up.
+        unsafe { rustix::io::close(fd) };
+    }
+}
+
+/// Moves a descriptor of ours to the highest free number below the soft RLIMIT_NOFILE, close-on-exec, and closes the
+/// original. When no higher number is free the original stays where it is, close-on-exec.
+pub fn raise_fd(fd: RawFd) -> Result<RawFd, Errno> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile)
+        .current
+        .unwrap_or(HIGHEST)
+        .min(HIGHEST);
+    // SAFETY: the caller's descriptor stays open during this call.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    for step in 1..=STEPS.min(limit) {
+        let Ok(least) = RawFd::try_from(limit.saturating_sub(step)) else {
+            break;
+        };
+        if least <= fd {
+            break;
+        }
+        match rustix::io::fcntl_dupfd_cloexec(borrowed, least) {
+            Ok(high) => {
+                let high = high.into_raw_fd();
+                close(fd);
+                return Ok(high);
+            }
+            Err(Errno::MFILE) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    rustix::io::fcntl_setfd(borrowed, rustix::io::FdFlags::CLOEXEC)?;
+    Ok(borrowed.as_raw_fd())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_raised_descriptor_is_high_and_closes_on_exec() {
+        let low = rustix::fs::open(
+            c"/dev/null",
+            rustix::fs::OFlags::RDONLY,
+            rustix::fs::Mode::empty(),
+        )
+        .unwrap();
+        let low = low.into_raw_fd();
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile)
+            .current
+            .unwrap_or(HIGHEST);
+        let high = raise_fd(low).unwrap();
+        assert!(high as u64 >= limit.min(HIGHEST) - STEPS && (high as u64) < limit);
+        // SAFETY: plain fcntl queries.
+        unsafe {
+            assert_eq!(libc::fcntl(high, libc::F_GETFD), libc::FD_CLOEXEC);
+            assert_eq!(libc::fcntl(low, libc::F_GETFD), -1);
+        }
+        close(high);
+    }
+
+    #[test]
+    fn errors_come_back_negative() {
+        // SAFETY: closing a number that is not open.
+        let ret = unsafe { syscall6(libc::SYS_close as usize, usize::MAX, 0, 0, 0, 0, 0) };
+        assert_eq!(result(ret), Err(Errno::BADF));
+    }
+
+    #[test]
+    fn the_clock_goes_forward() {
+        let a = now_ns();
+        assert!(a > 0 && now_ns() >= a);
+    }
+}

@@ -1,0 +1,380 @@
+//! Waiting for a range: the bakery, the futex, the deadline, the poll and the search for deadlocks.
+
+use core::sync::atomic::Ordering::{AcqRel, Relaxed, SeqCst};
+use core::sync::atomic::fence;
+
+use rustix::thread::futex;
+
+use crate::matrix::Claim;
+use crate::memory::SlotCell;
+use crate::slots::{Blocker, Found, Reading, Scan, Slot, wake, word};
+use crate::{Table, sys};
+
+const MS: u64 = 1_000_000;
+/// Before sleeping, look this often: most ranges are held for less than a sleep and a wake cost.
+const SPINS: u32 = 200;
+/// The first sleep and the longest. Each end of one asks whether the blocker lives.
+const SLEEP: (u64, u64) = (10 * MS, 50 * MS);
+/// The first poll and the longest pause between two. Each costs the place in the queue, so they grow apart.
+const POLL: (u64, u64) = (50 * MS, 800 * MS);
+/// When deadlocks are first looked for, and how often after.
+const DEADLOCK: (u64, u64) = (1000 * MS, 500 * MS);
+const CHAIN: u32 = 64;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Held {
+    /// 0 if nobody was in the way.
+    pub waited_ns: u64,
+    pub first_blocker: Option<Blocker>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotHeld {
+    TimedOut(Blocker),
+    /// The blocker waits, perhaps by way of others, for something that the calling thread holds.
+    Deadlock(Blocker),
+    /// The blocker is one of `mine`: nobody waits for himself.
+    Nested(Blocker),
+    /// `poll` said so, or `hold_all` was given fewer slots than claims.
+    GaveUp,
+    /// The table is broken: pass through.
+    Poisoned,
+}
+
+enum Stop {
+    Poll,
+    Not(NotHeld),
+}
+
+/// One call's wait, over all its ranges.
+struct Wait {
+    deadline: u64,
+    started: u64,
+    first: Option<Blocker>,
+    sleep: u64,
+    next_poll: u64,
+    poll_pause: u64,
+    next_search: u64,
+    /// The chain that the last search found closed, and how often in a row.
+    cycle: (u64, u32),
+}
+
+impl Wait {
+    fn new(deadline: Option<u64>) -> Wait {
+        Wait {
+            deadline: deadline.unwrap_or(u64::MAX),
+            started: 0,
+            first: None,
+            sleep: SLEEP.0,
+            next_poll: 0,
+            poll_pause: POLL.0,
+            next_search: 0,
+            cycle: (0, 0),
+        }
+    }
+
+    /// The first time that somebody is in the way.
+    fn begin(&mut self, blocker: Blocker, suspicious: bool) {
+        if self.first.is_none() {
+            self.first = Some(blocker);
+            self.started = sys::now_ns();
+            self.next_poll = self.started.saturating_add(self.poll_pause);
+            // One that already holds something is in a deadlock at once, if it is in one.
+            let patience = if suspicious { SLEEP.0 } else { DEADLOCK.0 };
+            self.next_search = self.started.saturating_add(patience);
+        }
+    }
+
+    fn held(&self) -> Held {
+        let waited_ns = match self.first {
+            Some(_) => sys::now_ns().saturating_sub(self.started).max(1),
+            None => 0,
+        };
+        Held {
+            waited_ns,
+            first_blocker: self.first,
+        }
+    }
+}
+
+impl Table {
+    /// Takes the range, waiting its turn, first come, first served.
+    ///
+    /// `mine` are the calling thread's other slots in use: a conflict with one of them is `Nested` at once.
+    /// `deadline_ns` is on CLOCK_MONOTONIC. `poll` is asked at growing intervals (50 ms to 0.8 s) while waiting;
+    /// the slot is withdrawn then, so it may do what it likes, even not return; `true` gives up. Being asked costs
+    /// the place in the queue, which is why it is not asked at every wake. Signals don't end the wait.
+    #[inline]
+    pub fn hold(
+        &self,
+        s: Slot,
+        c: &Claim,
+        mine: &[Slot],
+        deadline_ns: Option<u64>,
+        poll: &mut dyn FnMut() -> bool,
+    ) -> Result<Held, NotHeld> {
+        match self.try_claim(s, c, &[]) {
+            Scan::Clear => Ok(Held {
+                waited_ns: 0,
+                first_blocker: None,
+            }),
+            Scan::Absurd => Err(NotHeld::Poisoned),
+            Scan::Blocked(_) => {
+                self.release(s);
+                self.hold_all(&[s], core::slice::from_ref(c), mine, deadline_ns, poll)
+            }
+        }
+    }
+
+    /// Takes several ranges for one call, all or none. They must be in the order that `sort_and_merge` leaves: every
+    /// call that takes them in that order keeps clear of deadlocks. The call's own ranges don't exclude each other.
+    #[cold]
+    pub fn hold_all(
+        &self,
+        slots: &[Slot],
+        claims: &[Claim],
+        mine: &[Slot],
+        deadline_ns: Option<u64>,
+        poll: &mut dyn FnMut() -> bool,
+    ) -> Result<Held, NotHeld> {
+        let Some(slots) = slots.get(..claims.len()) else {
+            return Err(NotHeld::GaveUp);
+        };
+        let mut wait = Wait::new(deadline_ns);
+        'again: loop {
+            for (i, (s, c)) in slots.iter().zip(claims).enumerate() {
+                let Err(stop) = self.hold_one(*s, c, slots, mine, i > 0, &mut wait) else {
+                    continue;
+                };
+                for taken in slots.iter().take(i) {
+                    self.release(*taken);
+                }
+                match stop {
+                    Stop::Not(why) => return Err(why),
+                    Stop::Poll if poll() => return Err(NotHeld::GaveUp),
+                    Stop::Poll => continue 'again,
+                }
+            }
+            return Ok(wait.held());
+        }
+    }
+
+    /// One range. On `Err` its slot is withdrawn.
+    fn hold_one(
+        &self,
+        s: Slot,
+        c: &Claim,
+        call: &[Slot],
+        mine: &[Slot],
+        holds_more: bool,
+        wait: &mut Wait,
+    ) -> Result<(), Stop> {
+        let found = match self.try_claim(s, c, call) {
+            Scan::Clear => return Ok(()),
+            Scan::Absurd => return Err(self.broken(s)),
+            Scan::Blocked(found) => found,
+        };
+        wait.begin(self.named(&found), holds_more || !mine.is_empty());
+        if let Some(own) = self.conflict_among(mine, c) {
+            self.release(s);
+            return Err(Stop::Not(NotHeld::Nested(self.named(&own))));
+        }
+        let Some(slot) = self.mem.slot(s.0) else {
+            return Err(self.broken(s));
+        };
+        let ticket = self.queue(slot);
+        let expected = slot.state.load(Relaxed) & !word::WAITERS;
+        let mut from = 0;
+        loop {
+            // I6: what a slot before `from` was found to be it stays, for us: whoever announces later sees us wait.
+            let found = match self.scan(from, s, c, ticket, call) {
+                Scan::Clear => break,
+                Scan::Absurd => return Err(self.broken(s)),
+                Scan::Blocked(found) => found,
+            };
+            from = found.slot;
+            slot.waiting_on.store(found.slot.saturating_add(1), Relaxed);
+            if let Err(stop) = self.pause(s, ticket, &found, wait) {
+                self.release(s);
+                slot.waiting_on.store(0, Relaxed);
+                return Err(stop);
+            }
+        }
+        slot.waiting_on.store(0, Relaxed);
+        // Those who wait for us go on waiting, so the waiters' flag stays; and nobody treats HELD otherwise than
+        // a lower ticket, so no fence either.
+        let was = slot.state.fetch_xor(word::WAITING ^ word::HELD, Relaxed);
+        if was & !word::WAITERS != expected || was & word::STATE != word::WAITING {
+            return Err(self.broken(s));
+        }
+        Ok(())
+    }
+
+    /// Turns a failed try into a place in the queue: Lamport's bakery.
+    fn queue(&self, slot: &SlotCell) -> u64 {
+        let now = slot.state.load(Relaxed);
+        // The claim stands already, but this is a new announcement and so a new generation (I5).
+        if slot.state.swap(word::next(now, word::CHOOSING), AcqRel) & word::WAITERS != 0 {
+            wake(slot);
+        }
+        // I1, I6: choosing is seen before the ticket is drawn: whoever scans and does not find us draws, or drew, a
+        // lower ticket than ours.
+        fence(SeqCst);
+        let ticket = self.mem.header().ticket.fetch_add(1, Relaxed);
+        slot.ticket.store(ticket, Relaxed);
+        let now = slot.state.load(Relaxed);
+        // I4: AcqRel: a reader that finds WAITING finds the ticket. Those who slept on our choosing may pass now.
+        if slot.state.swap(word::with(now, word::WAITING), AcqRel) & word::WAITERS != 0 {
+            wake(slot);
+        }
+        // I1: the place in the queue stands before the scan's loads of the others' state words.
+        fence(SeqCst);
+        ticket
+    }
+
+    fn conflict_among(&self, mine: &[Slot], c: &Claim) -> Option<Found> {
+        mine.iter()
+            .find_map(|m| match self.read_slot(m.0, self.mem.slot(m.0)?) {
+                Reading::Claim { found, .. } if crate::matrix::conflict(c, &found.claim) => {
+                    Some(found)
+                }
+                _ => None,
+            })
+    }
+
+    #[cold]
+    fn broken(&self, s: Slot) -> Stop {
+        self.poison();
+        self.release(s);
+        Stop::Not(NotHeld::Poisoned)
+    }
+
+    /// Waits until the blocker's word moves, or a while. `Err`: stop waiting.
+    fn pause(&self, s: Slot, ticket: u64, found: &Found, wait: &mut Wait) -> Result<(), Stop> {
+        let Some(cell) = self.mem.slot(found.slot) else {
+            return Err(self.broken(s));
+        };
+        for _ in 0..SPINS {
+            if cell.state.load(Relaxed) & !word::WAITERS != found.word {
+                return Ok(());
+            }
+            core::hint::spin_loop();
+        }
+        if self.is_poisoned() {
+            return Err(Stop::Not(NotHeld::Poisoned));
+        }
+        let now = sys::now_ns();
+        if now >= wait.deadline {
+            return Err(Stop::Not(NotHeld::TimedOut(self.named(found))));
+        }
+        if now >= wait.next_poll {
+            wait.poll_pause = wait.poll_pause.saturating_mul(2).min(POLL.1);
+            wait.next_poll = now.saturating_add(wait.poll_pause);
+            return Err(Stop::Poll);
+        }
+        let slept_out = self.sleep(
+            cell,
+            found.word,
+            wait.sleep.min(wait.deadline.saturating_sub(now)),
+        );
+        if slept_out {
+            wait.sleep = wait.sleep.saturating_mul(2).min(SLEEP.1);
+            if !self.lives(found.owner) {
+                self.reap_one(found.owner);
+                return Ok(());
+            }
+        }
+        let now = sys::now_ns();
+        if now >= wait.next_search {
+            wait.next_search = now.saturating_add(DEADLOCK.1);
+            if self.is_deadlocked(s, ticket, found, wait) {
+                return Err(Stop::Not(NotHeld::Deadlock(self.named(found))));
+            }
+        }
+        Ok(())
+    }
+
+    /// Sleeps on a state word. True if the time ran out.
+    fn sleep(&self, cell: &SlotCell, seen: u32, ns: u64) -> bool {
+        let flagged = seen | word::WAITERS;
+        // The flag says that the next change of this word must wake; only for the very word that we saw.
+        match cell.state.compare_exchange(seen, flagged, AcqRel, Relaxed) {
+            Ok(_) => {}
+            Err(now) if now == flagged => {}
+            Err(_) => return false,
+        }
+        let timeout = rustix::fs::Timespec {
+            tv_sec: (ns / 1_000_000_000) as i64,
+            tv_nsec: (ns % 1_000_000_000) as _,
+        };
+        // Not FUTEX_PRIVATE: the owner may be another process.
+        let slept = futex::wait(&cell.state, futex::Flags::empty(), flagged, Some(&timeout));
+        slept == Err(rustix::io::Errno::TIMEDOUT)
+    }
+
+    /// Does what we wait for wait for us? The edges are read one by one while they may change, so a cycle counts only
+    /// when two searches in a row find the very same one; and of those in it the last to queue gives way, the others
+    /// only when it does not.
+    fn is_deadlocked(&self, s: Slot, ticket: u64, found: &Found, wait: &mut Wait) -> bool {
+        let Some((print, youngest)) = self.closed_chain(s, found) else {
+            wait.cycle = (0, 0);
+            return false;
+        };
+        let seen = if wait.cycle.0 == print {
+            wait.cycle.1.saturating_add(1)
+        } else {
+            1
+        };
+        wait.cycle = (print, seen);
+        wait.next_search = sys::now_ns().saturating_add(SLEEP.0);
+        seen >= if ticket >= youngest { 2 } else { 20 }
+    }
+
+    /// Follows who waits for whom. If it comes back to the calling thread: a fingerprint of the way, and the highest
+    /// ticket on it.
+    fn closed_chain(&self, s: Slot, found: &Found) -> Option<(u64, u64)> {
+        let own = self.mem.slot(s.0)?;
+        let me = (own.owner.load(Relaxed), own.thread.load(Relaxed));
+        let (mut at, mut print, mut youngest) = (found.slot, 0u64, 0u64);
+        for _ in 0..CHAIN {
+            let Reading::Claim { found, ticket } = self.read_slot(at, self.mem.slot(at)?) else {
+                return None;
+            };
+            let step = u64::from(found.slot) << 32 | u64::from(found.word);
+            print = print.rotate_left(7).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ step;
+            if (found.owner, found.thread) == me && (me.1 != 0 || at == s.0) {
+                return Some((print, youngest));
+            }
+            let (waiter, ticket) = match found.word & word::STATE {
+                word::WAITING => (at, ticket),
+                _ => self.where_thread_waits(found.owner, found.thread)?,
+            };
+            youngest = youngest.max(ticket);
+            let next = self.mem.slot(waiter)?.waiting_on.load(Relaxed);
+            at = next.checked_sub(1)?;
+        }
+        None
+    }
+
+    /// The slot in which a thread that holds something waits for something else: the last it queued in.
+    fn where_thread_waits(&self, owner: u32, thread: u32) -> Option<(u32, u64)> {
+        if thread == 0 {
+            return None; // an asynchronous request waits for nothing
+        }
+        let mut last = None;
+        for (base, cells) in self.mem.used_slots() {
+            for (i, cell) in (base..).zip(cells) {
+                if (cell.owner.load(Relaxed), cell.thread.load(Relaxed)) != (owner, thread) {
+                    continue;
+                }
+                if let Reading::Claim { found, ticket } = self.read_slot(i, cell)
+                    && found.word & word::STATE == word::WAITING
+                    && last.is_none_or(|(_, t)| ticket > t)
+                {
+                    last = Some((i, ticket));
+                }
+            }
+        }
+        last
+    }
+}
