@@ -1,1 +1,20 @@
-//! (empty)
+//! What the test programs share: arguments, a work directory, worker processes that are started, watched
+//! and killed, a board in shared memory, known content and its oracle, reporting.
+//!
+//! The programs in `src/bin` are plain programs that mix buffered, direct and mapped I/O on one file from
+//! several processes. They know nothing of any library that may be loaded beside them. Each one's oracle
+//! forbids only what no order of whole calls could produce. `apps.toml` says for each what it needs and
+//! where the bare kernel was seen to fail.
+
+pub mod args;
+pub mod board;
+pub mod collision;
+pub mod content;
+pub mod harness;
+pub mod random;
+pub mod referee;
+pub mod sys;
+pub mod team;
+
+pub use harness::{Setup, Stop};
+pub use sys::Res;
