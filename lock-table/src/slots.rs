@@ -162,7 +162,7 @@ impl Table {
     #[inline]
     pub fn hold_now(&self, s: Slot, c: &Claim, mine: &[Slot]) -> Result<(), Blocker> {
         let _ = mine; // in the way like any other: told by the blocker's slot
-        match self.try_claim(s, c, &[]) {
+        match self.try_claim(s, c) {
             Scan::Clear => Ok(()),
             Scan::Blocked(found) => {
                 self.release(s);
@@ -192,22 +192,28 @@ impl Table {
 
     /// Announces as held, then scans. On `Blocked` the announcement still stands.
     #[inline]
-    pub(crate) fn try_claim(&self, s: Slot, c: &Claim, ignore: &[Slot]) -> Scan {
+    pub(crate) fn try_claim(&self, s: Slot, c: &Claim) -> Scan {
         if self.is_poisoned() {
             return Scan::Absurd;
         }
-        let Some(slot) = self.mem.slot(s.0) else {
+        let Some(slot) = self.writable(s) else {
             return Scan::Absurd;
         };
-        if slot.state.load(Relaxed) & word::STATE != word::FREE {
-            // Not as we left it: somebody else wrote our slot.
-            self.poison();
-            return Scan::Absurd;
-        }
         write(slot, c, word::HELD);
         // I1: my announcement stands before my scan's loads of every other slot's state word.
         fence(SeqCst);
-        self.scan(0, s, c, u64::MAX, ignore)
+        self.scan(0, s, c, u64::MAX, &[])
+    }
+
+    /// A slot that is as its owner left it. One that isn't was written by somebody else.
+    #[inline]
+    pub(crate) fn writable(&self, s: Slot) -> Option<&SlotCell> {
+        let slot = self.mem.slot(s.0)?;
+        if slot.state.load(Relaxed) & word::STATE == word::FREE {
+            return Some(slot);
+        }
+        self.poison();
+        None
     }
 
     /// Looks for a claim in the way, from slot `from` on. A waiting one counts only if its ticket is not higher.

@@ -129,8 +129,15 @@ impl Summary {
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?;
-        rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, LENGTH as u64)?;
-        let summary = Summary::map(file.as_fd())?;
+        let allocated = rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, LENGTH as u64);
+        let summary = match allocated.and_then(|()| Summary::map(file.as_fd())) {
+            Ok(summary) => summary,
+            Err(error) => {
+                // Nothing is left behind of a file that can't be used.
+                let _ = rustix::fs::unlink(path);
+                return Err(error);
+            }
+        };
         summary.store(at::LENGTH, LENGTH as u64);
         summary.store(at::MAGIC, MAGIC);
         Ok(summary)

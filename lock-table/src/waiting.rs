@@ -7,7 +7,7 @@ use rustix::thread::futex;
 
 use crate::matrix::Claim;
 use crate::memory::SlotCell;
-use crate::slots::{Blocker, Found, Reading, Scan, Slot, wake, word};
+use crate::slots::{Blocker, Found, Reading, Scan, Slot, wake, word, write};
 use crate::{Table, sys};
 
 const MS: u64 = 1_000_000;
@@ -113,7 +113,7 @@ impl Table {
         deadline_ns: Option<u64>,
         poll: &mut dyn FnMut() -> bool,
     ) -> Result<Held, NotHeld> {
-        match self.try_claim(s, c, &[]) {
+        match self.try_claim(s, c) {
             Scan::Clear => Ok(Held {
                 waited_ns: 0,
                 first_blocker: None,
@@ -126,8 +126,9 @@ impl Table {
         }
     }
 
-    /// Takes several ranges for one call, all or none. They must be in the order that `sort_and_merge` leaves: every
-    /// call that takes them in that order keeps clear of deadlocks. The call's own ranges don't exclude each other.
+    /// Takes several ranges for one call, all or none. They queue with one ticket, so calls that take several keep
+    /// clear of deadlocks among themselves, whatever the order of their ranges. The call's own ranges don't exclude
+    /// each other.
     #[cold]
     pub fn hold_all(
         &self,
@@ -141,95 +142,125 @@ impl Table {
             return Err(NotHeld::GaveUp);
         };
         let mut wait = Wait::new(deadline_ns);
-        'again: loop {
-            for (i, (s, c)) in slots.iter().zip(claims).enumerate() {
-                let Err(stop) = self.hold_one(*s, c, slots, mine, i > 0, &mut wait) else {
-                    continue;
-                };
-                for taken in slots.iter().take(i) {
-                    self.release(*taken);
-                }
-                match stop {
-                    Stop::Not(why) => return Err(why),
-                    Stop::Poll if poll() => return Err(NotHeld::GaveUp),
-                    Stop::Poll => continue 'again,
-                }
+        loop {
+            let Err(stop) = self.hold_round(slots, claims, mine, &mut wait) else {
+                return Ok(wait.held());
+            };
+            for s in slots {
+                self.release(*s);
             }
-            return Ok(wait.held());
+            match stop {
+                Stop::Not(why) => return Err(why),
+                Stop::Poll if poll() => return Err(NotHeld::GaveUp),
+                Stop::Poll => {}
+            }
         }
     }
 
-    /// One range. On `Err` its slot is withdrawn.
-    fn hold_one(
+    /// Tries, and queues until all is held or the wait must stop. On `Err` the slots are the caller's to release.
+    fn hold_round(
         &self,
-        s: Slot,
-        c: &Claim,
-        call: &[Slot],
+        slots: &[Slot],
+        claims: &[Claim],
         mine: &[Slot],
-        holds_more: bool,
         wait: &mut Wait,
     ) -> Result<(), Stop> {
-        let found = match self.try_claim(s, c, call) {
+        let found = match self.try_all(slots, claims) {
             Scan::Clear => return Ok(()),
-            Scan::Absurd => return Err(self.broken(s)),
+            Scan::Absurd => return Err(self.broken()),
             Scan::Blocked(found) => found,
         };
-        wait.begin(self.named(&found), holds_more || !mine.is_empty());
-        if let Some(own) = self.conflict_among(mine, c) {
-            self.release(s);
+        wait.begin(self.named(&found), !mine.is_empty());
+        if let Some(own) = claims.iter().find_map(|c| self.conflict_among(mine, c)) {
             return Err(Stop::Not(NotHeld::Nested(self.named(&own))));
         }
-        let Some(slot) = self.mem.slot(s.0) else {
-            return Err(self.broken(s));
-        };
-        let ticket = self.queue(slot);
-        let expected = slot.state.load(Relaxed) & !word::WAITERS;
-        let mut from = 0;
-        loop {
-            // I6: what a slot before `from` was found to be it stays, for us: whoever announces later sees us wait.
-            let found = match self.scan(from, s, c, ticket, call) {
-                Scan::Clear => break,
-                Scan::Absurd => return Err(self.broken(s)),
-                Scan::Blocked(found) => found,
+        let ticket = self.queue(slots);
+        for (s, c) in slots.iter().zip(claims) {
+            let Some(slot) = self.mem.slot(s.0) else {
+                return Err(self.broken());
             };
-            from = found.slot;
-            slot.waiting_on.store(found.slot.saturating_add(1), Relaxed);
-            if let Err(stop) = self.pause(s, ticket, &found, wait) {
-                self.release(s);
+            let mut from = 0;
+            loop {
+                // I6: what a slot before `from` was found to be it stays, for us: whoever announces later sees us.
+                let found = match self.scan(from, *s, c, ticket, slots) {
+                    Scan::Clear => break,
+                    Scan::Absurd => return Err(self.broken()),
+                    Scan::Blocked(found) => found,
+                };
+                from = found.slot;
+                slot.waiting_on.store(found.slot.saturating_add(1), Relaxed);
+                let paused = self.pause(*s, ticket, &found, wait);
                 slot.waiting_on.store(0, Relaxed);
-                return Err(stop);
+                paused?;
             }
         }
-        slot.waiting_on.store(0, Relaxed);
-        // Those who wait for us go on waiting, so the waiters' flag stays; and nobody treats HELD otherwise than
-        // a lower ticket, so no fence either.
-        let was = slot.state.fetch_xor(word::WAITING ^ word::HELD, Relaxed);
-        if was & !word::WAITERS != expected || was & word::STATE != word::WAITING {
-            return Err(self.broken(s));
+        for s in slots {
+            self.enter(*s)?;
         }
         Ok(())
     }
 
-    /// Turns a failed try into a place in the queue: Lamport's bakery.
-    fn queue(&self, slot: &SlotCell) -> u64 {
-        let now = slot.state.load(Relaxed);
-        // The claim stands already, but this is a new announcement and so a new generation (I5).
-        if slot.state.swap(word::next(now, word::CHOOSING), AcqRel) & word::WAITERS != 0 {
-            wake(slot);
+    /// Announces all claims as held, then scans for each.
+    fn try_all(&self, slots: &[Slot], claims: &[Claim]) -> Scan {
+        if self.is_poisoned() {
+            return Scan::Absurd;
         }
-        // I1, I6: choosing is seen before the ticket is drawn: whoever scans and does not find us draws, or drew, a
-        // lower ticket than ours.
+        for (s, c) in slots.iter().zip(claims) {
+            let Some(slot) = self.writable(*s) else {
+                return Scan::Absurd;
+            };
+            write(slot, c, word::HELD);
+        }
+        // I1: all announcements stand before any scan's loads.
+        fence(SeqCst);
+        for (s, c) in slots.iter().zip(claims) {
+            match self.scan(0, *s, c, u64::MAX, slots) {
+                Scan::Clear => {}
+                blocked_or_absurd => return blocked_or_absurd,
+            }
+        }
+        Scan::Clear
+    }
+
+    /// Turns a failed try into a place in the queue: Lamport's bakery, one ticket for the whole call.
+    fn queue(&self, slots: &[Slot]) -> u64 {
+        let cells = || slots.iter().filter_map(|s| self.mem.slot(s.0));
+        for slot in cells() {
+            let now = slot.state.load(Relaxed);
+            // The claim stands already, but this is a new announcement and so a new generation (I5).
+            if slot.state.swap(word::next(now, word::CHOOSING), AcqRel) & word::WAITERS != 0 {
+                wake(slot);
+            }
+        }
+        // I1, I6: choosing is seen before the ticket is drawn: whoever scans and does not find us has drawn a lower
+        // ticket than ours.
         fence(SeqCst);
         let ticket = self.mem.header().ticket.fetch_add(1, Relaxed);
-        slot.ticket.store(ticket, Relaxed);
-        let now = slot.state.load(Relaxed);
-        // I4: AcqRel: a reader that finds WAITING finds the ticket. Those who slept on our choosing may pass now.
-        if slot.state.swap(word::with(now, word::WAITING), AcqRel) & word::WAITERS != 0 {
-            wake(slot);
+        for slot in cells() {
+            slot.ticket.store(ticket, Relaxed);
+            let now = slot.state.load(Relaxed);
+            // I4: AcqRel: a reader that finds WAITING finds the ticket. Those who slept on our choosing may pass now.
+            if slot.state.swap(word::with(now, word::WAITING), AcqRel) & word::WAITERS != 0 {
+                wake(slot);
+            }
         }
         // I1: the place in the queue stands before the scan's loads of the others' state words.
         fence(SeqCst);
         ticket
+    }
+
+    /// From waiting to held. Those who wait for us go on waiting, so the waiters' flag stays; and nobody treats HELD
+    /// otherwise than a lower ticket, so no fence either.
+    fn enter(&self, s: Slot) -> Result<(), Stop> {
+        let Some(slot) = self.mem.slot(s.0) else {
+            return Err(self.broken());
+        };
+        let was = slot.state.fetch_xor(word::WAITING ^ word::HELD, Relaxed);
+        if was & word::STATE == word::WAITING {
+            Ok(())
+        } else {
+            Err(self.broken())
+        }
     }
 
     fn conflict_among(&self, mine: &[Slot], c: &Claim) -> Option<Found> {
@@ -243,16 +274,15 @@ impl Table {
     }
 
     #[cold]
-    fn broken(&self, s: Slot) -> Stop {
+    fn broken(&self) -> Stop {
         self.poison();
-        self.release(s);
         Stop::Not(NotHeld::Poisoned)
     }
 
     /// Waits until the blocker's word moves, or a while. `Err`: stop waiting.
     fn pause(&self, s: Slot, ticket: u64, found: &Found, wait: &mut Wait) -> Result<(), Stop> {
         let Some(cell) = self.mem.slot(found.slot) else {
-            return Err(self.broken(s));
+            return Err(self.broken());
         };
         for _ in 0..SPINS {
             if cell.state.load(Relaxed) & !word::WAITERS != found.word {
@@ -345,18 +375,27 @@ impl Table {
             if (found.owner, found.thread) == me && (me.1 != 0 || at == s.0) {
                 return Some((print, youngest));
             }
-            let (waiter, ticket) = match found.word & word::STATE {
-                word::WAITING => (at, ticket),
-                _ => self.where_thread_waits(found.owner, found.thread)?,
+            let waits = match self.waits_on(at, found.word) {
+                Some(on) => Some((on, ticket)),
+                None => self.where_thread_waits(found.owner, found.thread),
             };
+            let (next, ticket) = waits?;
             youngest = youngest.max(ticket);
-            let next = self.mem.slot(waiter)?.waiting_on.load(Relaxed);
-            at = next.checked_sub(1)?;
+            at = next;
         }
         None
     }
 
-    /// The slot in which a thread that holds something waits for something else: the last it queued in.
+    /// The slot that this one waits on right now.
+    fn waits_on(&self, at: u32, seen: u32) -> Option<u32> {
+        if seen & word::STATE != word::WAITING {
+            return None;
+        }
+        self.mem.slot(at)?.waiting_on.load(Relaxed).checked_sub(1)
+    }
+
+    /// What a thread that is in the way waits on in another of its slots, and with which ticket: the last it queued
+    /// with.
     fn where_thread_waits(&self, owner: u32, thread: u32) -> Option<(u32, u64)> {
         if thread == 0 {
             return None; // an asynchronous request waits for nothing
@@ -368,10 +407,10 @@ impl Table {
                     continue;
                 }
                 if let Reading::Claim { found, ticket } = self.read_slot(i, cell)
-                    && found.word & word::STATE == word::WAITING
+                    && let Some(on) = self.waits_on(i, found.word)
                     && last.is_none_or(|(_, t)| ticket > t)
                 {
-                    last = Some((i, ticket));
+                    last = Some((on, ticket));
                 }
             }
         }
