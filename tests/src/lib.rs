@@ -1,1 +1,35 @@
-//! (empty)
+//! What every test here needs: the built artefacts, a program run under a time limit, the
+//! filesystems to run on, the fence around a program, and the comparison of a bare run with a
+//! fenced one.
+//!
+//! The library is never loaded into the test process itself: only the program under test gets it.
+
+pub mod artefacts;
+pub mod compare;
+pub mod fence;
+pub mod places;
+pub mod programs;
+pub mod run;
+pub mod tree;
+
+/// A missing filesystem, tool or right is a failure where somebody counts on the whole suite
+/// (CI, `scripts/test`) and a remark elsewhere.
+pub fn strict() -> bool {
+    let set = |name: &str, value: &str| std::env::var(name).is_ok_and(|v| v == value);
+    set("CI", "true") || set("PAGEFENCE_TEST_STRICT", "1")
+}
+
+/// Says that something was not tested; fails when [`strict`].
+pub fn skip(what: &str) {
+    assert!(
+        !strict(),
+        "skipped, and nothing may be skipped here: {what}"
+    );
+    eprintln!("skipped: {what}");
+}
+
+/// Whether the test process is root; what needs it is skipped elsewhere.
+pub fn is_root() -> bool {
+    // SAFETY: no arguments, cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}

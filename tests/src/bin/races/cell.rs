@@ -1,0 +1,282 @@
+//! One cell of the table: a program on a filesystem, bare, fenced, and fenced with random kills.
+
+use crate::apps::App;
+use pagefence_tests::artefacts;
+use pagefence_tests::fence;
+use pagefence_tests::places::Place;
+use pagefence_tests::run::{Outcome, run};
+use serde::Serialize;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+/// How long each phase runs, in seconds.
+#[derive(Clone, Copy)]
+pub struct Plan {
+    pub bare: f64,
+    pub fenced: f64,
+    /// None: without this phase.
+    pub kills: Option<f64>,
+    pub seed: u64,
+}
+
+/// What one run of the program counted.
+#[derive(Clone, Serialize)]
+pub struct Count {
+    pub anomalies: u64,
+    pub persistent: u64,
+    pub ops: u64,
+    pub seconds: f64,
+    /// The program's own words about the first anomalies.
+    pub words: Vec<String>,
+}
+
+impl Count {
+    pub fn rate(&self) -> f64 {
+        if self.seconds > 0.0 {
+            self.ops as f64 / self.seconds
+        } else {
+            0.0
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub struct Cell {
+    pub app: String,
+    pub filesystem: String,
+    pub bare_must_fail: bool,
+    pub bare: Option<Count>,
+    pub fenced: Option<Count>,
+    pub kills: Option<Count>,
+    /// Why the program makes no sense on this filesystem.
+    pub not_applicable: Option<String>,
+    /// Everything that is wrong with this cell; it passed if there is nothing.
+    pub failures: Vec<String>,
+}
+
+/// The built programs that a cell needs.
+pub struct Tools {
+    pub command: PathBuf,
+    pub app: PathBuf,
+}
+
+impl Tools {
+    pub fn find(app: &App) -> Result<Tools, String> {
+        artefacts::library()?;
+        Ok(Tools {
+            command: artefacts::command()?,
+            app: artefacts::app(&app.name)?,
+        })
+    }
+}
+
+enum End {
+    Counted(Count),
+    NotApplicable(String),
+    Failed(String),
+}
+
+/// Runs all phases of one cell, one after the other.
+pub fn cell(
+    app: &App,
+    tools: &Tools,
+    place: &Place,
+    plan: Plan,
+    mut step: impl FnMut(&str),
+) -> Cell {
+    let mut cell = Cell {
+        app: app.name.clone(),
+        filesystem: place.name.clone(),
+        bare_must_fail: app.must_fail_on(&place.name),
+        bare: None,
+        fenced: None,
+        kills: None,
+        not_applicable: None,
+        failures: Vec::new(),
+    };
+    step("bare");
+    bare(&mut cell, app, tools, place, plan);
+    if cell.not_applicable.is_some() {
+        return cell;
+    }
+    step("fenced");
+    let fenced = Phase {
+        name: "fenced",
+        fenced: true,
+        seconds: plan.fenced,
+        kills: false,
+        seed: plan.seed,
+    };
+    cell.fenced = must_be_clean(&mut cell.failures, fenced.run(app, tools, place), "fenced");
+    if let Some(seconds) = plan.kills {
+        step("kills");
+        let kills = Phase {
+            name: "fenced, with kills",
+            fenced: true,
+            seconds,
+            kills: true,
+            seed: plan.seed,
+        };
+        cell.kills = must_be_clean(&mut cell.failures, kills.run(app, tools, place), kills.name);
+    }
+    cell
+}
+
+fn bare(cell: &mut Cell, app: &App, tools: &Tools, place: &Place, plan: Plan) {
+    let phase = Phase {
+        name: "bare",
+        fenced: false,
+        seconds: plan.bare,
+        kills: false,
+        seed: plan.seed,
+    };
+    let mut end = phase.run(app, tools, place);
+    // Chance decides a race: a second throw, with other dice and twice the time, before it counts.
+    if cell.bare_must_fail && matches!(&end, End::Counted(count) if count.anomalies == 0) {
+        let again = Phase {
+            seconds: plan.bare * 2.0,
+            seed: plan.seed.wrapping_add(7919),
+            ..phase
+        };
+        end = again.run(app, tools, place);
+    }
+    match end {
+        End::NotApplicable(why) if cell.bare_must_fail => {
+            cell.failures.push(format!(
+                "must lose data bare here, but says it doesn't apply: {why}"
+            ));
+        }
+        End::NotApplicable(why) => cell.not_applicable = Some(why),
+        End::Failed(report) => cell.failures.push(report),
+        End::Counted(count) => {
+            if cell.bare_must_fail && count.anomalies == 0 {
+                cell.failures.push(
+                    "bare: lost nothing, twice, where it must: 0 fenced proves nothing".into(),
+                );
+            }
+            cell.bare = Some(count);
+        }
+    }
+}
+
+fn must_be_clean(failures: &mut Vec<String>, end: End, phase: &str) -> Option<Count> {
+    match end {
+        End::Counted(count) => {
+            if count.anomalies != 0 {
+                let words = count.words.join("\n");
+                failures.push(format!("{phase}: {} anomalies:\n{words}", count.anomalies));
+            }
+            Some(count)
+        }
+        End::NotApplicable(why) => {
+            failures.push(format!(
+                "{phase}: says it doesn't apply, but bare it did: {why}"
+            ));
+            None
+        }
+        End::Failed(report) => {
+            failures.push(report);
+            None
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Phase {
+    name: &'static str,
+    fenced: bool,
+    seconds: f64,
+    kills: bool,
+    seed: u64,
+}
+
+impl Phase {
+    fn run(&self, app: &App, tools: &Tools, place: &Place) -> End {
+        let (dir, table) = (place.directory(), fence::scratch());
+        let mut command = Command::new(if self.fenced {
+            &tools.command
+        } else {
+            &tools.app
+        });
+        if self.fenced {
+            command
+                .arg("run")
+                .arg("--table")
+                .arg(table.path().join("table"));
+            if app.needs_atomic {
+                command.args(["--isolation", "atomic"]);
+            }
+            command.arg("--").arg(&tools.app);
+        }
+        command.arg(dir.path());
+        command.args([
+            "--seconds",
+            &self.seconds.to_string(),
+            "--seed",
+            &self.seed.to_string(),
+        ]);
+        if self.kills {
+            command.arg("--kills");
+        }
+        // The program itself gives up after 20 seconds without progress; this is for when it can't.
+        let limit = Duration::from_secs_f64(self.seconds + 40.0);
+        match run(&mut command, limit) {
+            Err(error) => End::Failed(format!("{}: {error}", self.name)),
+            Ok(outcome) => self.judge(&outcome),
+        }
+    }
+
+    fn judge(&self, outcome: &Outcome) -> End {
+        let report =
+            |what: &str| End::Failed(format!("{}: {what}: {}", self.name, outcome.report()));
+        if outcome.hang.is_some() {
+            return report("hang");
+        }
+        match (outcome.code(), parse(&outcome.stdout)) {
+            (77, _) => End::NotApplicable(outcome.stderr.trim().to_owned()),
+            (3, _) => report("its processes stopped making progress"),
+            (0, Some(count)) if count.anomalies == 0 => End::Counted(count),
+            (1, Some(count)) if count.anomalies != 0 => End::Counted(count),
+            _ => report("it failed"),
+        }
+    }
+}
+
+/// The last line, `anomalies=N persistent=N ops=N seconds=S`, and what was said before it.
+fn parse(stdout: &str) -> Option<Count> {
+    let lines: Vec<&str> = stdout.trim_end().lines().collect();
+    let (last, before) = lines.split_last()?;
+    let value = |name: &str| {
+        let pair = last
+            .split_whitespace()
+            .find_map(|word| word.strip_prefix(name))?;
+        pair.strip_prefix('=')
+    };
+    Some(Count {
+        anomalies: value("anomalies")?.parse().ok()?,
+        persistent: value("persistent")?.parse().ok()?,
+        ops: value("ops")?.parse().ok()?,
+        seconds: value("seconds")?.parse().ok()?,
+        words: before
+            .iter()
+            .take(20)
+            .map(|line| (*line).to_owned())
+            .collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_counts() {
+        let count = parse("page 3 is old\nanomalies=2 persistent=1 ops=100 seconds=2.5\n").unwrap();
+        assert_eq!((count.anomalies, count.persistent, count.ops), (2, 1, 100));
+        assert_eq!(count.rate(), 40.0);
+        assert_eq!(count.words, ["page 3 is old"]);
+        assert!(parse("anomalies=2\n").is_none());
+        assert!(parse("").is_none());
+    }
+}

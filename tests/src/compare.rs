@@ -1,0 +1,169 @@
+//! The same program bare and fenced, in the same directory one after the other: everything that it
+//! shows and leaves must be equal.
+
+use crate::fence::{Fence, split_own_lines};
+use crate::places::Place;
+use crate::run::{Outcome, run};
+use crate::tree;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+type Normalise = fn(&str) -> String;
+
+/// What is compared, and how closely.
+pub struct Comparison {
+    name: String,
+    limit: Duration,
+    ignore: &'static [&'static str],
+    normalise: Normalise,
+}
+
+impl Comparison {
+    pub fn new(name: &str) -> Comparison {
+        let normalise: Normalise = str::to_owned;
+        Comparison {
+            name: name.to_owned(),
+            limit: Duration::from_secs(60),
+            ignore: &[],
+            normalise,
+        }
+    }
+
+    /// How long one run may take before it counts as a hang.
+    pub fn limit(self, seconds: u64) -> Self {
+        Comparison {
+            limit: Duration::from_secs(seconds),
+            ..self
+        }
+    }
+
+    /// Files whose contents may differ (they hold times or inode numbers).
+    pub fn ignore(self, ignore: &'static [&'static str]) -> Self {
+        Comparison { ignore, ..self }
+    }
+
+    /// Applied to standard output and standard error before they are compared.
+    pub fn normalise(self, normalise: Normalise) -> Self {
+        Comparison { normalise, ..self }
+    }
+
+    /// Runs what `make` makes for a directory, bare and then inside each fence; panics with both
+    /// outputs when anything differs. Returns the bare outcome, for what only the caller can judge.
+    pub fn check(
+        &self,
+        place: &Place,
+        fences: &[(&str, Fence)],
+        make: impl Fn(&Path) -> Command,
+    ) -> Outcome {
+        let scratch = place.directory();
+        let (work, kept) = (scratch.path().join("work"), scratch.path().join("bare"));
+        let bare = self.one(&work, None, &make);
+        assert!(
+            bare.hang.is_none(),
+            "{}: bare: {}",
+            self.title(place),
+            bare.report()
+        );
+        std::fs::rename(&work, &kept).expect("rename within our directory");
+        for (label, fence) in fences {
+            let fenced = self.one(&work, Some(fence), &make);
+            let mut wrong = self.compare(&bare, &fenced);
+            wrong.extend(tree::differences(&kept, &work, self.ignore));
+            assert!(
+                wrong.is_empty(),
+                "{}: {label}: not as bare:\n  {}\n=== bare: {}\n=== {label}: {}",
+                self.title(place),
+                wrong.join("\n  "),
+                bare.report(),
+                fenced.report()
+            );
+            std::fs::remove_dir_all(&work).expect("our directory");
+        }
+        bare
+    }
+
+    fn title(&self, place: &Place) -> String {
+        format!("{} on {}", self.name, place.name)
+    }
+
+    fn one(&self, work: &Path, fence: Option<&Fence>, make: &impl Fn(&Path) -> Command) -> Outcome {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::create_dir(work).expect("a directory for the run");
+        let open = std::fs::Permissions::from_mode(0o777);
+        std::fs::set_permissions(work, open).expect("chmod of a directory of ours");
+        let mut command = make(work);
+        command
+            .current_dir(work)
+            .env("LC_ALL", "C")
+            .env("TZ", "UTC");
+        if let Some(fence) = fence {
+            fence.apply(&mut command);
+        }
+        run(&mut command, self.limit).unwrap_or_else(|e| panic!("{}: {e}", self.name))
+    }
+
+    fn compare(&self, bare: &Outcome, fenced: &Outcome) -> Vec<String> {
+        let mut wrong = Vec::new();
+        if fenced.hang.is_some() {
+            wrong.push("it hangs".to_owned());
+        }
+        if bare.code() != fenced.code() {
+            wrong.push(format!(
+                "exit code {} bare, {} fenced",
+                bare.code(),
+                fenced.code()
+            ));
+        }
+        let (stderr, own) = split_own_lines(&fenced.stderr);
+        for line in own {
+            eprintln!("{}: the library says: {line}", self.name);
+        }
+        for (what, a, b) in [
+            ("stdout", &bare.stdout, &fenced.stdout),
+            ("stderr", &bare.stderr, &stderr),
+        ] {
+            wrong.extend(
+                first_difference(&(self.normalise)(a), &(self.normalise)(b))
+                    .map(|line| format!("{what} {line}")),
+            );
+        }
+        wrong
+    }
+}
+
+fn first_difference(bare: &str, fenced: &str) -> Option<String> {
+    if bare == fenced {
+        return None;
+    }
+    let (a, b): (Vec<_>, Vec<_>) = (bare.lines().collect(), fenced.lines().collect());
+    let at = (0..a.len().max(b.len()))
+        .find(|i| a.get(*i) != b.get(*i))
+        .unwrap_or(0);
+    Some(format!(
+        "line {}: {:?} bare, {:?} fenced",
+        at + 1,
+        a.get(at),
+        b.get(at)
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_difference_is_shown() {
+        assert_eq!(first_difference("a\nb\n", "a\nb\n"), None);
+        let text = first_difference("a\nb\n", "a\nc\n").unwrap();
+        assert!(
+            text.starts_with("line 2") && text.contains("\"c\""),
+            "{text}"
+        );
+        assert!(
+            first_difference("a\n", "a\nb\n")
+                .unwrap()
+                .contains("None bare")
+        );
+    }
+}

@@ -1,0 +1,112 @@
+//! Puts the library around a program under test, with a lock table of its own.
+
+use crate::artefacts;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+/// A lock table and, if one is given, a policy, in a directory of their own in memory.
+pub struct Fence {
+    dir: TempDir,
+    library: PathBuf,
+    policy: bool,
+}
+
+impl Fence {
+    /// The built-in policy: `enforce`, `coherent`.
+    pub fn new() -> Fence {
+        Fence {
+            dir: scratch(),
+            library: found(artefacts::library()),
+            policy: false,
+        }
+    }
+
+    /// With a policy of the given text.
+    pub fn with_policy(text: &str) -> Fence {
+        let fence = Fence {
+            policy: true,
+            ..Fence::new()
+        };
+        std::fs::write(fence.policy_file(), text).expect("a policy file");
+        fence
+    }
+
+    pub fn table(&self) -> PathBuf {
+        self.dir.path().join("table")
+    }
+
+    pub fn policy_file(&self) -> PathBuf {
+        self.dir.path().join("policy.toml")
+    }
+
+    /// The environment that fences a program.
+    pub fn environment(&self) -> Vec<(&'static str, PathBuf)> {
+        let mut list = vec![
+            ("LD_PRELOAD", self.library.clone()),
+            ("PAGEFENCE_TABLE", self.table()),
+        ];
+        if self.policy {
+            list.push(("PAGEFENCE_POLICY", self.policy_file()));
+        }
+        list
+    }
+
+    pub fn apply(&self, command: &mut Command) {
+        command.envs(self.environment());
+    }
+}
+
+impl Default for Fence {
+    fn default() -> Self {
+        Fence::new()
+    }
+}
+
+/// A directory in memory that other users may enter: a program that gives up root keeps its table.
+pub fn scratch() -> TempDir {
+    use std::os::unix::fs::PermissionsExt;
+    let base = Path::new("/dev/shm");
+    let base = if base.is_dir() {
+        base.to_path_buf()
+    } else {
+        std::env::temp_dir()
+    };
+    let dir = tempfile::Builder::new()
+        .prefix("pagefence-test-")
+        .tempdir_in(base);
+    let dir = dir.expect("a directory for the lock table");
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(dir.path(), open).expect("chmod of a directory of ours");
+    dir
+}
+
+/// An artefact, or a failure that says how to get it.
+pub fn found(artefact: Result<PathBuf, String>) -> PathBuf {
+    artefact.unwrap_or_else(|message| panic!("{message}"))
+}
+
+/// Lines that the library itself wrote: they are beside the program's own output, not in it.
+pub fn split_own_lines(stderr: &str) -> (String, Vec<String>) {
+    let (own, theirs): (Vec<&str>, Vec<&str>) = stderr
+        .split_inclusive('\n')
+        .partition(|line| line.starts_with("pagefence"));
+    (
+        theirs.concat(),
+        own.iter().map(|l| l.trim_end().to_owned()).collect(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_lines_are_told_apart() {
+        let (theirs, own) = split_own_lines("a\npagefence: x\nb");
+        assert_eq!(
+            (theirs.as_str(), own),
+            ("a\nb", vec!["pagefence: x".to_owned()])
+        );
+    }
+}

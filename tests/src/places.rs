@@ -1,0 +1,110 @@
+//! The filesystems that the tests run on.
+
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// Every filesystem that the guarantees are tested on; `scripts/filesystems` makes them.
+pub const WANTED: [&str; 6] = ["ext4", "xfs", "xfs64k", "btrfs", "btrfs-nocow", "tmpfs"];
+
+/// A directory on a filesystem of a known kind.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub name: String,
+    pub path: PathBuf,
+}
+
+impl Place {
+    /// A fresh directory here, removed when it's dropped. Anybody may enter it, since some
+    /// programs under test give up root.
+    pub fn directory(&self) -> TempDir {
+        use std::os::unix::fs::PermissionsExt;
+        let made = tempfile::Builder::new()
+            .prefix("pagefence-test-")
+            .tempdir_in(&self.path);
+        let dir = made.unwrap_or_else(|e| panic!("{} ({}): {e}", self.path.display(), self.name));
+        let open = std::fs::Permissions::from_mode(0o777);
+        std::fs::set_permissions(dir.path(), open).expect("chmod of a directory of ours");
+        dir
+    }
+}
+
+/// The filesystems given in `PAGEFENCE_TEST_FILESYSTEMS` ("name=/path name=/path"), or else the
+/// one that the current directory is on.
+pub fn places() -> Vec<Place> {
+    let given = std::env::var("PAGEFENCE_TEST_FILESYSTEMS").unwrap_or_default();
+    let places = parse(&given);
+    if places.is_empty() {
+        crate::skip(
+            "PAGEFENCE_TEST_FILESYSTEMS is not set, so only the current directory's filesystem is tested",
+        );
+        let here = std::env::current_dir().expect("a current directory");
+        return vec![Place {
+            name: filesystem_of(&here),
+            path: here,
+        }];
+    }
+    for wanted in WANTED
+        .iter()
+        .filter(|w| !places.iter().any(|p| p.name == **w))
+    {
+        crate::skip(&format!("{wanted}: not in PAGEFENCE_TEST_FILESYSTEMS"));
+    }
+    places
+}
+
+/// One place: ext4 if it is there, or else the first.
+pub fn main_place() -> Place {
+    let all = places();
+    let ext4 = all.iter().find(|p| p.name == "ext4").or(all.first());
+    ext4.cloned().expect("places() is never empty")
+}
+
+fn parse(given: &str) -> Vec<Place> {
+    let pair = |item: &str| {
+        let (name, path) = item
+            .split_once('=')
+            .unwrap_or_else(|| panic!("not NAME=/PATH: {item}"));
+        Place {
+            name: name.to_owned(),
+            path: PathBuf::from(path),
+        }
+    };
+    given.split_whitespace().map(pair).collect()
+}
+
+/// The filesystem's name as the mount table has it.
+fn filesystem_of(path: &Path) -> String {
+    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mount = |line: &str| {
+        let (left, right) = line.split_once(" - ")?;
+        let point = PathBuf::from(left.split(' ').nth(4)?);
+        Some((point, right.split(' ').next()?.to_owned()))
+    };
+    let mut above: Vec<_> = table
+        .lines()
+        .filter_map(mount)
+        .filter(|(point, _)| path.starts_with(point))
+        .collect();
+    above.sort_by_key(|(point, _)| point.as_os_str().len());
+    above
+        .pop()
+        .map_or_else(|| "unknown".to_owned(), |(_, kind)| kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_places() {
+        let places = parse("ext4=/a xfs64k=/b/c");
+        let names: Vec<_> = places.iter().map(|p| p.name.as_str()).collect();
+        assert_eq!(names, ["ext4", "xfs64k"]);
+        assert_eq!(places[1].path, Path::new("/b/c"));
+    }
+
+    #[test]
+    fn proc_is_proc() {
+        assert_eq!(filesystem_of(Path::new("/proc/self")), "proc");
+    }
+}

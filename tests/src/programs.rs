@@ -1,0 +1,42 @@
+//! Compiles the small C programs in `programs/` that show one hazard each.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+/// A compiled program, gone when dropped.
+pub struct Program {
+    _dir: TempDir,
+    pub path: PathBuf,
+}
+
+/// Compiles `programs/NAME.c` with the machine's C compiler and further flags.
+pub fn compile(name: &str, flags: &[&str]) -> Program {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::Builder::new()
+        .prefix("pagefence-program-")
+        .tempdir();
+    let dir = dir.expect("a directory for a compiled program");
+    // Some programs give up root and then execute themselves.
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(dir.path(), open).expect("chmod of a directory of ours");
+    let path = dir.path().join(name);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("programs")
+        .join(format!("{name}.c"));
+    let cc = Command::new("cc")
+        .args(["-std=gnu11", "-D_GNU_SOURCE", "-O1", "-g", "-pthread"])
+        .args(["-Wall", "-Wextra", "-Werror"])
+        .arg("-o")
+        .arg(&path)
+        .arg(source)
+        .args(flags)
+        .output()
+        .expect("cc: install gcc and libc6-dev");
+    assert!(
+        cc.status.success(),
+        "{name}.c: {}",
+        String::from_utf8_lossy(&cc.stderr)
+    );
+    Program { _dir: dir, path }
+}

@@ -1,0 +1,199 @@
+//! What a preloaded library meets in real programs: small plain C programs, each of which shows
+//! one hazard and says what it sees. Bare and fenced they must say the same, on every filesystem.
+
+use pagefence_tests::compare::Comparison;
+use pagefence_tests::fence::{Fence, split_own_lines};
+use pagefence_tests::places::{Place, main_place, places};
+use pagefence_tests::programs::{Program, compile};
+use pagefence_tests::run::run;
+use pagefence_tests::{is_root, skip};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+const ATOMIC: &str = "[defaults]\nisolation = \"atomic\"\n";
+const OBSERVE: &str = "[defaults]\nmode = \"observe\"\n";
+
+/// Every way to be fenced that must not show.
+fn fences() -> Vec<(&'static str, Fence)> {
+    vec![
+        ("fenced", Fence::new()),
+        ("fenced, atomic", Fence::with_policy(ATOMIC)),
+        ("observed", Fence::with_policy(OBSERVE)),
+    ]
+}
+
+/// Bare and fenced alike, on every filesystem, started by `wrapper` if there is one.
+fn alike_through(wrapper: &[&Path], program: &Program, name: &str) {
+    for place in places() {
+        let seen = Comparison::new(name)
+            .limit(60)
+            .check(&place, &fences(), |dir| {
+                let all: Vec<&Path> = wrapper
+                    .iter()
+                    .copied()
+                    .chain([program.path.as_path(), dir])
+                    .collect();
+                let mut command = Command::new(all[0]);
+                command.args(&all[1..]);
+                command
+            });
+        assert_eq!(
+            seen.code(),
+            0,
+            "{name} bare on {}: {}",
+            place.name,
+            seen.report()
+        );
+        assert!(!seen.stdout.is_empty(), "{name} said nothing");
+    }
+}
+
+fn alike(name: &str) {
+    alike_through(&[], &compile(name, &[]), name);
+}
+
+macro_rules! alike {
+    ($($name:ident)*) => { $( #[test] fn $name() { alike(stringify!($name)); } )* };
+}
+
+alike! {
+    fork_threads vfork_exec close_lowest dup_modes setfl_direct no_name append rwf scm_rights
+    shared_offset number_reuse efault misaligned nofile20 signals cancel threads descriptors
+    posix_locks
+}
+
+/// With a fortified build and large-file names the same calls go through other symbols.
+#[test]
+fn other_symbols() {
+    for (name, flags) in [
+        ("misaligned", &["-O2", "-D_FORTIFY_SOURCE=2"] as &[&str]),
+        ("rwf", &["-D_FILE_OFFSET_BITS=64"]),
+        (
+            "append",
+            &["-D_FILE_OFFSET_BITS=64", "-O2", "-D_FORTIFY_SOURCE=2"],
+        ),
+    ] {
+        alike_through(&[], &compile(name, flags), name);
+    }
+}
+
+#[test]
+fn calls_refused_by_seccomp() {
+    let wrapper = compile("without_calls", &[]);
+    for (error, names) in [
+        (libc::ENOSYS, ["no_name", "setfl_direct"]),
+        (libc::EPERM, ["fork_threads", "vfork_exec"]),
+    ] {
+        for name in names {
+            let number = error.to_string();
+            alike_through(
+                &[&wrapper.path, Path::new(&number)],
+                &compile(name, &[]),
+                name,
+            );
+        }
+    }
+}
+
+#[test]
+fn proc_is_not_there() {
+    if !is_root() {
+        return skip("unmounting /proc in a namespace needs root");
+    }
+    let wrapper = compile("without_proc", &[]);
+    for name in ["no_name", "misaligned", "close_lowest", "nofile20"] {
+        alike_through(&[&wrapper.path], &compile(name, &[]), name);
+    }
+}
+
+#[test]
+fn chroot_and_setuid() {
+    if !is_root() {
+        return skip("chroot and setuid need root");
+    }
+    alike("less_rights");
+}
+
+/// Fenced, an environment that the program built itself still has the preload and our variables.
+#[test]
+fn exec_keeps_the_preload() {
+    let (program, fence, place) = (compile("exec_environment", &[]), Fence::new(), main_place());
+    let dir = place.directory();
+    let mut command = Command::new(&program.path);
+    command.arg(dir.path());
+    fence.apply(&mut command);
+    let outcome = run(&mut command, Duration::from_secs(30)).expect("a program of ours");
+    assert_eq!(outcome.code(), 0, "{}", outcome.report());
+    let (built, removed) = outcome
+        .stdout
+        .split_once("--- removed on purpose\n")
+        .expect("the last part");
+    for part in built.split("--- ").skip(1) {
+        assert!(
+            part.contains("BUILT=1\n"),
+            "the program's own variable is gone: {part}"
+        );
+        for (name, value) in fence.environment() {
+            let line = format!("{name}={}\n", value.display());
+            assert!(
+                part.contains(&line),
+                "{name} is not in the environment of {part}"
+            );
+        }
+    }
+    assert!(
+        !removed.contains("LD_PRELOAD"),
+        "removed on purpose, and back: {removed}"
+    );
+}
+
+/// Wherever a mapping has moved to, direct writes beside it lose nothing.
+#[test]
+fn mapping_moves() {
+    let program = compile("mapping_moves", &[]);
+    let mut lost_bare = 0;
+    for place in places() {
+        let bare = anomalies(&program, &place, None);
+        eprintln!("mapping_moves on {}: {bare} lost bare", place.name);
+        lost_bare += if ["ext4", "xfs"].contains(&place.name.as_str()) {
+            bare
+        } else {
+            0
+        };
+        for (label, fence) in fences()
+            .into_iter()
+            .filter(|(label, _)| *label != "observed")
+        {
+            let fenced = anomalies(&program, &place, Some(&fence));
+            assert_eq!(fenced, 0, "{label}: lost on {}", place.name);
+        }
+    }
+    if std::env::var("PAGEFENCE_TEST_FILESYSTEMS").is_ok() {
+        assert!(
+            lost_bare > 0,
+            "nothing was lost on bare ext4 and xfs: this proves nothing"
+        );
+    }
+}
+
+fn anomalies(program: &Program, place: &Place, fence: Option<&Fence>) -> u64 {
+    let dir = place.directory();
+    let mut command = Command::new(&program.path);
+    command.arg(dir.path());
+    if let Some(fence) = fence {
+        fence.apply(&mut command);
+    }
+    let outcome = run(&mut command, Duration::from_secs(60)).expect("a program of ours");
+    let (stderr, _) = split_own_lines(&outcome.stderr);
+    eprint!("{stderr}");
+    let count = outcome
+        .stdout
+        .lines()
+        .last()
+        .and_then(|line| line.strip_prefix("anomalies="));
+    let count = count
+        .and_then(|n| n.parse().ok())
+        .filter(|_| outcome.code() == 0);
+    count.unwrap_or_else(|| panic!("mapping_moves on {}: {}", place.name, outcome.report()))
+}

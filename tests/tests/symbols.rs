@@ -1,0 +1,162 @@
+//! Is every door hooked? A function that libc exports under a sibling's name (`64`, `v2`, `__x`,
+//! `__x_chk`, `__x_2`) of a hooked one must be hooked too, or have a reason in `unhooked.toml`.
+
+use object::{Object, ObjectSymbol};
+use pagefence_tests::artefacts;
+use pagefence_tests::fence::found;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// The functions that a shared library defines in its dynamic symbol table.
+fn exported(path: &Path) -> BTreeSet<String> {
+    let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let file = object::File::parse(&*bytes).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let symbols = file.dynamic_symbols();
+    let defined = symbols.filter(|s| s.is_definition() && s.kind() == object::SymbolKind::Text);
+    defined
+        .filter_map(|s| s.name().ok().map(str::to_owned))
+        .collect()
+}
+
+/// The libc that this test itself runs with.
+fn libc_path() -> PathBuf {
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("/proc");
+    let path = maps.lines().find_map(|line| {
+        line.split_whitespace()
+            .last()
+            .filter(|p| p.ends_with("/libc.so.6"))
+    });
+    PathBuf::from(path.expect("a dynamically linked test"))
+}
+
+fn reasons() -> BTreeMap<String, String> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("unhooked.toml");
+    let text = std::fs::read_to_string(&file).expect("unhooked.toml");
+    toml::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", file.display()))
+}
+
+/// A call's name without the marks of a sibling: `__pread64_chk` is `pread`.
+fn stem(symbol: &str) -> &str {
+    let mut name = symbol.trim_start_matches('_');
+    for prefix in ["libc_", "IO_"] {
+        name = name.strip_prefix(prefix).unwrap_or(name);
+    }
+    while let Some(shorter) = without_mark(name) {
+        name = shorter;
+    }
+    name
+}
+
+fn without_mark(name: &str) -> Option<&str> {
+    // `preadv64v2` is `preadv64` again; `preadv2` is `preadv` again, whose `v` is its own.
+    if name.ends_with("v2") {
+        let mark = if name.ends_with("64v2") { "v2" } else { "2" };
+        return name.strip_suffix(mark);
+    }
+    let marks = ["_chk", "_2", "_nocancel", "_time64", "64"];
+    marks
+        .iter()
+        .find_map(|mark| name.strip_suffix(mark))
+        .filter(|rest| !rest.is_empty())
+}
+
+fn siblings<'a>(hook: &str, libc: &'a BTreeSet<String>) -> Vec<&'a String> {
+    libc.iter()
+        .filter(|symbol| symbol.as_str() != hook && stem(symbol) == stem(hook))
+        .collect()
+}
+
+#[test]
+fn every_sibling_has_a_hook_or_a_reason() {
+    let (hooks, libc, reasons) = (
+        exported(&found(artefacts::library())),
+        exported(&libc_path()),
+        reasons(),
+    );
+    let mut missing = BTreeMap::new();
+    for hook in hooks.intersection(&libc) {
+        for sibling in siblings(hook, &libc) {
+            if !hooks.contains(sibling) && !reasons.contains_key(sibling) {
+                missing.insert(sibling, hook);
+            }
+        }
+    }
+    let lines: Vec<_> = missing
+        .iter()
+        .map(|(symbol, hook)| format!("  {symbol} (sibling of {hook})"))
+        .collect();
+    assert!(
+        lines.is_empty(),
+        "exported by libc, neither hooked nor in unhooked.toml:\n{}",
+        lines.join("\n")
+    );
+}
+
+#[test]
+fn the_calls_of_the_contract_are_hooked() {
+    let hooks = exported(&found(artefacts::library()));
+    let wanted = "open openat creat close close_range closefrom dup dup2 dup3 fcntl read write pread \
+        pwrite readv writev preadv pwritev preadv2 pwritev2 mmap munmap mremap mprotect pkey_mprotect \
+        remap_file_pages truncate ftruncate fallocate posix_fallocate fsync fdatasync sync_file_range \
+        fork vfork execve execv execvp execvpe execveat fexecve posix_spawn posix_spawnp syscall fopen \
+        fclose freopen popen pclose opendir closedir mkstemp tmpfile socket accept accept4 pipe pipe2 \
+        eventfd recvmsg socketpair __open_2 __openat_2 __read_chk __pread_chk open64 openat64 pread64 \
+        pwrite64 preadv64v2 pwritev64v2";
+    let missing: Vec<_> = wanted
+        .split_whitespace()
+        .filter(|name| !hooks.contains(*name))
+        .collect();
+    assert!(missing.is_empty(), "not hooked: {missing:?}");
+}
+
+#[test]
+fn reasons_are_still_needed() {
+    let (hooks, libc) = (
+        exported(&found(artefacts::library())),
+        exported(&libc_path()),
+    );
+    for symbol in reasons().keys() {
+        assert!(
+            libc.contains(symbol),
+            "{symbol} is in unhooked.toml, but libc doesn't export it"
+        );
+        assert!(
+            !hooks.contains(symbol),
+            "{symbol} is in unhooked.toml, but it is hooked"
+        );
+    }
+}
+
+/// What the library exports beyond hooks would take the place of a program's own symbols.
+#[test]
+fn nothing_else_is_exported() {
+    let (hooks, libc) = (
+        exported(&found(artefacts::library())),
+        exported(&libc_path()),
+    );
+    let foreign: Vec<_> = hooks
+        .difference(&libc)
+        .filter(|name| !name.starts_with("pagefence_"))
+        .collect();
+    assert!(
+        foreign.is_empty(),
+        "exported, but no function of libc: {foreign:?}"
+    );
+}
+
+#[test]
+fn stems() {
+    for (symbol, bare) in [
+        ("pread64", "pread"),
+        ("__pread64_chk", "pread"),
+        ("__open64_2", "open"),
+        ("__open", "open"),
+        ("preadv64v2", "preadv"),
+        ("preadv2", "preadv"),
+        ("dup2", "dup2"),
+        ("__dup2", "dup2"),
+        ("__libc_fork", "fork"),
+    ] {
+        assert_eq!(stem(symbol), bare, "{symbol}");
+    }
+}
