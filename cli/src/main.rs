@@ -1,1 +1,61 @@
-fn main() {}
+//! The `pagefence` command: runs programs fenced, and says what a policy does.
+//!
+//! Without Rust's usual start (`no_main`), because that sets SIGPIPE to be ignored and opens
+//! closed standard descriptors, and the program that `pagefence run` becomes would inherit both.
+#![cfg_attr(not(test), no_main)]
+
+mod args;
+mod check;
+mod elf;
+mod environment;
+mod exec;
+mod explain;
+mod failure;
+mod library;
+mod program;
+mod report;
+mod run;
+mod script;
+mod supervise;
+
+use clap::Parser;
+
+use args::{Cli, Command, PolicyCommand};
+use failure::{OWN_FAILURE, USAGE};
+
+/// Where the C library's start-up code enters.
+#[cfg_attr(not(test), unsafe(no_mangle))]
+extern "C" fn main() -> libc::c_int {
+    match Cli::try_parse() {
+        Ok(cli) => dispatch(cli),
+        Err(error) => usage(&error),
+    }
+}
+
+fn dispatch(cli: Cli) -> libc::c_int {
+    let result = match cli.command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Policy(PolicyCommand::Check(arguments)) => check::check(&arguments),
+        Command::Policy(PolicyCommand::Explain(arguments)) => explain::explain(&arguments),
+    };
+    match result {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("{failure}");
+            failure.code
+        }
+    }
+}
+
+/// Help and version are answers; anything else is an error, which `run` reports as env(1) does,
+/// so that it can't be taken for the program's own exit code.
+fn usage(error: &clap::Error) -> libc::c_int {
+    let _ = error.print();
+    if !error.use_stderr() {
+        return 0;
+    }
+    match std::env::args_os().nth(1) {
+        Some(command) if command == "run" => OWN_FAILURE,
+        _ => USAGE,
+    }
+}

@@ -103,6 +103,11 @@ impl Policy {
         &self.defaults.settings
     }
 
+    /// How many rules it has.
+    pub fn rule_count(&self) -> usize {
+        self.rules.len()
+    }
+
     /// The same policy under the overrides of one run (see [`Overrides`]).
     pub fn with_overrides(mut self, overrides: Overrides) -> Policy {
         overrides.apply(&mut self.defaults.settings);

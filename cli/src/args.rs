@@ -1,0 +1,182 @@
+//! The command line, and the help that teaches it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+#[derive(Parser)]
+#[command(
+    name = "pagefence",
+    version,
+    about = "One file, one truth, however a program reads or writes it.",
+    long_about = "One file, one truth, however a program reads or writes it.\n\n\
+        Linux keeps two ways to a file's bytes: through the page cache (read, write, mmap) and \
+        past it (O_DIRECT). Programs that mix them on one file lose data. Pagefence makes the mix \
+        coherent for unmodified programs, as a preloaded library, without a kernel change.",
+    after_help = "Start with `pagefence run -- PROGRAM`; `pagefence help run` says more."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Run a program, and all that it starts, fenced
+    #[command(
+        long_about = RUN_ABOUT,
+        after_help = RUN_MORE,
+        override_usage = "pagefence run [OPTIONS] -- PROGRAM [ARGUMENTS]..."
+    )]
+    Run(RunArgs),
+    /// Check a policy, or explain what it does to a file
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+}
+
+const RUN_ABOUT: &str = "\
+Run a program, and all that it starts, fenced.
+
+Preloads libpagefence.so into PROGRAM and becomes it, so its exit code, its signals and its process \
+number are its own. The library is looked for beside this command and in ../lib from there; the \
+variable PAGEFENCE_LIBRARY names another.
+
+A policy is checked before anything runs. So is PROGRAM: one that can't be fenced (static, setuid, \
+with file capabilities, for another architecture, with another loader than glibc's) is not started, \
+and the reason is said. Scripts are followed to their interpreter.";
+
+const RUN_MORE: &str = "\
+EXAMPLES:
+  Run a database fenced under the built-in policy (every file enforced):
+      pagefence run -- mariadbd --datadir /srv/db
+  See who mixes what, and change nothing:
+      pagefence run --observe --summary -- ./backup.sh /srv/db
+  Whole calls only, and a record of every event:
+      pagefence run --isolation atomic --trace events.ndjson -- fio job.fio
+
+EXIT CODES:
+  125  pagefence itself failed, or PROGRAM can't be fenced: nothing was run
+  126  PROGRAM was found but can't be executed
+  127  PROGRAM was not found
+  else PROGRAM's own; with --summary, one killed by a signal is mirrored by the same signal
+
+ENVIRONMENT:
+  PAGEFENCE_POLICY, PAGEFENCE_TABLE, PAGEFENCE_TRACE, PAGEFENCE_LOG stand for the options of their \
+names, which come first. PAGEFENCE_LIBRARY names the library.";
+
+#[derive(Args)]
+pub struct RunArgs {
+    /// Policy file (TOML); without one, every file is enforced
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+
+    /// Change nothing, and report what would have collided
+    #[arg(long)]
+    pub observe: bool,
+
+    /// What readers may see of a call under way, over the policy
+    #[arg(long, value_name = "LEVEL")]
+    pub isolation: Option<IsolationArg>,
+
+    /// Lock table; programs that use one file must share it
+    #[arg(long, value_name = "FILE")]
+    pub table: Option<PathBuf>,
+
+    /// Append events to FILE, a JSON object a line
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+
+    /// Which events are told: a filter such as `info` or `warn,wait=debug`
+    #[arg(long, value_name = "FILTER")]
+    pub log: Option<OsString>,
+
+    /// At the end, say on standard error what was mixed, by whom, and what that cost
+    #[arg(long)]
+    pub summary: bool,
+
+    /// The summary as one line of JSON
+    #[arg(long, requires = "summary")]
+    pub json: bool,
+
+    /// The program and its arguments
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "PROGRAM"
+    )]
+    pub command: Vec<OsString>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum IsolationArg {
+    /// Fresh, and nothing lost
+    Coherent,
+    /// Every call's whole range at once, too
+    Atomic,
+}
+
+#[derive(Subcommand)]
+pub enum PolicyCommand {
+    /// Say whether a policy file is right, and if not, what would be
+    #[command(after_help = CHECK_MORE)]
+    Check(CheckArgs),
+    /// Say what a policy does to a file, and which line says so
+    #[command(after_help = EXPLAIN_MORE)]
+    Explain(ExplainArgs),
+}
+
+const CHECK_MORE: &str = "\
+EXAMPLE:
+      pagefence policy check /etc/pagefence.toml
+
+EXIT CODES:
+  0  the policy is right
+  1  it is not, or can't be read: each mistake is shown with its line and what would be right
+  2  the arguments make no sense";
+
+#[derive(Args)]
+pub struct CheckArgs {
+    /// The policy file
+    pub file: PathBuf,
+
+    /// The result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+const EXPLAIN_MORE: &str = "\
+The path is resolved (symbolic links followed) and its filesystem looked up, as the library does. \
+The file need not exist yet.
+
+EXAMPLES:
+      pagefence policy explain --policy p.toml --program mariadbd /srv/db/t1.ibd
+      pagefence policy explain --filesystem xfs /srv/db/t1.ibd
+
+EXIT CODES:
+  0  explained
+  1  the policy is wrong, or the path can't be resolved
+  2  the arguments make no sense";
+
+#[derive(Args)]
+pub struct ExplainArgs {
+    /// The file to explain
+    pub path: PathBuf,
+
+    /// The file name of the program that uses it; without one, no rule for programs matches
+    #[arg(long, value_name = "NAME")]
+    pub program: Option<OsString>,
+
+    /// The filesystem, instead of the one that the file is on
+    #[arg(long, value_name = "NAME")]
+    pub filesystem: Option<String>,
+
+    /// The policy file; else PAGEFENCE_POLICY, else the built-in policy
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+
+    /// The answer as JSON
+    #[arg(long)]
+    pub json: bool,
+}

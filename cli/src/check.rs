@@ -1,0 +1,59 @@
+//! `pagefence policy check`: is this policy right?
+
+use policy::{Policy, PolicyError};
+use serde::Serialize;
+
+use crate::args::CheckArgs;
+use crate::failure::Failure;
+
+#[derive(Serialize)]
+struct Checked<'a> {
+    file: String,
+    valid: bool,
+    errors: Vec<Mistake<'a>>,
+}
+
+#[derive(Serialize)]
+struct Mistake<'a> {
+    line: usize,
+    column: usize,
+    text: &'a str,
+    message: &'a str,
+    hint: &'a str,
+}
+
+pub fn check(arguments: &CheckArgs) -> Result<i32, Failure> {
+    let result = Policy::load(&arguments.file);
+    let file = arguments.file.display().to_string();
+    match &result {
+        _ if arguments.json => println!("{}", json(file, result.as_ref().err())),
+        Ok(policy) => println!("{file}: right, {}", rules(policy.rule_count())),
+        Err(error) => eprintln!("{error}"),
+    }
+    Ok(i32::from(result.is_err()))
+}
+
+fn rules(count: usize) -> String {
+    match count {
+        0 => "no rules".to_owned(),
+        1 => "1 rule".to_owned(),
+        count => format!("{count} rules"),
+    }
+}
+
+fn json(file: String, error: Option<&PolicyError>) -> String {
+    let diagnostics = error.map_or(&[][..], |error| &error.diagnostics);
+    let errors = diagnostics.iter().map(|found| Mistake {
+        line: found.line,
+        column: found.column,
+        text: &found.text,
+        message: &found.message,
+        hint: &found.hint,
+    });
+    let checked = Checked {
+        file,
+        valid: error.is_none(),
+        errors: errors.collect(),
+    };
+    serde_json::to_string(&checked).unwrap_or_default()
+}

@@ -1,0 +1,131 @@
+//! The environment in which the program runs: what the options and the variables of their names
+//! say, checked and with absolute paths.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::OpenOptions;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use policy::environment as names;
+use policy::{Isolation, Mode, Overrides, Policy, PolicyError};
+
+use crate::args::{IsolationArg, RunArgs};
+use crate::failure::Failure;
+use crate::library;
+
+/// Environment variables, as the program will have them, in the order that they came in.
+pub struct Environment(Vec<(OsString, OsString)>);
+
+impl Environment {
+    /// Our own environment and what the arguments say on top of it.
+    pub fn new(arguments: &RunArgs, library: &Path) -> Result<Environment, Failure> {
+        let mut environment = Environment(std::env::vars_os().collect());
+        let before = environment.get(library::PRELOAD).map(OsStr::to_owned);
+        environment.set(library::PRELOAD, library::preload(library, before));
+        environment.policy(arguments.policy.as_deref())?;
+        environment.path(names::TABLE, arguments.table.as_deref())?;
+        if let Some(trace) = environment.path(names::TRACE, arguments.trace.as_deref())? {
+            check_trace(&trace)?;
+        }
+        if let Some(filter) = &arguments.log {
+            environment.set(names::LOG, filter);
+        }
+        if arguments.observe {
+            environment.set(names::MODE, Mode::Observe.word());
+        }
+        if let Some(isolation) = arguments.isolation {
+            let isolation = match isolation {
+                IsolationArg::Coherent => Isolation::Coherent,
+                IsolationArg::Atomic => Isolation::Atomic,
+            };
+            environment.set(names::ISOLATION, isolation.word());
+        }
+        Ok(environment)
+    }
+
+    pub fn set(&mut self, name: &str, value: impl AsRef<OsStr>) {
+        let value = value.as_ref().to_owned();
+        match self.0.iter_mut().find(|(other, _)| other == name) {
+            Some((_, before)) => *before = value,
+            None => self.0.push((name.into(), value)),
+        }
+    }
+
+    fn get(&self, name: &str) -> Option<&OsStr> {
+        let found = self.0.iter().find(|(other, _)| other == name);
+        found.map(|(_, value)| value.as_os_str())
+    }
+
+    /// As execve(2) takes it.
+    pub fn strings(self) -> Result<Vec<CString>, Failure> {
+        let join = |(mut name, value): (OsString, OsString)| {
+            name.push("=");
+            name.push(value);
+            CString::new(name.into_vec())
+        };
+        self.0
+            .into_iter()
+            .map(join)
+            .collect::<Result<_, _>>()
+            .map_err(|_| Failure::own("an option holds a NUL byte", ""))
+    }
+
+    /// The policy is parsed before anything runs.
+    fn policy(&mut self, option: Option<&Path>) -> Result<(), Failure> {
+        if let Some(path) = self.path(names::POLICY, option)? {
+            Policy::load(&path).map_err(|error| invalid_policy(&error))?;
+        }
+        Ok(())
+    }
+
+    /// The program may change its directory: makes the path of an option, or else of its
+    /// variable, absolute.
+    fn path(&mut self, name: &str, option: Option<&Path>) -> Result<Option<PathBuf>, Failure> {
+        let variable = self.get(name).filter(|value| !value.is_empty());
+        let Some(given) = option.or(variable.map(Path::new)) else {
+            return Ok(None);
+        };
+        let path = std::path::absolute(given)
+            .map_err(|error| Failure::own(format!("{}: {error}", given.display()), ""))?;
+        if path.as_os_str().as_bytes().contains(&0) {
+            return Err(Failure::own(format!("{name} holds a NUL byte"), ""));
+        }
+        self.set(name, &path);
+        Ok(Some(path))
+    }
+}
+
+pub fn invalid_policy(error: &PolicyError) -> Failure {
+    let count = error.diagnostics.len();
+    let errors = if count == 1 { "error" } else { "errors" };
+    Failure::own(
+        format!(
+            "the policy {} has {count} {errors}; nothing was run\n\n{error}",
+            error.file
+        ),
+        "",
+    )
+}
+
+fn check_trace(path: &Path) -> Result<(), Failure> {
+    match OpenOptions::new().append(true).create(true).open(path) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Failure::own(
+            format!("can't write the trace {}: {error}", path.display()),
+            "name a file in a directory that you may write to",
+        )),
+    }
+}
+
+/// For `policy explain`: the overrides that the environment holds, as the library reads them.
+pub fn overrides() -> Overrides {
+    let word = |name: &str| std::env::var(name).ok();
+    let (overrides, unknown) = Overrides::from_words(
+        word(names::MODE).as_deref(),
+        word(names::ISOLATION).as_deref(),
+    );
+    if let Some(variable) = unknown {
+        eprintln!("pagefence: {variable} is set to an unknown word, which changes nothing");
+    }
+    overrides
+}

@@ -1,0 +1,167 @@
+//! `run --summary`: starts the program, stands aside, and ends as it ended.
+//!
+//! Signals are blocked and taken one by one (`sigwaitinfo`), so there are no handlers; the
+//! program gets the mask and the dispositions that we were given.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::ptr;
+
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
+
+use crate::exec::Plan;
+use crate::failure::Failure;
+
+/// What is passed on when somebody sends it to us and means the program.
+const FORWARDED: [libc::c_int; 6] = [
+    libc::SIGINT,
+    libc::SIGTERM,
+    libc::SIGHUP,
+    libc::SIGQUIT,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+];
+
+/// How the program ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    Exited(i32),
+    Killed(i32),
+}
+
+/// Runs the program to its end.
+pub fn run(plan: &Plan) -> Result<End, Failure> {
+    let signals = Signals::take();
+    // SAFETY: this process has one thread, so the child may go on as any program.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        signals.give_back();
+        let failure = plan.exec();
+        eprintln!("{failure}");
+        // SAFETY: ends the child at once, without running what the parent will run at its end.
+        unsafe { libc::_exit(failure.code) };
+    }
+    let Some(child) = Pid::from_raw(child.max(0)) else {
+        let error = io::Error::last_os_error();
+        return Err(Failure::own(format!("can't start a process: {error}"), ""));
+    };
+    loop {
+        let (signal, from_terminal) = signals.wait();
+        if signal == libc::SIGCHLD {
+            if let Some(end) = ended(child)? {
+                signals.give_back();
+                return Ok(end);
+            }
+        } else if !from_terminal {
+            forward(child, signal);
+        }
+    }
+}
+
+fn ended(child: Pid) -> Result<Option<End>, Failure> {
+    let waited = rustix::process::waitpid(Some(child), WaitOptions::NOHANG)
+        .map_err(|error| Failure::own(format!("can't wait for the program: {error}"), ""))?;
+    Ok(waited.and_then(|(_, status)| end(status)))
+}
+
+fn end(status: WaitStatus) -> Option<End> {
+    let killed = status.terminating_signal().map(End::Killed);
+    status.exit_status().map(End::Exited).or(killed)
+}
+
+fn forward(child: Pid, signal: libc::c_int) {
+    if let Some(signal) = Signal::from_named_raw(signal) {
+        // It may have just ended, which SIGCHLD will tell.
+        let _ = rustix::process::kill_process(child, signal);
+    }
+}
+
+impl End {
+    /// Ends this process as the program ended, or returns the exit code to end with.
+    pub fn mirror(self) -> i32 {
+        let signal = match self {
+            End::Exited(code) => return code,
+            End::Killed(signal) => signal,
+        };
+        // The program has written its core, if any; ours would overwrite it.
+        let none = rustix::process::Rlimit {
+            current: Some(0),
+            maximum: Some(0),
+        };
+        let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
+        let mut set = empty_set();
+        // SAFETY: plain calls on a set and a disposition of our own; the process has one thread.
+        unsafe {
+            libc::signal(signal, libc::SIG_DFL);
+            libc::sigaddset(&mut set, signal);
+            libc::sigprocmask(libc::SIG_UNBLOCK, &set, ptr::null_mut());
+            libc::raise(signal);
+        }
+        // As shells say it, should the signal not have ended us.
+        128 + signal
+    }
+}
+
+/// The signals that we take for ourselves meanwhile, and what they were before.
+struct Signals {
+    taken: libc::sigset_t,
+    mask_before: libc::sigset_t,
+    child_before: libc::sigaction,
+}
+
+impl Signals {
+    fn take() -> Signals {
+        let mut taken = empty_set();
+        let mut mask_before = empty_set();
+        let mut child_before = MaybeUninit::<libc::sigaction>::zeroed();
+        let mut default = MaybeUninit::<libc::sigaction>::zeroed();
+        // SAFETY: zeroed sigaction structures are valid (SIG_DFL is zero), and every pointer is
+        // to a local of the right type.
+        unsafe {
+            for signal in FORWARDED.into_iter().chain([libc::SIGCHLD]) {
+                libc::sigaddset(&mut taken, signal);
+            }
+            libc::sigprocmask(libc::SIG_BLOCK, &taken, &mut mask_before);
+            // Ignored, as some parents leave it, it would reap the program before we look.
+            (*default.as_mut_ptr()).sa_sigaction = libc::SIG_DFL;
+            libc::sigaction(libc::SIGCHLD, default.as_ptr(), child_before.as_mut_ptr());
+            Signals {
+                taken,
+                mask_before,
+                child_before: child_before.assume_init(),
+            }
+        }
+    }
+
+    fn give_back(&self) {
+        // SAFETY: both values were filled in by the kernel in `take`.
+        unsafe {
+            libc::sigaction(libc::SIGCHLD, &self.child_before, ptr::null_mut());
+            libc::sigprocmask(libc::SIG_SETMASK, &self.mask_before, ptr::null_mut());
+        }
+    }
+
+    /// The next signal, and whether the terminal sent it: then the program, in the same process
+    /// group, got it too.
+    fn wait(&self) -> (libc::c_int, bool) {
+        let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+        loop {
+            // SAFETY: both pointers are to values of the right type.
+            let signal = unsafe { libc::sigwaitinfo(&self.taken, info.as_mut_ptr()) };
+            if signal > 0 {
+                // SAFETY: filled in by the kernel, and valid when zeroed.
+                let info = unsafe { info.assume_init_ref() };
+                return (signal, info.si_code == libc::SI_KERNEL);
+            }
+        }
+    }
+}
+
+fn empty_set() -> libc::sigset_t {
+    let mut set = MaybeUninit::zeroed();
+    // SAFETY: sigemptyset fills in the whole set, and fails for no valid pointer.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        set.assume_init()
+    }
+}

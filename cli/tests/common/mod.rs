@@ -1,0 +1,116 @@
+//! What the tests of the command share: a directory of their own, a library to preload that
+//! says when it was, and the command itself.
+
+// Each test file is a program of its own and uses a part.
+#![allow(dead_code)]
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+/// A library that appends a line to the file named by MARK when it is loaded.
+const LIBRARY: &str = r#"
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+__attribute__((constructor)) static void loaded(void) {
+    const char *mark = getenv("MARK");
+    int fd = mark ? open(mark, O_WRONLY | O_CREAT | O_APPEND, 0666) : -1;
+    if (fd >= 0) {
+        write(fd, "loaded\n", 7);
+        close(fd);
+    }
+}
+"#;
+
+pub struct Fixture {
+    directory: TempDir,
+}
+
+impl Fixture {
+    pub fn new() -> Fixture {
+        let directory = tempfile::tempdir().unwrap();
+        let fixture = Fixture { directory };
+        // Other users must reach what is in it.
+        fixture.chmod("", 0o755);
+        fixture.write("library.c", LIBRARY.as_bytes());
+        fixture.cc(&["-shared", "-fPIC", "-o", "library.so", "library.c"]);
+        fixture
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, contents: &[u8]) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, contents).unwrap();
+        path
+    }
+
+    pub fn chmod(&self, name: &str, mode: u32) {
+        let permissions = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(self.path(name), permissions).unwrap();
+    }
+
+    pub fn executable(&self, name: &str, contents: &[u8]) -> PathBuf {
+        let path = self.write(name, contents);
+        self.chmod(name, 0o755);
+        path
+    }
+
+    pub fn cc(&self, arguments: &[&str]) {
+        let mut cc = Command::new("cc");
+        let status = cc
+            .current_dir(self.directory.path())
+            .args(arguments)
+            .status();
+        assert!(status.unwrap().success(), "cc {arguments:?}");
+    }
+
+    /// The command, with the library of this fixture and no variables of ours.
+    pub fn pagefence(&self) -> Command {
+        self.prepare(Command::new(env!("CARGO_BIN_EXE_pagefence")))
+    }
+
+    /// The same environment without the command.
+    pub fn bare(&self, program: impl AsRef<Path>) -> Command {
+        self.prepare(Command::new(program.as_ref()))
+    }
+
+    fn prepare(&self, mut command: Command) -> Command {
+        for name in policy::environment::ALL {
+            command.env_remove(name);
+        }
+        command
+            .env_remove("LD_PRELOAD")
+            .env("PAGEFENCE_LIBRARY", self.path("library.so"))
+            .env("MARK", self.path("mark"))
+            .current_dir(self.directory.path());
+        command
+    }
+
+    /// Runs `pagefence run` with these arguments.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.pagefence()
+            .arg("run")
+            .args(arguments)
+            .output()
+            .unwrap()
+    }
+
+    /// Whether the library was loaded since this was last asked.
+    pub fn was_loaded(&self) -> bool {
+        std::fs::remove_file(self.path("mark")).is_ok()
+    }
+}
+
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
