@@ -40,6 +40,18 @@ fn the_program_runs_with_the_library_and_its_own_exit_code() {
 }
 
 #[test]
+fn what_follows_the_program_is_its_own() {
+    let fixture = Fixture::new();
+    for arguments in [
+        &["echo", "-n", "--summary", "--", "x"][..],
+        &["--", "echo", "-n", "--summary", "--", "x"],
+    ] {
+        let output = fixture.run(arguments);
+        assert_eq!(stdout(&output), "--summary -- x", "{}", stderr(&output));
+    }
+}
+
+#[test]
 fn a_signal_that_kills_the_program_kills_the_command() {
     let fixture = Fixture::new();
     for (name, number) in [("SEGV", 11), ("KILL", 9), ("PIPE", 13), ("TERM", 15)] {

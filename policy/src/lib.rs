@@ -103,6 +103,12 @@ impl Policy {
         &self.defaults.settings
     }
 
+    /// Whether no file at all is fenced.
+    pub fn is_off(&self) -> bool {
+        let off = |settings: &Settings| settings.mode == Mode::Off;
+        off(&self.defaults.settings) && self.rules.iter().all(|rule| off(&rule.layer.settings))
+    }
+
     /// How many rules it has.
     pub fn rule_count(&self) -> usize {
         self.rules.len()
