@@ -17,7 +17,8 @@ fn ns_per_round(mut round: impl FnMut(u64)) -> f64 {
 }
 
 fn main() {
-    let path = std::ffi::CString::new(format!("/dev/shm/lock-table-pair-{}", std::process::id())).unwrap();
+    let path =
+        std::ffi::CString::new(format!("/dev/shm/lock-table-pair-{}", std::process::id())).unwrap();
     let table = Table::attach(&path).unwrap();
     std::fs::remove_file(path.to_str().unwrap()).unwrap();
     let slot = table.take_slot(1).unwrap();

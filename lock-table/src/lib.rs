@@ -18,6 +18,7 @@
 mod attach;
 mod death;
 mod error;
+mod handles;
 mod mappings;
 mod matrix;
 mod memory;
@@ -35,6 +36,7 @@ use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize};
 
 pub use death::Reaped;
 pub use error::{Fault, TableError};
+pub use handles::{SYSTEM_TABLE, default_path, raise_fd_copy};
 pub use mappings::MapEntry;
 pub use matrix::{Claim, FileId, Mode, PAGE, UNIT, conflict, sort_and_merge};
 pub use memory::Geometry;

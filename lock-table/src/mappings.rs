@@ -10,7 +10,13 @@ pub(crate) const WRITABLE: u32 = 1;
 
 /// A registered mapping of this process.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct MapEntry(u32);
+pub struct MapEntry(pub(crate) u32);
+
+impl MapEntry {
+    pub fn index(self) -> u32 {
+        self.0
+    }
+}
 
 impl Table {
     /// Registers a mapping. The caller holds the range as a buffered write while it does so, and maps afterwards:

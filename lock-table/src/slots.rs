@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use core::sync::atomic::{compiler_fence, fence};
 
-use crate::matrix::{Claim, FileId, Mode, conflict};
+use crate::matrix::{Claim, FileId, Mode, UNIT, conflict};
 use crate::memory::SlotCell;
 use crate::{Owner, Table};
 
@@ -32,6 +32,7 @@ pub(crate) mod word {
 }
 
 const ATOMIC: u32 = 256;
+const UNIT_SHIFT: u32 = UNIT.trailing_zeros();
 /// How often a slot is read anew while its owner moves it along. Within one generation it moves three times at most.
 const READS: u32 = 8;
 
@@ -227,6 +228,7 @@ impl Table {
         ticket: u64,
         ignore: &[Slot],
     ) -> Scan {
+        let (first, last) = (c.first >> UNIT_SHIFT, c.last >> UNIT_SHIFT);
         for (base, cells) in self.mem.used_slots() {
             let skip = from.saturating_sub(base) as usize;
             let mut index = base.saturating_add(skip as u32);
@@ -239,6 +241,13 @@ impl Table {
                 }
                 // Another file's inode may also be that of a later generation, which will see us (I5).
                 if cell.ino.load(Relaxed) != c.file.ino || at == me.0 {
+                    continue;
+                }
+                // Nothing is excluded further off than a unit. If one of the two is a later generation's, skipping is
+                // right as well (I5).
+                if cell.first.load(Relaxed) >> UNIT_SHIFT > last
+                    || cell.last.load(Relaxed) >> UNIT_SHIFT < first
+                {
                     continue;
                 }
                 match self.in_the_way(at, cell, c, ticket, ignore) {

@@ -15,7 +15,7 @@ pub const USE_OBSERVE: u32 = 4;
 
 /// This process's entry for one file.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct UseEntry(u32);
+pub struct UseEntry(pub(crate) u32);
 
 impl UseEntry {
     pub fn index(self) -> u32 {

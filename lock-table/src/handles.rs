@@ -1,0 +1,70 @@
+//! Handles as plain numbers, for callers that keep them in words of their own; and where a table is by default.
+
+use core::ffi::CStr;
+use std::ffi::CString;
+
+use crate::mappings::MapEntry;
+use crate::slots::Slot;
+use crate::uses::UseEntry;
+use crate::{Table, sys};
+
+/// The table of the whole system, where an administrator made one.
+pub const SYSTEM_TABLE: &CStr = c"/run/pagefence/table";
+
+/// The table that this user's processes share when nobody names one.
+pub fn default_path() -> CString {
+    let usable = rustix::fs::access(
+        SYSTEM_TABLE,
+        rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK,
+    );
+    if usable.is_ok() {
+        return SYSTEM_TABLE.to_owned();
+    }
+    let user = rustix::process::geteuid().as_raw();
+    CString::new(format!("/dev/shm/pagefence-{user}")).unwrap_or_default()
+}
+
+impl Table {
+    /// The slot of this index, if the table has one.
+    #[inline]
+    pub fn slot_at(&self, index: u32) -> Option<Slot> {
+        self.mem.slot(index).map(|_| Slot(index))
+    }
+
+    /// The register entry of this index, if the table has one.
+    #[inline]
+    pub fn use_at(&self, index: u32) -> Option<UseEntry> {
+        self.mem.uses().get(index as usize).map(|_| UseEntry(index))
+    }
+
+    pub fn map_at(&self, index: u32) -> Option<MapEntry> {
+        self.mem
+            .mappings()
+            .get(index as usize)
+            .map(|_| MapEntry(index))
+    }
+
+    /// Whether slots run out (three quarters of the pool lie below this one): then a thread gives
+    /// its slot back after each call instead of keeping it.
+    pub fn slot_is_scarce(&self, slot: Slot) -> bool {
+        let all = self.mem.geometry().slots;
+        slot.0 < all && slot.0 >= all / 4 * 3
+    }
+}
+
+/// A copy of one of our descriptors at another high number.
+pub fn raise_fd_copy(fd: i32) -> Result<i32, rustix::io::Errno> {
+    // SAFETY: fcntl on a number of ours makes a new descriptor and touches no memory.
+    let copy = unsafe {
+        sys::syscall6(
+            libc::SYS_fcntl as usize,
+            fd as usize,
+            libc::F_DUPFD_CLOEXEC as usize,
+            0,
+            0,
+            0,
+            0,
+        )
+    };
+    sys::raise_fd(sys::result(copy)? as i32)
+}
