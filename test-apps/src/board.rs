@@ -8,6 +8,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 pub const WORKERS: usize = 16;
+/// A worker that does many numbered operations inside its part of a round numbers them in the slot that far
+/// behind its own.
+pub const INNER: usize = 8;
 const WORDS: usize = 64;
 const CUTS: usize = 1 << 16;
 /// How many anomalies are explained; the others are only counted.
@@ -145,6 +148,15 @@ impl Board {
         self.marked(at, round)
     }
 
+    /// The next operation in a slot: one after the last that was begun.
+    pub fn next_number(&self, slot: usize) -> u64 {
+        self.slots[slot].begun.load(SeqCst) + 1
+    }
+
+    pub fn round(&self) -> u64 {
+        self.round.load(SeqCst)
+    }
+
     /// The next round this worker has not taken part in; None when it is over.
     pub fn next_round(&self, worker: usize) -> Option<u64> {
         loop {
@@ -159,24 +171,29 @@ impl Board {
         }
     }
 
-    /// The supervisor's entry for a worker that it killed: was operation `begun` cut short?
+    /// The supervisor's entry for a worker that it killed: was its part of the round cut short?
     pub fn cut(&self, worker: usize) -> bool {
-        let slot = &self.slots[worker];
+        self.cut_slot(worker + INNER);
+        self.cut_slot(worker)
+    }
+
+    fn cut_slot(&self, at: usize) -> bool {
+        let slot = &self.slots[at];
         let begun = slot.begun.load(SeqCst);
         if begun == slot.finished.load(SeqCst) {
             return false;
         }
         let count = self.cut_count.load(SeqCst);
-        self.cuts[count as usize % CUTS].store(stamp(worker, begun), SeqCst);
+        self.cuts[count as usize % CUTS].store(stamp(at, begun), SeqCst);
         self.cut_count.store(count + 1, SeqCst);
         slot.finished.store(begun, SeqCst);
         true
     }
 
-    /// Was this worker's operation cut short by a kill? (May have happened in part.)
-    pub fn was_cut(&self, worker: usize, number: u64) -> bool {
+    /// Was the operation numbered so in this slot cut short by a kill? (It may have happened in part.)
+    pub fn was_cut(&self, slot: usize, number: u64) -> bool {
         let count = self.cut_count.load(SeqCst);
-        let wanted = stamp(worker, number);
+        let wanted = stamp(slot, number);
         (count.saturating_sub(CUTS as u64)..count).any(|at| self.cuts[at as usize % CUTS].load(SeqCst) == wanted)
     }
 }
@@ -191,9 +208,15 @@ impl Slot {
     }
 }
 
-/// Worker and operation in one word; zero is nobody's.
-pub fn stamp(worker: usize, number: u64) -> u64 {
-    ((worker as u64 + 1) << 48) | number
+/// Slot and operation in one word; zero is nobody's.
+pub fn stamp(slot: usize, number: u64) -> u64 {
+    ((slot as u64 + 1) << 48) | number
+}
+
+/// The slot and the number in a stamp; None for what no stamp can be.
+pub fn unstamp(stamp: u64) -> Option<(usize, u64)> {
+    let slot = (stamp >> 48).checked_sub(1)? as usize;
+    (slot < WORKERS).then_some((slot, stamp & ((1 << 48) - 1)))
 }
 
 /// One write to standard output, so that lines of several processes don't mix.

@@ -257,7 +257,7 @@ pub fn look_for_lost_updates(setup: &Setup, draw: fn(&mut Random, u64) -> Plan) 
         let plan = draw(&mut random, unit);
         plan.publish(board);
         let cut = team.round(2)?;
-        let round = board.round.load(std::sync::atomic::Ordering::SeqCst);
+        let round = board.round();
         let allow = plan.outcome(&mut referee.model, round, board.marked(AFTER, round), &cut);
         let (offset, len) = plan.window(round);
         let cut = cut.contains(&true);
