@@ -1,1 +1,39 @@
-//! (empty)
+//! What a fenced process does: all the thinking behind the hooks of `shim`, testable without interposition.
+//!
+//! A hook finds the descriptor, names the operation and hands the real call over; everything else is here.
+//! One call goes through these rooms, in this order:
+//!
+//! | room | what it knows |
+//! |---|---|
+//! | [`thread`] | the calling thread's record: nesting level, lock slots, what to reclaim |
+//! | [`descriptors`] | number → open file description → file, looked up at first use |
+//! | [`files`] | one record per file (identity, policy, who uses it how) |
+//! | [`ranges`] | taking and giving back ranges in the lock table, waiting, timing out |
+//! | [`transfer`] | read and write: which range, which mode, and the real call under it |
+//! | [`direct`] | direct I/O: the check after a write, and falling back |
+//! | [`second`] | the second descriptor that the check and the fall back need |
+//! | [`mappings`] | mmap and its family: which parts of a file may be dirtied through memory |
+//! | [`layout`] | truncate, fallocate, `O_TRUNC` |
+//! | [`process`] | the constructor, fork, vfork, exec |
+//! | [`events`] | what is told, and where it goes |
+//!
+//! Rules of the house: no panic, no allocation on the way of an I/O call, no libc function that is
+//! itself hooked (raw system calls instead), and nothing of the user's memory is touched by our own
+//! instructions while a range is held.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
+pub mod arena;
+pub mod descriptors;
+pub mod direct;
+pub mod events;
+pub mod files;
+pub mod layout;
+pub mod mappings;
+pub mod numbers;
+pub mod process;
+pub mod ranges;
+pub mod raw;
+pub mod registry;
+pub mod second;
+pub mod thread;
+pub mod transfer;

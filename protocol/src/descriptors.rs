@@ -1,0 +1,370 @@
+//! Descriptor numbers and open file descriptions.
+//!
+//! A number is one atomic word in a flat array: unknown, passed through, ours, freshly opened, or a
+//! description. What a number stands for is found out at its first use (fstat and `F_GETFL`), once,
+//! whichever way it came here. `dup` shares the description, as in the kernel.
+
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
+use lock_table::{FileId, USE_BUFFERED, USE_DIRECT};
+
+use crate::arena::{Arena, CAPACITY, Zeroed};
+use crate::files::{self, File};
+use crate::registry::{self, Registry};
+use crate::{raw, second};
+
+/// What the low byte of a word says.
+const UNKNOWN: u64 = 0;
+const PASS: u64 = 1;
+const OURS: u64 = 2;
+const FRESH: u64 = 3;
+const DESCRIPTION: u64 = 4;
+
+static WORDS: Arena<AtomicU64> = Arena::new();
+static SEQUENCE: AtomicU64 = AtomicU64::new(1);
+
+#[derive(Default)]
+pub struct Description {
+    refs: AtomicU32,
+    file: AtomicU32,
+    /// The open flags as `F_GETFL` gave them, followed through `F_SETFL`.
+    flags: AtomicU32,
+    /// The generation of sharing in which it was opened: an older one may be shared with a child.
+    shared_since: AtomicU32,
+    /// Came from elsewhere: inherited, received, or opened where we did not see it.
+    foreign: AtomicU32,
+    /// The offset lock: the holder's thread id.
+    offset_lock: AtomicU32,
+    next_free: AtomicU32,
+    _pad: AtomicU32,
+}
+
+// SAFETY: atomics only.
+unsafe impl Zeroed for Description {}
+
+static DESCRIPTIONS: Arena<Description> = Arena::new();
+static FREE: AtomicU32 = AtomicU32::new(0);
+/// Counts the moments at which descriptions may have become shared with another process.
+static SHARINGS: AtomicU32 = AtomicU32::new(0);
+
+/// A description in use, kept from being recycled until [`unpin_index`].
+#[derive(Clone, Copy)]
+pub struct Pinned {
+    pub index: u32,
+    pub description: &'static Description,
+    pub file_index: u32,
+    pub file: &'static File,
+}
+
+fn word(fd: i32) -> Option<&'static AtomicU64> {
+    WORDS.get(u32::try_from(fd).ok()?)
+}
+
+/// Tag in 8 bits, what it carries in 32, and 24 bits of a sequence that makes every word unlike the last.
+fn make(tag: u64, carries: u32) -> u64 {
+    tag | u64::from(carries) << 8 | SEQUENCE.fetch_add(1, Relaxed) << 40
+}
+
+fn carried(word: u64) -> u32 {
+    (word >> 8) as u32
+}
+
+fn description_of(word: u64) -> Option<u32> {
+    (word & 0xff == DESCRIPTION).then(|| carried(word))
+}
+
+/// Of a call's fast path: the description's index without pinning it, and the word to compare later.
+#[inline]
+pub fn peek(fd: i32) -> Peek {
+    let seen = match word(fd) {
+        Some(w) => w.load(Acquire),
+        None => UNKNOWN,
+    };
+    match seen & 0xff {
+        DESCRIPTION => Peek::Description { seen, index: carried(seen) },
+        PASS | OURS => Peek::Pass,
+        _ if fd < 0 || fd as u32 >= CAPACITY => Peek::Pass,
+        _ => Peek::Unknown,
+    }
+}
+
+pub enum Peek {
+    Pass,
+    Unknown,
+    Description { seen: u64, index: u32 },
+}
+
+/// Whether the number still stands for what [`peek`] saw.
+#[inline]
+pub fn still(fd: i32, seen: u64) -> bool {
+    word(fd).is_some_and(|w| w.load(Relaxed) == seen)
+}
+
+pub fn description(index: u32) -> Option<&'static Description> {
+    DESCRIPTIONS.get(index)
+}
+
+/// The description behind a number, pinned; None: not ours to fence.
+pub fn pin(fd: i32) -> Option<Pinned> {
+    for _ in 0..64 {
+        match peek(fd) {
+            Peek::Pass => return None,
+            Peek::Unknown => resolve(fd)?,
+            Peek::Description { seen, index } => {
+                let d = description(index)?;
+                let raised = d.refs.fetch_update(AcqRel, Acquire, |r| (r != 0).then_some(r + 1));
+                if raised.is_err() {
+                    continue;
+                }
+                if still(fd, seen) {
+                    let file_index = d.file.load(Relaxed);
+                    if let Some(file) = files::get(file_index) {
+                        return Some(Pinned { index, description: d, file_index, file });
+                    }
+                }
+                unpin_index(index);
+            }
+        }
+    }
+    None
+}
+
+pub fn unpin_index(index: u32) {
+    let Some(d) = description(index) else { return };
+    if d.refs.fetch_sub(1, AcqRel) != 1 {
+        return;
+    }
+    let registry = registry::lock();
+    let file_index = d.file.load(Relaxed);
+    if let Some(file) = files::get(file_index)
+        && file.descriptions.fetch_sub(1, AcqRel) == 1
+    {
+        // The program itself has just closed a descriptor of this inode, so its POSIX locks
+        // are gone already: now is the one time when ours may be closed.
+        second::close_all(file);
+    }
+    files::release(file_index, &registry);
+    d.next_free.store(FREE.load(Acquire), Release);
+    FREE.store(index, Release);
+}
+
+/// Find out what an unknown number stands for. None: not fenced (for now).
+#[cold]
+fn resolve(fd: i32) -> Option<()> {
+    let w = WORDS.ensure(u32::try_from(fd).ok()?)?;
+    let registry = registry::lock();
+    let seen = w.load(Acquire);
+    if !matches!(seen & 0xff, UNKNOWN | FRESH) {
+        return Some(());
+    }
+    let stat = raw::fstat(fd).ok()?;
+    let fresh = seen & 0xff == FRESH && carried(seen) == SHARINGS.load(Acquire);
+    let new = match describe(fd, &stat, !fresh, &registry) {
+        Some(index) => make(DESCRIPTION, index),
+        None => make(PASS, 0),
+    };
+    if w.compare_exchange(seen, new, AcqRel, Acquire).is_err()
+        && let Some(index) = description_of(new)
+    {
+        // Closed or reused underneath: the next look starts anew.
+        drop(registry);
+        unpin_index(index);
+    }
+    Some(())
+}
+
+fn describe(fd: i32, stat: &raw::Stat, foreign: bool, registry: &Registry) -> Option<u32> {
+    let id = identity(stat)?;
+    let flags = raw::get_flags(fd).ok()?;
+    if flags & libc::O_PATH as u32 != 0 {
+        return None;
+    }
+    let bits = use_of(flags);
+    let found = files::Found { id, block_device: stat.is_block_device(), fd, registry };
+    let file_index = files::obtain(&found, bits)?;
+    let index = match FREE.load(Acquire) {
+        0 => DESCRIPTIONS.fresh()?,
+        free => {
+            FREE.store(description(free)?.next_free.load(Acquire), Release);
+            free
+        }
+    };
+    let d = description(index)?;
+    let file = files::get(file_index)?;
+    file.descriptions.fetch_add(1, AcqRel);
+    crate::events::note_use(file_index, fd, bits);
+    d.file.store(file_index, Relaxed);
+    d.flags.store(flags, Relaxed);
+    d.foreign.store(foreign.into(), Relaxed);
+    d.shared_since.store(SHARINGS.load(Acquire), Relaxed);
+    d.offset_lock.store(0, Relaxed);
+    d.refs.store(1, Release);
+    Some(index)
+}
+
+/// What identifies the storage behind a descriptor: a regular file or a block device.
+pub fn identity(stat: &raw::Stat) -> Option<FileId> {
+    if stat.is_regular() {
+        Some(FileId { dev: stat.dev, ino: stat.ino })
+    } else if stat.is_block_device() {
+        // No filesystem has inode 0; the device's own number is the identity, whichever node opened it.
+        Some(FileId { dev: stat.rdev, ino: 0 })
+    } else {
+        None
+    }
+}
+
+fn use_of(flags: u32) -> u32 {
+    if flags & libc::O_DIRECT as u32 != 0 { USE_DIRECT } else { USE_BUFFERED }
+}
+
+/// The number was opened just now, by us: a description of its own.
+pub fn opened(fd: i32) {
+    replace(fd, make(FRESH, SHARINGS.load(Acquire)));
+}
+
+/// What stood behind the number is gone, or may be; look again at its next use.
+pub fn forget(fd: i32) {
+    if word(fd).is_some() {
+        replace(fd, make(UNKNOWN, 0));
+    }
+}
+
+fn replace(fd: i32, new: u64) {
+    let Ok(number) = u32::try_from(fd) else { return };
+    let Some(w) = WORDS.ensure(number) else { return };
+    if let Some(index) = description_of(w.swap(new, AcqRel)) {
+        unpin_index(index);
+    }
+}
+
+/// Takes the number's description away before a close; hand the result to [`closed`] afterwards.
+pub fn closing(fd: i32) -> Option<u32> {
+    let w = word(fd)?;
+    description_of(w.swap(make(UNKNOWN, 0), AcqRel))
+}
+
+pub fn closed(description: Option<u32>) {
+    if let Some(index) = description {
+        unpin_index(index);
+    }
+}
+
+/// `new` is now a duplicate of `old`.
+pub fn duplicated(old: i32, new: i32) {
+    if new < 0 || old == new {
+        return;
+    }
+    match pin(old) {
+        // The pin becomes the new number's reference.
+        Some(p) => replace(new, make(DESCRIPTION, p.index)),
+        None => forget(new),
+    }
+}
+
+pub fn is_ours(fd: i32) -> bool {
+    word(fd).is_some_and(|w| w.load(Acquire) & 0xff == OURS)
+}
+
+/// Marks a descriptor of our own, which the program must not see or close.
+pub fn claim_as_ours(fd: i32) {
+    replace(fd, make(OURS, 0));
+}
+
+/// A number of ours is closed, or the program's from now on.
+pub fn forget_ours(fd: i32) {
+    if is_ours(fd) {
+        replace(fd, make(UNKNOWN, 0));
+    }
+}
+
+/// Numbers in `first..=last` that stand for something known.
+pub fn known_in(first: u32, last: u32) -> impl Iterator<Item = i32> {
+    (first..WORDS.end().min(last.saturating_add(1)))
+        .filter(|n| WORDS.get(*n).is_some_and(|w| w.load(Acquire) & 0xff != UNKNOWN))
+        .map(|n| n as i32)
+}
+
+/// From now on every description may be shared with another process (fork, spawn, `SCM_RIGHTS`).
+pub fn all_shared() {
+    SHARINGS.fetch_add(1, AcqRel);
+}
+
+/// In a forked child: no other thread exists, so nobody holds an offset.
+pub fn reset_in_child() {
+    for index in 1..DESCRIPTIONS.end() {
+        if let Some(d) = description(index) {
+            d.offset_lock.store(0, Relaxed);
+        }
+    }
+}
+
+impl Pinned {
+    pub fn unpin(self) {
+        unpin_index(self.index);
+    }
+}
+
+impl Description {
+    pub fn file_index(&self) -> u32 {
+        self.file.load(Relaxed)
+    }
+
+    pub fn flags(&self) -> u32 {
+        self.flags.load(Acquire)
+    }
+
+    pub fn has(&self, flag: i32) -> bool {
+        self.flags() & flag as u32 != 0
+    }
+
+    /// Whether another process may hold it too: its offset and flags can change under us.
+    pub fn is_shared(&self) -> bool {
+        self.foreign.load(Relaxed) != 0 || self.shared_since.load(Relaxed) != SHARINGS.load(Acquire)
+    }
+
+    /// Take the flags as the kernel has them now.
+    pub fn set_flags(&self, flags: u32, fd: i32) {
+        self.flags.store(flags, Release);
+        let index = self.file_index();
+        if let Some(file) = files::get(index) {
+            file.add_use(index, use_of(flags), fd);
+        }
+    }
+
+    /// Take the file offset for one call. False: this very thread holds it (a signal handler).
+    pub fn lock_offset(&self, tid: u32) -> bool {
+        loop {
+            match self.offset_lock.compare_exchange(0, tid, Acquire, Relaxed) {
+                Ok(_) => return true,
+                Err(holder) if holder & !WAITED_FOR == tid => return false,
+                Err(holder) => {
+                    let marked = holder | WAITED_FOR;
+                    if holder == marked || self.offset_lock.compare_exchange(holder, marked, Relaxed, Relaxed).is_ok() {
+                        raw::futex_wait_private(&self.offset_lock, marked);
+                    }
+                }
+            }
+        }
+    }
+
+    pub fn unlock_offset(&self) {
+        if self.offset_lock.swap(0, Release) & WAITED_FOR != 0 {
+            // All of them: the one that takes it has forgotten who else waits.
+            raw::futex_wake_all_private(&self.offset_lock);
+        }
+    }
+}
+
+/// Thread ids stay below 2^22.
+const WAITED_FOR: u32 = 1 << 31;
+
+pub fn unlock_offset_of(index: u32) {
+    if let Some(d) = description(index) {
+        d.unlock_offset();
+    }
+}
+
+/// The file's id seen through the number now, for a call that is about to rely on it.
+pub fn stands_for(stat: &raw::Stat, file: &File) -> bool {
+    identity(stat) == Some(file.id())
+}

@@ -1,0 +1,381 @@
+//! What is told, and where it goes: stderr (filtered by `PAGEFENCE_LOG`), the trace file (NDJSON), and
+//! the counters of the run.
+//!
+//! Everything goes through `tracing` with one subscriber of our own. A record is built in a buffer on
+//! the stack and leaves in a single write: no allocation, no lock, also in a signal handler.
+
+use core::ffi::CStr;
+use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::*};
+use lock_table::Owner;
+use lock_table::summary::{Counter, Summary};
+use once_cell::race::OnceBox;
+use tracing::field::{Field, Visit};
+use tracing::{Level, Metadata, span};
+
+use crate::{files, process, raw};
+
+macro_rules! kinds {
+    ($($kind:ident $word:literal $level:ident $counter:expr;)+) => {
+        /// The vocabulary.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum Kind { $($kind),+ }
+        impl Kind {
+            fn word(self) -> &'static str { match self { $(Kind::$kind => $word),+ } }
+            fn level(self) -> Level { match self { $(Kind::$kind => Level::$level),+ } }
+            fn counter(self) -> Option<Counter> { match self { $(Kind::$kind => $counter),+ } }
+        }
+    };
+}
+
+kinds! {
+    Mixed            "mixed"             INFO  None;
+    Wait             "wait"              DEBUG Some(Counter::Waits);
+    Collision        "collision"         WARN  Some(Counter::Collisions);
+    Fallback         "fallback"          DEBUG None;
+    InvalidateFailed "invalidate_failed" WARN  Some(Counter::InvalidateFailed);
+    LockTimeout      "lock_timeout"      WARN  Some(Counter::LockTimeouts);
+    Deadlock         "deadlock"          WARN  Some(Counter::Deadlocks);
+    Reaped           "reaped"            INFO  Some(Counter::Reaped);
+    Nested           "nested"            INFO  Some(Counter::Nested);
+    Uncovered        "uncovered"         WARN  Some(Counter::Uncovered);
+    TableError       "table_error"       ERROR Some(Counter::TableErrors);
+}
+
+/// One thing that happened.
+pub struct Event<'a> {
+    pub kind: Kind,
+    /// The file's record; 0: none.
+    pub file: u32,
+    /// A descriptor of it, for the path; -1: none at hand.
+    pub fd: i32,
+    pub range: Option<(u64, u64)>,
+    /// The mode of the call, as the lock table names it.
+    pub mode: &'a str,
+    /// The other party.
+    pub other: Option<Owner>,
+    /// Why.
+    pub reason: &'a str,
+    /// What was done about it.
+    pub done: &'a str,
+    pub nanoseconds: Option<u64>,
+}
+
+impl<'a> Event<'a> {
+    pub fn new(kind: Kind) -> Event<'a> {
+        Event { kind, file: 0, fd: -1, range: None, mode: "", other: None, reason: "", done: "", nanoseconds: None }
+    }
+    pub fn about(kind: Kind, file: u32) -> Event<'a> {
+        Event { file, ..Event::new(kind) }
+    }
+    pub fn uncovered(file: u32, reason: &'a str) -> Event<'a> {
+        Event { reason, done: "passed through", ..Event::about(Kind::Uncovered, file) }
+    }
+}
+
+static SUMMARY: OnceBox<Summary> = OnceBox::new();
+static TRACE: AtomicI32 = AtomicI32::new(-1);
+/// The device and inode that descriptor 2 had at the start: what is there later may be the program's data.
+static STDERR: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
+/// The level for stderr, by kind: 0 off .. 5 trace.
+static LEVELS: [AtomicU32; 16] = [const { AtomicU32::new(2) }; 16];
+
+/// In the constructor, from the environment.
+pub fn init(log: Option<&str>, trace: Option<&CStr>, summary: Option<&CStr>) {
+    if let Ok(stat) = raw::fstat(2) {
+        let [dev, ino] = &STDERR;
+        dev.store(stat.dev, Relaxed);
+        ino.store(stat.ino, Relaxed);
+    }
+    for part in log.unwrap_or("").split(',').filter(|p| !p.is_empty()) {
+        set_level(part.trim());
+    }
+    if let Some(path) = summary
+        && let Ok(opened) = Summary::open(path)
+    {
+        opened.add(Counter::Processes, 1);
+        let _ = SUMMARY.set(Box::new(opened));
+    }
+    let _ = tracing::dispatcher::set_global_default(tracing::Dispatch::new(Subscriber));
+    if let Some(path) = trace {
+        let fd = raw::open(path, libc::O_WRONLY | libc::O_CREAT | libc::O_APPEND);
+        match lock_table::sys::raise_fd(fd as i32) {
+            Ok(high) if fd >= 0 => {
+                crate::descriptors::claim_as_ours(high);
+                TRACE.store(high, Release);
+            }
+            _ => emit(&Event {
+                reason: "the trace file can't be opened: check PAGEFENCE_TRACE (or --trace)",
+                done: "no trace is written",
+                ..Event::new(Kind::TableError)
+            }),
+        }
+    }
+}
+
+/// Our descriptor has moved to another number; whether it was one of these.
+pub fn replace_fd(from: i32, to: i32) -> bool {
+    TRACE.compare_exchange(from, to, AcqRel, Acquire).is_ok()
+}
+
+/// `warn`, or `fallback=trace`; an unknown word changes nothing and is told.
+fn set_level(part: &str) {
+    let (kind, level) = part.split_once('=').unwrap_or(("", part));
+    let names = ["off", "error", "warn", "info", "debug", "trace"];
+    let kind = kind.rsplit("::").next().unwrap_or(kind);
+    let Some(level) = names.iter().position(|n| level.eq_ignore_ascii_case(n)) else {
+        return say(format_args!(
+            "pagefence: PAGEFENCE_LOG: '{part}' is not understood; write a level ({}) or EVENT=LEVEL\n",
+            "off, error, warn, info, debug, trace"
+        ));
+    };
+    for (index, cell) in LEVELS.iter().enumerate() {
+        if kind.is_empty() || kind == "pagefence" || kind_at(index).is_some_and(|k| k.word() == kind) {
+            cell.store(level as u32, Relaxed);
+        }
+    }
+}
+
+fn kind_at(index: usize) -> Option<Kind> {
+    use Kind::*;
+    [Mixed, Wait, Collision, Fallback, InvalidateFailed, LockTimeout, Deadlock, Reaped, Nested, Uncovered, TableError]
+        .get(index)
+        .copied()
+}
+
+fn rank(level: &Level) -> u32 {
+    match *level {
+        Level::ERROR => 1,
+        Level::WARN => 2,
+        Level::INFO => 3,
+        Level::DEBUG => 4,
+        Level::TRACE => 5,
+    }
+}
+
+fn wanted_on_stderr(kind: Kind) -> bool {
+    LEVELS.get(kind as usize).is_some_and(|l| l.load(Relaxed) >= rank(&kind.level()))
+}
+
+pub fn count(counter: Counter, n: u64) {
+    if let Some(summary) = SUMMARY.get() {
+        summary.add(counter, n);
+    }
+}
+
+pub fn count_max(counter: Counter, n: u64) {
+    if let Some(summary) = SUMMARY.get() {
+        summary.max(counter, n);
+    }
+}
+
+/// Note in the run's summary that this program uses the file in these modes.
+pub fn note_use(file: u32, fd: i32, modes: u32) {
+    if let (Some(summary), Some(file)) = (SUMMARY.get(), files::get(file)) {
+        let id = file.id();
+        let mut buffer = [0u8; 1024];
+        let path = files::path_of(fd, &mut buffer);
+        summary.note_use(id.dev, id.ino, path.as_bytes(), process::program().as_bytes(), process::pid(), modes);
+    }
+}
+
+pub const NOTE_MAPPED: u32 = 4;
+pub const NOTE_MAPPED_WRITABLE: u32 = 8;
+
+/// Count it and tell it.
+pub fn emit(event: &Event) {
+    if let Some(counter) = event.kind.counter() {
+        count(counter, 1);
+    }
+    if TRACE.load(Relaxed) < 0 && !wanted_on_stderr(event.kind) {
+        return;
+    }
+    // `tracing` registers each call site under a lock the first time: no handler may come in between.
+    let signals = raw::block_signals();
+    tell(event);
+    raw::restore_signals(signals);
+}
+
+#[cold]
+fn tell(event: &Event) {
+    let id = files::get(event.file).filter(|_| event.file != 0).map(files::File::id);
+    let mut buffer = [0u8; 1024];
+    let path = if event.fd >= 0 { files::path_of(event.fd, &mut buffer) } else { "" };
+    let comm = event.other.as_ref().map(|o| {
+        let end = o.comm.iter().position(|c| *c == 0).unwrap_or(o.comm.len());
+        core::str::from_utf8(o.comm.get(..end).unwrap_or(&[])).unwrap_or("?")
+    });
+    macro_rules! at {
+        ($level:ident) => {
+            tracing::event!(
+                target: "pagefence", Level::$level,
+                event = event.kind.word(),
+                process = process::pid(), thread = raw::gettid(), program = process::program(),
+                file = (!path.is_empty()).then_some(path),
+                dev = id.map(|i| i.dev), ino = id.map(|i| i.ino),
+                first = event.range.map(|r| r.0), last = event.range.map(|r| r.1),
+                mode = (!event.mode.is_empty()).then_some(event.mode),
+                other_process = event.other.as_ref().map(|o| o.pid), other_program = comm,
+                reason = (!event.reason.is_empty()).then_some(event.reason),
+                done = (!event.done.is_empty()).then_some(event.done),
+                nanoseconds = event.nanoseconds,
+            )
+        };
+    }
+    match event.kind.level() {
+        Level::ERROR => at!(ERROR),
+        Level::WARN => at!(WARN),
+        Level::INFO => at!(INFO),
+        _ => at!(DEBUG),
+    }
+}
+
+/// A message of our own on stderr, if that is still the stderr we started with.
+pub fn say(message: fmt::Arguments) {
+    let mut line = Line::new();
+    let _ = line.write_fmt(message);
+    line.to_stderr();
+}
+
+/// "/proc/self/fd/N" in the given buffer.
+pub fn number_path(fd: i32, buffer: &mut [u8; 40]) -> Option<&CStr> {
+    let mut line = Line::new();
+    write!(line, "/proc/self/fd/{fd}\0").ok()?;
+    let text = line.bytes();
+    buffer.get_mut(..text.len())?.copy_from_slice(text);
+    CStr::from_bytes_until_nul(buffer).ok()
+}
+
+/// A line under construction; what doesn't fit is cut.
+struct Line {
+    bytes: [u8; 4096],
+    used: usize,
+}
+
+impl Line {
+    fn new() -> Line {
+        Line { bytes: [0; 4096], used: 0 }
+    }
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.used).unwrap_or(&[])
+    }
+    fn to_stderr(&self) {
+        let [dev, ino] = &STDERR;
+        let is_ours = raw::fstat(2).is_ok_and(|s| s.dev == dev.load(Relaxed) && s.ino == ino.load(Relaxed));
+        if is_ours {
+            raw::write(2, self.bytes());
+        }
+    }
+}
+
+impl Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        // The end of the line always fits.
+        let room = (self.bytes.len() - 64).saturating_sub(self.used);
+        let take = text.len().min(room);
+        if let (Some(to), Some(from)) =
+            (self.bytes.get_mut(self.used..self.used + take), text.as_bytes().get(..take))
+        {
+            to.copy_from_slice(from);
+            self.used += take;
+        }
+        Ok(())
+    }
+}
+
+impl Line {
+    /// The tail that is written whatever was cut before.
+    fn finish(&mut self, tail: &str) {
+        if let Some(to) = self.bytes.get_mut(self.used..self.used + tail.len()) {
+            to.copy_from_slice(tail.as_bytes());
+            self.used += tail.len();
+        }
+    }
+}
+
+/// The one subscriber.
+struct Subscriber;
+
+impl tracing::Subscriber for Subscriber {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let trace = TRACE.load(Acquire);
+        if trace >= 0 {
+            let mut json = Json { line: Line::new() };
+            let now = raw::realtime_ns();
+            let _ = write!(json.line, "{{\"time\":{}.{:09}", now / 1_000_000_000, now % 1_000_000_000);
+            event.record(&mut json);
+            json.line.finish("}\n");
+            raw::write(trace, json.line.bytes());
+        }
+        let mut text = Text { line: Line::new(), wanted: false };
+        let _ = text.line.write_str("pagefence: ");
+        event.record(&mut text);
+        text.line.finish("\n");
+        if text.wanted {
+            text.line.to_stderr();
+        }
+    }
+}
+
+struct Json {
+    line: Line,
+}
+
+/// How much of one value is told: so that a record, its end included, always fits.
+const FIELD: usize = 2048;
+
+impl Visit for Json {
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        let _ = write!(self.line, ",\"{}\":{value}", field.name());
+    }
+    fn record_str(&mut self, field: &Field, value: &str) {
+        let _ = write!(self.line, ",\"{}\":\"", field.name());
+        let enough = self.line.used + FIELD;
+        for c in value.chars() {
+            if self.line.used > enough {
+                break;
+            }
+            let _ = match c {
+                '"' | '\\' => write!(self.line, "\\{c}"),
+                c if u32::from(c) < 0x20 => write!(self.line, "\\u{:04x}", u32::from(c)),
+                c => self.line.write_char(c),
+            };
+        }
+        let _ = self.line.write_str("\"");
+    }
+    fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
+}
+
+/// `pagefence: fallback file=/a/b first=0 ...`
+struct Text {
+    line: Line,
+    wanted: bool,
+}
+
+impl Visit for Text {
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        let _ = write!(self.line, " {}={value}", field.name());
+    }
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "event" {
+            self.wanted = (0..LEVELS.len()).filter_map(kind_at).any(|k| k.word() == value && wanted_on_stderr(k));
+            let _ = self.line.write_str(value);
+        } else if value.contains(' ') {
+            let _ = write!(self.line, " {}=\"{value}\"", field.name());
+        } else {
+            let _ = write!(self.line, " {}={value}", field.name());
+        }
+    }
+    fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
+}

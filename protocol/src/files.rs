@@ -1,0 +1,308 @@
+//! One record per file that this process uses: identity, policy, who uses it how.
+//!
+//! Records live in an arena and are shared by all open file descriptions and mappings of the file in
+//! this process. The map from identity to record is only entered when descriptors come and go.
+
+use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::*};
+use dashmap::DashMap;
+use lock_table::{FileId, USE_BUFFERED, USE_DIRECT, USE_OBSERVE, UseEntry};
+use once_cell::race::OnceBox;
+use policy::{Isolation, Mode, OnInvalidateFailure, OnLockTimeout, Settings};
+
+use crate::arena::{Arena, Zeroed};
+use crate::events::{self, Event, Kind};
+use crate::registry::Registry;
+use crate::{process, raw, second};
+
+/// A block device: the identity is the device's, and there is no end to extend.
+pub const BLOCK_DEVICE: u32 = 1;
+/// The program holds or held a POSIX lock on it.
+pub const POSIX_LOCKED: u32 = 2;
+/// A lease: a second open would break it.
+pub const LEASED: u32 = 4;
+/// That it is used in two modes has been told.
+pub const MIXED_TOLD: u32 = 8;
+/// That it is used past the library has been told.
+pub const UNCOVERED_TOLD: u32 = 16;
+/// The register of uses was full: always lock.
+pub const UNREGISTERED: u32 = 32;
+
+#[derive(Default)]
+pub struct File {
+    refs: AtomicU32,
+    pub descriptions: AtomicU32,
+    next_free: AtomicU32,
+    dev: AtomicU64,
+    ino: AtomicU64,
+    packed_settings: AtomicU32,
+    use_entry: AtomicU32,
+    pub bits: AtomicU32,
+    pub flags: AtomicU32,
+    lock_timeout_ns: AtomicU64,
+    /// Second descriptors + 1 (see `second`), and the lock under which their error is looked at.
+    pub second_read: AtomicI32,
+    pub second_write: AtomicI32,
+    pub check: AtomicU32,
+    /// Bumped by whoever sees the file's writeback error.
+    pub error_epoch: AtomicU32,
+    /// An error that our own calls consumed, owed to the program's next fsync.
+    pub owed_error: AtomicI32,
+    /// (memory << 32 | offset) alignment for direct I/O; 0: not asked yet; 1: not said.
+    pub alignment: AtomicU64,
+    /// The size when last seen: a guess that saves a second look, never trusted.
+    pub size_guess: AtomicU64,
+    _line: [AtomicU64; 3],
+}
+
+// SAFETY: atomics only.
+unsafe impl Zeroed for File {}
+
+static FILES: Arena<File> = Arena::new();
+static FREE: AtomicU32 = AtomicU32::new(0);
+static BY_IDENTITY: OnceBox<DashMap<FileId, u32>> = OnceBox::new();
+
+fn by_identity() -> &'static DashMap<FileId, u32> {
+    BY_IDENTITY.get_or_init(|| Box::new(DashMap::with_shard_amount(4)))
+}
+
+pub fn get(index: u32) -> Option<&'static File> {
+    FILES.get(index)
+}
+
+/// Where a file is known from: a descriptor, for its path and filesystem.
+pub struct Found<'a> {
+    pub id: FileId,
+    pub block_device: bool,
+    pub fd: i32,
+    pub registry: &'a Registry,
+}
+
+impl File {
+    pub fn id(&self) -> FileId {
+        FileId { dev: self.dev.load(Relaxed), ino: self.ino.load(Relaxed) }
+    }
+
+    pub fn has(&self, flag: u32) -> bool {
+        self.flags.load(Acquire) & flag != 0
+    }
+
+    /// Sets the flag; whether it was set before.
+    pub fn mark(&self, flag: u32) -> bool {
+        self.flags.fetch_or(flag, AcqRel) & flag != 0
+    }
+
+    pub fn settings(&self) -> Known {
+        Known { packed: self.packed_settings.load(Relaxed) }
+    }
+
+    pub fn lock_timeout_ns(&self) -> u64 {
+        self.lock_timeout_ns.load(Relaxed)
+    }
+
+    fn set_settings(&self, s: &Settings) {
+        self.packed_settings.store(Known::pack(s).packed, Relaxed);
+        self.lock_timeout_ns.store(u64::try_from(s.lock_timeout.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    fn use_entry(&self) -> Option<UseEntry> {
+        process::table().and_then(|t| t.use_at(self.use_entry.load(Relaxed).checked_sub(1)?))
+    }
+
+    /// Whether calls must take ranges: somebody uses the file past the page cache, or this is
+    /// not known. While it is false all use is buffered, which the kernel keeps coherent.
+    #[inline]
+    pub fn locks(&self) -> bool {
+        match (process::table(), self.use_entry()) {
+            (Some(table), Some(entry)) => table.use_locks(entry),
+            _ => true,
+        }
+    }
+
+    /// This process now uses the file in the mode of `bits` as well.
+    pub fn add_use(&self, index: u32, bits: u32, fd: i32) {
+        let bits = bits & (USE_BUFFERED | USE_DIRECT);
+        if self.bits.load(Acquire) & bits == bits {
+            return;
+        }
+        let own = self.bits.fetch_or(bits, AcqRel) | bits;
+        if let (Some(table), Some(entry)) = (process::table(), self.use_entry()) {
+            let others = table.use_add(entry, bits);
+            self.after_use(index, own, &others, bits, fd);
+        }
+    }
+
+    fn after_use(&self, index: u32, own: u32, others: &lock_table::Others, new: u32, fd: i32) {
+        if new & USE_DIRECT != 0 && !raw::membarrier() {
+            // Nobody can be made to look: give stores in flight elsewhere time to land.
+            raw::sleep_ms(2);
+        }
+        let all = own | others.bits;
+        if (own ^ others.bits) & USE_OBSERVE != 0 && others.bits != 0 && !self.mark(UNCOVERED_TOLD) {
+            events::emit(&Event { fd, ..Event::uncovered(index, "one process observes the file, another enforces it") });
+        }
+        if all & USE_BUFFERED != 0 && all & USE_DIRECT != 0 && !self.mark(MIXED_TOLD) {
+            events::emit(&Event { fd, other: others.first, ..Event::about(Kind::Mixed, index) });
+        }
+    }
+
+    fn register_use(&self, index: u32, fd: i32) {
+        let bits = self.bits.load(Acquire);
+        let Some(table) = process::table() else { return };
+        match table.use_register(self.id(), bits) {
+            Some(entry) => {
+                self.use_entry.store(entry.index() + 1, Release);
+                if !process::reached_by_membarrier() {
+                    table.use_force_locks(entry);
+                }
+                self.after_use(index, bits, &table.use_add(entry, 0), bits, fd);
+            }
+            None => {
+                self.use_entry.store(0, Release);
+                if !self.mark(UNREGISTERED) {
+                    events::emit(&Event { fd, ..Event::uncovered(index, "the table's register of uses is full") });
+                }
+            }
+        }
+    }
+}
+
+/// The record of a file, made if need be; one reference is the caller's.
+pub fn obtain(found: &Found, bits: u32) -> Option<u32> {
+    if let Some(index) = by_identity().get(&found.id).map(|i| *i)
+        && let Some(file) = get(index)
+    {
+        file.refs.fetch_add(1, AcqRel);
+        file.add_use(index, bits, found.fd);
+        return Some(index);
+    }
+    let settings = settings_of(found)?;
+    let index = match FREE.load(Acquire) {
+        0 => FILES.fresh()?,
+        free => {
+            FREE.store(FILES.get(free)?.next_free.load(Acquire), Release);
+            free
+        }
+    };
+    let file = get(index)?;
+    file.dev.store(found.id.dev, Relaxed);
+    file.ino.store(found.id.ino, Relaxed);
+    file.set_settings(&settings);
+    let observe = if settings.mode == Mode::Observe { USE_OBSERVE } else { 0 };
+    file.bits.store(bits | observe, Relaxed);
+    file.flags.store(if found.block_device { BLOCK_DEVICE } else { 0 }, Relaxed);
+    for word in [&file.alignment, &file.size_guess] {
+        word.store(0, Relaxed);
+    }
+    file.owed_error.store(0, Relaxed);
+    file.refs.store(1, Release);
+    file.register_use(index, found.fd);
+    for kept in process::kept_for(found.id) {
+        file.mark(POSIX_LOCKED);
+        second::adopt(file, kept);
+    }
+    by_identity().insert(found.id, index);
+    Some(index)
+}
+
+/// The record of a file that this process uses already. It may be recycled as soon as it is seen.
+pub fn find(id: FileId) -> Option<(u32, &'static File)> {
+    let _registry = crate::registry::lock();
+    let index = by_identity().get(&id).map(|i| *i)?;
+    Some((index, get(index)?))
+}
+
+/// What the policy says of the file; None: it is not fenced.
+fn settings_of(found: &Found) -> Option<Settings> {
+    let policy = process::policy()?;
+    let filesystem = policy::filesystem_name(raw::filesystem_magic(found.fd)? as u64);
+    if !found.block_device && policy::is_kernel_filesystem(filesystem) {
+        return None;
+    }
+    let mut buffer = [0u8; 4096];
+    let path = path_of(found.fd, &mut buffer);
+    let settings = policy.settings_for(path, process::program(), filesystem);
+    (settings.mode != Mode::Off).then_some(settings)
+}
+
+/// The path behind a descriptor, as the kernel knows it; empty where there is no `/proc`.
+pub fn path_of(fd: i32, buffer: &mut [u8]) -> &str {
+    let mut link = [0u8; 40];
+    let n = crate::events::number_path(fd, &mut link).and_then(|l| raw::read_link(l, buffer)).unwrap_or(0);
+    let bytes = buffer.get(..n).unwrap_or(&[]);
+    core::str::from_utf8(bytes).unwrap_or("").trim_end_matches(" (deleted)")
+}
+
+/// One reference more: a mapping's.
+pub fn retain(file: &File) {
+    file.refs.fetch_add(1, AcqRel);
+}
+
+/// One reference less. Under the registry lock.
+pub fn release(index: u32, _registry: &Registry) {
+    let Some(file) = get(index) else { return };
+    if file.refs.fetch_sub(1, AcqRel) != 1 {
+        return;
+    }
+    by_identity().remove(&file.id());
+    if let (Some(table), Some(entry)) = (process::table(), file.use_entry()) {
+        table.use_forget(entry);
+    }
+    file.use_entry.store(0, Release);
+    second::close_all(file);
+    file.next_free.store(FREE.load(Acquire), Release);
+    FREE.store(index, Release);
+}
+
+/// In a forked child: the parent's entries are not ours, nor are its second descriptors.
+pub fn reregister_in_child() {
+    for index in 1..FILES.end() {
+        let Some(file) = get(index) else { continue };
+        file.check.store(0, Relaxed);
+        if file.refs.load(Acquire) == 0 {
+            continue;
+        }
+        second::close_all(file);
+        file.flags.fetch_and(!(POSIX_LOCKED | UNREGISTERED), AcqRel);
+        file.register_use(index, -1);
+    }
+}
+
+/// Every file in use: its index and record.
+pub fn all() -> impl Iterator<Item = (u32, &'static File)> {
+    (1..FILES.end()).filter_map(|i| Some((i, get(i)?))).filter(|(_, f)| f.refs.load(Acquire) != 0)
+}
+
+/// A file's settings in one word.
+#[derive(Clone, Copy)]
+pub struct Known {
+    packed: u32,
+}
+
+impl Known {
+    fn pack(s: &Settings) -> Known {
+        let mut packed = 0;
+        let mut put = |on: bool, bit: u32| packed |= u32::from(on) << bit;
+        put(s.mode == Mode::Observe, 0);
+        put(s.isolation == Isolation::Atomic, 1);
+        put(s.on_invalidate_failure == OnInvalidateFailure::Warn, 2);
+        put(s.on_invalidate_failure == OnInvalidateFailure::Error, 3);
+        put(s.on_lock_timeout == OnLockTimeout::Proceed, 4);
+        Known { packed }
+    }
+    pub fn observe(self) -> bool {
+        self.packed & 1 != 0
+    }
+    pub fn atomic(self) -> bool {
+        self.packed & 2 != 0
+    }
+    pub fn on_invalidate_failure(self) -> OnInvalidateFailure {
+        match self.packed & 12 {
+            4 => OnInvalidateFailure::Warn,
+            8 => OnInvalidateFailure::Error,
+            _ => OnInvalidateFailure::Buffered,
+        }
+    }
+    pub fn proceed_on_timeout(self) -> bool {
+        self.packed & 16 != 0
+    }
+}

@@ -1,0 +1,151 @@
+//! What moves blocks under pages: truncate, fallocate in every mode, `O_TRUNC`.
+//!
+//! The range is held as `layout`, rounded out to units (the kernel zeroes partial blocks through the
+//! cache), to the end of time where bytes beyond it move or vanish.
+
+use core::ffi::c_char;
+use core::sync::atomic::Ordering::Relaxed;
+use lock_table::{Claim, FileId, Mode, UNIT};
+
+use crate::descriptors;
+use crate::events::{self, Event};
+use crate::files;
+use crate::ranges::{self, END_OF_TIME, Got, Terms};
+use crate::transfer::{under_frame, unmixed};
+use crate::{process, raw};
+
+#[derive(Clone, Copy)]
+pub enum Change {
+    /// To this size.
+    Truncate(i64),
+    Allocate { mode: i32, offset: i64, len: i64 },
+}
+
+const FALLOC_FL_KEEP_SIZE: i32 = 1;
+const FALLOC_FL_COLLAPSE_RANGE: i32 = 8;
+const FALLOC_FL_INSERT_RANGE: i32 = 0x20;
+/// Allocate, keep size, punch hole, zero range, unshare range, write zeroes: they stay within their range.
+const STAY: i32 = 1 | 2 | 0x10 | 0x40 | 0x80;
+
+fn floor(offset: u64) -> u64 {
+    offset / UNIT * UNIT
+}
+
+impl Change {
+    /// First and last byte that may change in a file of this size.
+    fn range(self, size: u64) -> (u64, u64) {
+        match self {
+            Change::Truncate(to) => (floor(size.min(u64::try_from(to).unwrap_or(0))), END_OF_TIME),
+            Change::Allocate { offset, len, .. } if offset < 0 || len <= 0 => (0, END_OF_TIME),
+            Change::Allocate { mode, offset, len } => {
+                let (offset, len) = (offset as u64, len as u64);
+                let last = offset.saturating_add(len - 1);
+                let moves = mode & (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE) != 0;
+                let extends = mode & FALLOC_FL_KEEP_SIZE == 0 && last >= size;
+                if mode & !(STAY | FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE) != 0 {
+                    (0, END_OF_TIME)
+                } else if moves || extends {
+                    (floor(offset.min(size)), END_OF_TIME)
+                } else {
+                    (floor(offset), floor(last).saturating_add(UNIT - 1))
+                }
+            }
+        }
+    }
+}
+
+/// ftruncate and fallocate.
+pub fn change(fd: i32, what: Change, real: impl Fn() -> isize) -> isize {
+    if let Some(n) = unmixed(fd, Mode::Layout, &real) {
+        return n;
+    }
+    under_frame(fd, &real, |thread, frame, pinned| {
+        let file = pinned.file;
+        let terms = Terms::of(pinned.file_index, file, fd);
+        for _ in 0..16 {
+            ranges::release(frame);
+            let (first, last) = what.range(file.size_guess.load(Relaxed));
+            let claim = terms.claim(Mode::Layout, first, last);
+            if let Got::Refused(error) = ranges::take(thread, frame, &terms, &claim, false) {
+                return Some(raw::libc_result(-error as isize));
+            }
+            let stat = raw::fstat(fd).ok().filter(|s| descriptors::stands_for(s, file))?;
+            file.size_guess.store(stat.size, Relaxed);
+            let (first, last) = what.range(stat.size);
+            if claim.first <= first && claim.last >= last {
+                return Some(real());
+            }
+        }
+        events::emit(&Event { fd, ..Event::uncovered(pinned.file_index, "the file's size would not hold still") });
+        Some(real())
+    })
+}
+
+/// What holds for a file that this process has no descriptor of: the policy's defaults.
+fn default_terms(id: FileId) -> Option<Terms> {
+    let defaults = process::policy()?.defaults();
+    Some(Terms {
+        id,
+        file: 0,
+        fd: -1,
+        atomic: false,
+        observe: defaults.mode == policy::Mode::Observe,
+        proceed_on_timeout: defaults.on_lock_timeout == policy::OnLockTimeout::Proceed,
+        timeout_ns: u64::try_from(defaults.lock_timeout.as_nanos()).unwrap_or(u64::MAX),
+    })
+    .filter(|_| defaults.mode != policy::Mode::Off)
+}
+
+/// A call that changes a file's layout by its name: look, lock, call. The look is a stat: no
+/// descriptor that could show.
+fn by_name(stat: Option<raw::Stat>, real: &dyn Fn() -> isize) -> (Option<FileId>, isize) {
+    let file = stat.filter(|s| s.is_regular());
+    let id = file.as_ref().and_then(descriptors::identity);
+    let (Some(thread), Some(stat), Some(id)) = (process::active(), file, id) else { return (None, real()) };
+    let terms = match files::find(id) {
+        Some((index, known)) => Some(Terms::of(index, known, -1)),
+        None => default_terms(id),
+    };
+    let Some(terms) = terms else { return (None, real()) };
+    let cancel = ranges::hold_cancellation();
+    let Some(frame) = thread.enter() else {
+        ranges::restore_cancellation(cancel);
+        return (None, real());
+    };
+    let claim: Claim = terms.claim(Mode::Layout, 0, END_OF_TIME);
+    let _ = stat;
+    let result = match ranges::take(thread, frame, &terms, &claim, false) {
+        Got::Go => real(),
+        Got::Refused(error) => raw::libc_result(-error as isize),
+    };
+    let errno = raw::errno();
+    ranges::release(frame);
+    thread.leave();
+    ranges::restore_cancellation(cancel);
+    raw::set_errno(errno);
+    (Some(id), result)
+}
+
+/// truncate(2). `path` is the program's pointer.
+pub fn truncate_path(path: *const c_char, real: impl Fn() -> isize) -> isize {
+    if process::active().is_none() {
+        return real();
+    }
+    by_name(raw::fstatat(libc::AT_FDCWD, path, 0).ok(), &real).1
+}
+
+/// An open that empties the file, if it is there.
+pub fn open_truncating(dir: i32, path: *const c_char, flags: i32, real: impl Fn() -> isize) -> isize {
+    if process::active().is_none() {
+        return real();
+    }
+    let follow = if flags & libc::O_NOFOLLOW != 0 { libc::AT_SYMLINK_NOFOLLOW } else { 0 };
+    let (seen, fd) = by_name(raw::fstatat(dir, path, follow).ok(), &real);
+    if fd >= 0
+        && let Some(seen) = seen
+        && raw::fstat(fd as i32).ok().as_ref().and_then(descriptors::identity) != Some(seen)
+    {
+        events::emit(&Event { fd: fd as i32, ..Event::uncovered(0, "another file took the name during O_TRUNC") });
+    }
+    fd
+}

@@ -1,0 +1,216 @@
+//! What the program does with descriptor numbers: close, dup, fcntl. Our own numbers don't exist for it.
+
+use crate::descriptors::{self, closed, closing, duplicated, forget, is_ours, known_in};
+use crate::files::{LEASED, POSIX_LOCKED};
+use crate::{direct, events, process, raw, second};
+use core::sync::atomic::Ordering::AcqRel;
+
+fn bad_descriptor() -> i32 {
+    raw::set_errno(libc::EBADF);
+    -1
+}
+
+/// Opened by the call that just returned it.
+pub fn opened(fd: i32) -> i32 {
+    if fd < 0 || !process::follows_numbers() {
+        return fd;
+    }
+    if process::refuses() && process::would_be_fenced(fd) {
+        raw::close(fd);
+        raw::set_errno(libc::ENOLCK);
+        return -1;
+    }
+    descriptors::opened(fd);
+    fd
+}
+
+/// Made or closed inside libc: whatever we knew is stale.
+pub fn made_elsewhere(fd: i32) -> i32 {
+    if fd >= 0 && process::follows_numbers() {
+        forget(fd);
+    }
+    fd
+}
+
+pub fn close(fd: i32, real: impl Fn() -> i32) -> i32 {
+    if !process::follows_numbers() {
+        return real();
+    }
+    if is_ours(fd) {
+        return bad_descriptor();
+    }
+    let description = closing(fd);
+    let result = real();
+    let errno = raw::errno();
+    closed(description);
+    raw::set_errno(errno);
+    result
+}
+
+/// libc closes the number itself (`fclose`, `pclose`, `closedir`).
+pub fn closing_elsewhere<R>(fd: i32, real: impl Fn() -> R) -> R {
+    if fd < 0 || !process::follows_numbers() {
+        return real();
+    }
+    let description = closing(fd);
+    let result = real();
+    let errno = raw::errno();
+    closed(description);
+    raw::set_errno(errno);
+    result
+}
+
+/// `close_range` and `closefrom`: everything in the range but ours.
+pub fn close_range(first: u32, last: u32, flags: i32, real: impl Fn(u32, u32, i32) -> i32) -> i32 {
+    const CLOEXEC: i32 = 4;
+    const UNSHARE: i32 = 2;
+    if !process::follows_numbers() || flags & CLOEXEC != 0 || first > last {
+        return real(first, last, flags);
+    }
+    let mut flags = flags;
+    if flags & UNSHARE != 0 && known_in(first, last).any(is_ours) {
+        let unshared = raw::unshare_files();
+        if unshared < 0 {
+            return raw::libc_result(unshared) as i32;
+        }
+        flags &= !UNSHARE;
+    }
+    let mut from = first;
+    for fd in known_in(first, last) {
+        let number = fd as u32;
+        if is_ours(fd) {
+            if number > from {
+                let result = real(from, number - 1, flags);
+                if result != 0 {
+                    return result;
+                }
+            }
+            from = number.saturating_add(1);
+        }
+    }
+    let result = if from <= last { real(from, last, flags) } else { 0 };
+    let errno = raw::errno();
+    if result == 0 {
+        for fd in known_in(first, last).filter(|fd| !is_ours(*fd)) {
+            closed(closing(fd));
+        }
+    }
+    raw::set_errno(errno);
+    result
+}
+
+pub fn dup(old: i32, real: impl Fn() -> i32) -> i32 {
+    if !process::follows_numbers() {
+        return real();
+    }
+    if is_ours(old) {
+        return bad_descriptor();
+    }
+    let new = real();
+    duplicated(old, new);
+    new
+}
+
+/// dup2 and dup3: the number asked for may be one of ours; then ours moves.
+pub fn dup_to(old: i32, new: i32, real: impl Fn() -> i32) -> i32 {
+    if process::follows_numbers() && is_ours(new) && !is_ours(old) {
+        process::move_ours_away(new);
+    }
+    dup(old, real)
+}
+
+/// What `fcntl` asks. Every command passes its argument on; these concern us.
+pub fn fcntl(fd: i32, command: i32, argument: usize, real: impl Fn() -> i32) -> i32 {
+    if !process::follows_numbers() {
+        return real();
+    }
+    if is_ours(fd) {
+        return bad_descriptor();
+    }
+    match command {
+        libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => dup(fd, real),
+        libc::F_SETFL => set_flags(fd, real),
+        libc::F_GETFL => get_flags(fd, real),
+        libc::F_SETLK | libc::F_SETLKW => posix_lock(fd, real),
+        libc::F_SETLEASE if argument as i32 != libc::F_UNLCK => lease(fd, real),
+        _ => real(),
+    }
+}
+
+fn set_flags(fd: i32, real: impl Fn() -> i32) -> i32 {
+    let result = real();
+    if result == 0
+        && let Some(pinned) = descriptors::pin(fd)
+    {
+        if let Ok(now) = raw::get_flags(fd) {
+            pinned.description.set_flags(now, fd);
+        }
+        pinned.unpin();
+    }
+    result
+}
+
+/// While we have taken `O_DIRECT` off for one request it doesn't show.
+fn get_flags(fd: i32, real: impl Fn() -> i32) -> i32 {
+    let result = real();
+    if result >= 0
+        && let descriptors::Peek::Description { index, .. } = descriptors::peek(fd)
+        && let Some(d) = descriptors::description(index)
+        && !d.is_shared()
+        && d.has(libc::O_DIRECT)
+    {
+        return result | libc::O_DIRECT;
+    }
+    result
+}
+
+/// Closing any descriptor of the file, also one of ours, would drop this lock.
+pub fn posix_lock(fd: i32, real: impl Fn() -> i32) -> i32 {
+    if process::follows_numbers()
+        && let Some(pinned) = descriptors::pin(fd)
+    {
+        pinned.file.mark(POSIX_LOCKED);
+        pinned.unpin();
+    }
+    real()
+}
+
+fn lease(fd: i32, real: impl Fn() -> i32) -> i32 {
+    if let Some(pinned) = descriptors::pin(fd) {
+        if second::numbers(pinned.file).next().is_some() {
+            events::emit(&events::Event {
+                fd,
+                done: "the lease sees the second descriptor",
+                ..events::Event::uncovered(pinned.file_index, "a lease on a file that is read or written directly")
+            });
+        }
+        pinned.file.flags.fetch_or(LEASED, AcqRel);
+        pinned.unpin();
+    }
+    real()
+}
+
+/// fsync, fdatasync, sync_file_range: and then what we owe.
+pub fn sync(fd: i32, real: impl Fn() -> i32) -> i32 {
+    let result = real();
+    if process::active().is_some()
+        && let descriptors::Peek::Description { index, .. } = descriptors::peek(fd)
+        && let Some(file) = descriptors::description(index).and_then(|d| crate::files::get(d.file_index()))
+    {
+        return direct::after_sync(file, result as isize) as i32;
+    }
+    result
+}
+
+/// A call that this library doesn't cover meets the file.
+pub fn uncovered(fd: i32, what: &str) {
+    if process::active().is_none() {
+        return;
+    }
+    if let Some(pinned) = descriptors::pin(fd) {
+        if !pinned.file.mark(crate::files::UNCOVERED_TOLD) {
+            events::emit(&events::Event { fd, ..events::Event::uncovered(pinned.file_index, what) });
+        }
+        pinned.unpin();
+    }
+}

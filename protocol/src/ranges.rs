@@ -1,0 +1,237 @@
+//! Taking a range of a file in the lock table, and giving it back.
+//!
+//! No destructors: a cancelled thread runs none. What a call holds stands in its frame (see `thread`),
+//! so that whoever comes after can give it back.
+
+use lock_table::{Blocker, Claim, FileId, Mode, NotHeld, Slot};
+
+use crate::events::{self, Event, Kind};
+use crate::files::File;
+use crate::thread::{Frame, LEVELS, Thread};
+use crate::{process, raw};
+use lock_table::summary::Counter;
+
+/// One past the last byte that a file can have, as a range's end: "to the end of time".
+pub const END_OF_TIME: u64 = u64::MAX;
+
+/// Whose range it is and what the policy says about it.
+#[derive(Clone, Copy)]
+pub struct Terms {
+    pub id: FileId,
+    /// The file's record, for events; 0: none.
+    pub file: u32,
+    pub fd: i32,
+    pub atomic: bool,
+    pub observe: bool,
+    pub proceed_on_timeout: bool,
+    pub timeout_ns: u64,
+}
+
+impl Terms {
+    pub fn of(index: u32, file: &File, fd: i32) -> Terms {
+        let known = file.settings();
+        Terms {
+            id: file.id(),
+            file: index,
+            fd,
+            atomic: known.atomic(),
+            observe: known.observe(),
+            proceed_on_timeout: known.proceed_on_timeout(),
+            timeout_ns: file.lock_timeout_ns(),
+        }
+    }
+
+    pub fn claim(&self, mode: Mode, first: u64, last: u64) -> Claim {
+        Claim { file: self.id, first, last, mode, atomic: self.atomic }
+    }
+}
+
+/// What came of asking for a range.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Got {
+    /// It is held, or the call goes ahead without (and that has been told).
+    Go,
+    /// The call fails with this error.
+    Refused(i32),
+}
+
+fn name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::BufferedRead => "buffered_read",
+        Mode::BufferedWrite => "buffered_write",
+        Mode::DirectRead => "direct_read",
+        Mode::DirectWrite => "direct_write",
+        Mode::Layout => "layout",
+    }
+}
+
+/// The frame's slot, claimed at first need and kept.
+#[inline]
+pub fn slot_of(thread: &Thread, frame: &Frame) -> Option<Slot> {
+    let table = process::table()?;
+    match frame.slot.get().checked_sub(1) {
+        Some(index) => table.slot_at(index),
+        None => claim_slot(thread, frame),
+    }
+}
+
+#[cold]
+fn claim_slot(thread: &Thread, frame: &Frame) -> Option<Slot> {
+    let table = process::table()?;
+    thread.want_destructor();
+    // A table that is full for a moment: others give theirs back after each call.
+    for _ in 0..1000 {
+        if let Some(slot) = table.take_slot(thread.tid.get()) {
+            frame.slot.set(slot.index() + 1);
+            return Some(slot);
+        }
+        raw::sleep_ms(1);
+    }
+    None
+}
+
+pub fn give_slot_back(stored: u32) {
+    if let Some(table) = process::table()
+        && let Some(slot) = stored.checked_sub(1).and_then(|i| table.slot_at(i))
+    {
+        table.give_slot(slot);
+    }
+}
+
+pub fn release_abandoned(stored: u32) {
+    if let Some(table) = process::table()
+        && let Some(slot) = stored.checked_sub(1).and_then(|i| table.slot_at(i))
+    {
+        table.release(slot);
+    }
+}
+
+/// In a file of one mode: say what this call does, without waiting for anybody.
+#[inline]
+pub fn announce(slot: Slot, frame: &Frame, claim: &Claim) {
+    if let Some(table) = process::table() {
+        frame.holding.set(true);
+        table.announce(slot, claim);
+    }
+}
+
+/// Take the range; `no_wait`: or fail with EAGAIN.
+pub fn take(thread: &Thread, frame: &Frame, terms: &Terms, claim: &Claim, no_wait: bool) -> Got {
+    let Some(table) = process::table() else { return Got::Go };
+    let Some(slot) = slot_of(thread, frame) else {
+        events::emit(&tell(Kind::Uncovered, terms, claim, None, "no lock slot is free: the table is too small"));
+        return if terms.proceed_on_timeout { Got::Go } else { Got::Refused(libc::EDEADLK) };
+    };
+    let mut mine = [slot; LEVELS];
+    let mut count = 0;
+    for (stored, cell) in thread.outer_slots(frame.slot.get()).zip(mine.iter_mut()) {
+        if let Some(outer) = table.slot_at(stored.wrapping_sub(1)) {
+            *cell = outer;
+            count += 1;
+        }
+    }
+    let mine = mine.get(..count).unwrap_or(&[]);
+    frame.holding.set(true);
+    if terms.observe {
+        table.announce(slot, claim);
+        if let Some(blocker) = table.blocker(slot, claim, mine) {
+            events::emit(&tell(Kind::Collision, terms, claim, Some(&blocker), "would have waited"));
+        }
+        return Got::Go;
+    }
+    if table.hold_now(slot, claim, mine).is_ok() {
+        return Got::Go;
+    }
+    if no_wait {
+        frame.holding.set(false);
+        return Got::Refused(libc::EAGAIN);
+    }
+    let deadline = raw::monotonic_ns().saturating_add(terms.timeout_ns);
+    match table.hold(slot, claim, mine, Some(deadline), &mut || false) {
+        Ok(held) => {
+            events::count(Counter::WaitNanos, held.waited_ns);
+            events::count_max(Counter::WaitMaxNanos, held.waited_ns);
+            let event = tell(Kind::Wait, terms, claim, held.first_blocker.as_ref(), "");
+            events::emit(&Event { nanoseconds: Some(held.waited_ns), ..event });
+            Got::Go
+        }
+        Err(not_held) => {
+            frame.holding.set(false);
+            without(terms, claim, &not_held)
+        }
+    }
+}
+
+#[cold]
+fn without(terms: &Terms, claim: &Claim, not_held: &NotHeld) -> Got {
+    let (kind, blocker, reason, may_proceed) = match not_held {
+        NotHeld::TimedOut(b) => (Kind::LockTimeout, Some(b), "lock_timeout has passed", terms.proceed_on_timeout),
+        NotHeld::Deadlock(b) => (Kind::Deadlock, Some(b), "each waits for the other", terms.proceed_on_timeout),
+        NotHeld::Nested(b) => (Kind::Nested, Some(b), "this thread holds the range itself", true),
+        NotHeld::GaveUp => return Got::Refused(libc::EINTR),
+        NotHeld::Poisoned => (Kind::TableError, None, "the lock table is damaged", true),
+    };
+    events::emit(&tell(kind, terms, claim, blocker, reason));
+    if may_proceed { Got::Go } else { Got::Refused(libc::EDEADLK) }
+}
+
+fn tell<'a>(kind: Kind, terms: &Terms, claim: &Claim, blocker: Option<&Blocker>, reason: &'a str) -> Event<'a> {
+    Event {
+        kind,
+        file: terms.file,
+        fd: terms.fd,
+        range: Some((claim.first, claim.last)),
+        mode: name(claim.mode),
+        other: blocker.map(|b| b.owner),
+        reason,
+        done: match kind {
+            Kind::Nested | Kind::TableError => "passed through",
+            Kind::LockTimeout | Kind::Deadlock | Kind::Uncovered if terms.proceed_on_timeout => "went ahead",
+            Kind::LockTimeout | Kind::Deadlock | Kind::Uncovered => "EDEADLK",
+            _ => "",
+        },
+        nanoseconds: None,
+    }
+}
+
+/// Give the range back.
+#[inline]
+pub fn release(frame: &Frame) {
+    if !frame.holding.get() {
+        return;
+    }
+    if let Some(table) = process::table()
+        && let Some(slot) = frame.slot.get().checked_sub(1).and_then(|i| table.slot_at(i))
+    {
+        table.release(slot);
+        if table.slot_is_scarce(slot) {
+            table.give_slot(slot);
+            frame.slot.set(0);
+        }
+    }
+    frame.holding.set(false);
+}
+
+/// Cancellation is held off while a range is held; a pending one acts before.
+#[inline]
+pub fn hold_cancellation() -> i32 {
+    let mut old = 0;
+    // SAFETY: nothing is held yet: if this thread is cancelled here, nothing of ours is left behind.
+    unsafe {
+        pthread_testcancel();
+        pthread_setcancelstate(1, &mut old);
+    }
+    old
+}
+
+#[inline]
+pub fn restore_cancellation(old: i32) {
+    let mut ignored = 0;
+    // SAFETY: a plain call.
+    unsafe { pthread_setcancelstate(old, &mut ignored) };
+}
+
+unsafe extern "C" {
+    fn pthread_testcancel();
+    fn pthread_setcancelstate(state: i32, old: *mut i32) -> i32;
+}

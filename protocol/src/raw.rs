@@ -1,0 +1,277 @@
+//! The system calls that we make ourselves: raw, so that no hook (ours or another library's) sees them,
+//! and with the program's buffers as bare addresses, which only the kernel follows.
+
+use core::ffi::{CStr, c_int, c_void};
+use core::sync::atomic::AtomicU32;
+use lock_table::sys::syscall6;
+
+/// A negative error number or a result, as the kernel returns it.
+pub type Raw = isize;
+
+macro_rules! call {
+    ($nr:ident $(, $arg:expr)*) => { call!(@ $nr; [$($arg as usize),*]) };
+    (@ $nr:ident; [$($arg:expr),*]) => {{
+        let args: [usize; 6] = pad([$($arg),*]);
+        let [a, b, c, d, e, f] = args;
+        // SAFETY: the kernel checks every argument; addresses given are either ours and live for the
+        // call, or the program's own, for which it chose the same call.
+        unsafe { syscall6(libc::$nr as usize, a, b, c, d, e, f) }
+    }};
+}
+
+const fn pad<const N: usize>(given: [usize; N]) -> [usize; 6] {
+    let mut all = [0; 6];
+    let mut i = 0;
+    while i < N && i < 6 {
+        all[i] = given[i];
+        i += 1;
+    }
+    all
+}
+
+/// The file facts that we decide by.
+#[derive(Clone, Copy)]
+pub struct Stat {
+    pub dev: u64,
+    pub ino: u64,
+    pub rdev: u64,
+    pub size: u64,
+    pub mode: u32,
+}
+
+impl Stat {
+    fn from(found: Raw, s: &libc::stat) -> Result<Stat, i32> {
+        if found < 0 {
+            return Err(-found as i32);
+        }
+        Ok(Stat { dev: s.st_dev, ino: s.st_ino, rdev: s.st_rdev, size: s.st_size as u64, mode: s.st_mode })
+    }
+    pub fn is_regular(&self) -> bool {
+        self.mode & libc::S_IFMT == libc::S_IFREG
+    }
+    pub fn is_block_device(&self) -> bool {
+        self.mode & libc::S_IFMT == libc::S_IFBLK
+    }
+}
+
+fn empty_stat() -> libc::stat {
+    // SAFETY: plain integers; all-zero is a value.
+    unsafe { core::mem::zeroed() }
+}
+
+pub fn fstat(fd: c_int) -> Result<Stat, i32> {
+    let mut s = empty_stat();
+    Stat::from(call!(SYS_fstat, fd, &raw mut s), &s)
+}
+
+/// `path` is the program's pointer: a bad one gives EFAULT.
+pub fn fstatat(dir: c_int, path: *const libc::c_char, flags: c_int) -> Result<Stat, i32> {
+    let mut s = empty_stat();
+    Stat::from(call!(SYS_newfstatat, dir, path, &raw mut s, flags), &s)
+}
+
+pub fn block_device_size(fd: c_int) -> Option<u64> {
+    const BLKGETSIZE64: usize = 0x8008_1272;
+    let mut size = 0u64;
+    (call!(SYS_ioctl, fd, BLKGETSIZE64, &raw mut size) == 0).then_some(size)
+}
+
+pub fn filesystem_magic(fd: c_int) -> Option<i64> {
+    // SAFETY: plain integers; all-zero is a value.
+    let mut s: libc::statfs = unsafe { core::mem::zeroed() };
+    (call!(SYS_fstatfs, fd, &raw mut s) == 0).then_some(s.f_type)
+}
+
+/// What direct I/O on this file must be aligned to: (memory, offset and length). None: not said.
+pub fn direct_alignment(fd: c_int) -> Option<(u32, u32)> {
+    // SAFETY: plain integers; all-zero is a value.
+    let mut s: libc::statx = unsafe { core::mem::zeroed() };
+    let asked = libc::STATX_DIOALIGN;
+    let done = call!(SYS_statx, fd, c"".as_ptr(), libc::AT_EMPTY_PATH, asked, &raw mut s);
+    (done == 0 && s.stx_mask & asked != 0 && s.stx_dio_offset_align != 0)
+        .then_some((s.stx_dio_mem_align, s.stx_dio_offset_align))
+}
+
+pub fn get_flags(fd: c_int) -> Result<u32, i32> {
+    let flags = call!(SYS_fcntl, fd, libc::F_GETFL, 0);
+    if flags < 0 { Err(-flags as i32) } else { Ok(flags as u32) }
+}
+
+pub fn set_flags(fd: c_int, flags: u32) -> Raw {
+    call!(SYS_fcntl, fd, libc::F_SETFL, flags)
+}
+
+pub fn set_close_on_exec(fd: c_int, on: bool) {
+    let flag = if on { libc::FD_CLOEXEC } else { 0 };
+    call!(SYS_fcntl, fd, libc::F_SETFD, flag);
+}
+
+pub fn is_close_on_exec(fd: c_int) -> bool {
+    call!(SYS_fcntl, fd, libc::F_GETFD, 0) & libc::FD_CLOEXEC as isize != 0
+}
+
+pub fn open(path: &CStr, flags: c_int) -> Raw {
+    call!(SYS_openat, libc::AT_FDCWD, path.as_ptr(), flags | libc::O_CLOEXEC, 0o600)
+}
+
+pub fn close(fd: c_int) {
+    call!(SYS_close, fd);
+}
+
+pub fn unshare_files() -> Raw {
+    call!(SYS_unshare, libc::CLONE_FILES)
+}
+
+pub fn lseek(fd: c_int, offset: i64, whence: c_int) -> Raw {
+    call!(SYS_lseek, fd, offset, whence)
+}
+
+/// The positional forms with the program's own iovec or buffer.
+pub fn preadv2(fd: c_int, iov: *const libc::iovec, count: usize, offset: u64, flags: c_int) -> Raw {
+    call!(SYS_preadv2, fd, iov, count, offset, 0, flags)
+}
+
+pub fn pwritev2(fd: c_int, iov: *const libc::iovec, count: usize, offset: u64, flags: c_int) -> Raw {
+    call!(SYS_pwritev2, fd, iov, count, offset, 0, flags)
+}
+
+pub fn write(fd: c_int, bytes: &[u8]) -> Raw {
+    call!(SYS_write, fd, bytes.as_ptr(), bytes.len())
+}
+
+/// Copies from the program's memory; a bad address is an error instead of a crash.
+pub fn copy_from_program<T>(from: *const T, to: &mut [T]) -> Result<(), i32> {
+    let bytes = core::mem::size_of_val(to);
+    let local = libc::iovec { iov_base: to.as_mut_ptr().cast(), iov_len: bytes };
+    let remote = libc::iovec { iov_base: from as *mut c_void, iov_len: bytes };
+    let done = call!(SYS_process_vm_readv, crate::process::pid(), &raw const local, 1, &raw const remote, 1, 0);
+    if done == bytes as isize {
+        Ok(())
+    } else if done >= 0 {
+        Err(libc::EFAULT)
+    } else {
+        Err(-done as i32)
+    }
+}
+
+/// The file's writeback error, if this descriptor has not seen it yet: -EIO or the like; 0: none.
+pub fn writeback_error(fd: c_int, offset: u64, len: u64) -> Raw {
+    call!(SYS_sync_file_range, fd, offset, len, libc::SYNC_FILE_RANGE_WAIT_BEFORE)
+}
+
+/// Writes the range's dirty pages to the device and waits, as a sync does.
+pub fn sync_range(fd: c_int, offset: u64, len: u64) -> Raw {
+    let all = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    call!(SYS_sync_file_range, fd, offset, len, all)
+}
+
+pub fn drop_pages(fd: c_int, offset: u64, len: u64) {
+    call!(SYS_fadvise64, fd, offset, len, libc::POSIX_FADV_DONTNEED);
+}
+
+pub fn read_link(path: &CStr, into: &mut [u8]) -> Option<usize> {
+    let n = call!(SYS_readlinkat, libc::AT_FDCWD, path.as_ptr(), into.as_mut_ptr(), into.len());
+    usize::try_from(n).ok()
+}
+
+pub fn map_anonymous(bytes: usize) -> Option<*mut u8> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    let at = call!(SYS_mmap, 0, bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1isize, 0);
+    (at > 0 || at < -4095).then_some(at as *mut u8)
+}
+
+pub fn unmap(at: *mut u8, bytes: usize) {
+    call!(SYS_munmap, at, bytes);
+}
+
+/// Have the kernel zero this page in every forked child.
+pub fn wipe_on_fork(at: *mut u8, bytes: usize) -> bool {
+    call!(SYS_madvise, at, bytes, libc::MADV_WIPEONFORK) == 0
+}
+
+pub fn getpid() -> u32 {
+    call!(SYS_getpid) as u32
+}
+
+pub fn gettid() -> u32 {
+    call!(SYS_gettid) as u32
+}
+
+pub fn block_signals() -> u64 {
+    let all = u64::MAX;
+    let mut old = 0u64;
+    call!(SYS_rt_sigprocmask, libc::SIG_BLOCK, &raw const all, &raw mut old, 8);
+    old
+}
+
+pub fn restore_signals(mask: u64) {
+    call!(SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const mask, 0, 8);
+}
+
+pub fn on_alternate_stack() -> bool {
+    // SAFETY: plain integers and a pointer; all-zero is a value.
+    let mut s: libc::stack_t = unsafe { core::mem::zeroed() };
+    call!(SYS_sigaltstack, 0, &raw mut s) == 0 && s.ss_flags & libc::SS_ONSTACK != 0
+}
+
+pub fn futex_wait_private(word: &AtomicU32, expected: u32) {
+    let wait = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
+    let limit = libc::timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+    call!(SYS_futex, word.as_ptr(), wait, expected, &raw const limit, 0, 0);
+}
+
+pub fn futex_wake_private(word: &AtomicU32) {
+    call!(SYS_futex, word.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, 1, 0, 0, 0);
+}
+
+pub fn futex_wake_all_private(word: &AtomicU32) {
+    call!(SYS_futex, word.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, i32::MAX, 0, 0, 0);
+}
+
+pub fn sleep_ms(ms: i64) {
+    let time = libc::timespec { tv_sec: ms / 1000, tv_nsec: (ms % 1000) * 1_000_000 };
+    call!(SYS_nanosleep, &raw const time, 0);
+}
+
+pub fn monotonic_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    call!(SYS_clock_gettime, libc::CLOCK_MONOTONIC, &raw mut time);
+    (time.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(time.tv_nsec as u64)
+}
+
+pub fn realtime_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    call!(SYS_clock_gettime, libc::CLOCK_REALTIME, &raw mut time);
+    (time.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(time.tv_nsec as u64)
+}
+
+const MEMBARRIER_GLOBAL_EXPEDITED: c_int = 2;
+const MEMBARRIER_REGISTER_GLOBAL_EXPEDITED: c_int = 4;
+
+/// Make every thread of every registered process pass a full memory barrier.
+pub fn membarrier() -> bool {
+    call!(SYS_membarrier, MEMBARRIER_GLOBAL_EXPEDITED, 0, 0) == 0
+}
+
+pub fn membarrier_register() -> bool {
+    call!(SYS_membarrier, MEMBARRIER_REGISTER_GLOBAL_EXPEDITED, 0, 0) == 0
+}
+
+pub fn set_errno(error: i32) {
+    // SAFETY: libc's own thread-local errno.
+    unsafe { *libc::__errno_location() = error };
+}
+
+pub fn errno() -> i32 {
+    // SAFETY: as above.
+    unsafe { *libc::__errno_location() }
+}
+
+/// A raw result as libc gives it: -1 and errno.
+pub fn libc_result(raw: Raw) -> isize {
+    if raw < 0 {
+        set_errno(-raw as i32);
+        return -1;
+    }
+    raw
+}

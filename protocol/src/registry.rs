@@ -1,0 +1,50 @@
+//! The one lock inside a process. It guards what changes when descriptors, files and mappings come
+//! and go, never an I/O call, and nobody waits for a range while holding it.
+//!
+//! Signals are blocked while it is held: a handler that opens a file would wait for its own thread.
+//! `fork` takes it too (see `process`), so a child never inherits half a change.
+
+use core::sync::atomic::{AtomicU32, Ordering};
+
+const FREE: u32 = 0;
+const HELD: u32 = 1;
+const WAITED_FOR: u32 = 2;
+
+static LOCK: AtomicU32 = AtomicU32::new(FREE);
+
+/// Proof that the registry lock is held.
+pub struct Registry {
+    signals: u64,
+}
+
+pub fn lock() -> Registry {
+    let signals = crate::raw::block_signals();
+    if LOCK.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        while LOCK.swap(WAITED_FOR, Ordering::Acquire) != FREE {
+            crate::raw::futex_wait_private(&LOCK, WAITED_FOR);
+        }
+    }
+    Registry { signals }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        if LOCK.swap(FREE, Ordering::Release) == WAITED_FOR {
+            crate::raw::futex_wake_private(&LOCK);
+        }
+        crate::raw::restore_signals(self.signals);
+    }
+}
+
+/// Whether anybody holds it: asked in a child that was forked behind our back.
+pub fn is_held() -> bool {
+    LOCK.load(Ordering::Acquire) != FREE
+}
+
+/// In a forked child whose parent held the lock for the fork: nobody waits here.
+pub fn reset_in_child(mut held: Registry) {
+    LOCK.store(FREE, Ordering::Release);
+    let signals = core::mem::replace(&mut held.signals, 0);
+    core::mem::forget(held);
+    crate::raw::restore_signals(signals);
+}

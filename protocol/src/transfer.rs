@@ -1,0 +1,312 @@
+//! Read and write, in all their forms: which range, in which mode, and the real call under it.
+
+use core::ffi::c_void;
+use core::sync::atomic::{Ordering::*, compiler_fence};
+use lock_table::{Mode, UNIT};
+
+use crate::descriptors::{self, Peek, Pinned};
+use crate::direct::{Outcome, Request};
+use crate::events::{self, Event};
+use crate::files::{self, BLOCK_DEVICE};
+use crate::ranges::{self, END_OF_TIME, Got, Terms};
+use crate::thread::{Frame, Thread};
+use crate::{process, raw};
+
+/// The program's buffer or vector of buffers. Only the kernel follows these addresses.
+#[derive(Clone, Copy)]
+pub enum Data {
+    Buffer(*mut c_void, usize),
+    Vector(*const libc::iovec, usize),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Position {
+    At(i64),
+    /// At the file offset, which moves.
+    Offset,
+}
+
+/// One call that reads or writes.
+pub struct Transfer {
+    pub fd: i32,
+    pub write: bool,
+    pub data: Data,
+    pub at: Position,
+    /// `RWF_*`.
+    pub flags: i32,
+}
+
+const RWF_NOAPPEND: i32 = 0x20;
+/// The most that one call transfers.
+const MOST: u64 = 0x7fff_f000;
+
+impl Data {
+    /// How many bytes; None: the vector can't be read (the real call will say EFAULT or EINVAL).
+    fn len(&self) -> Option<u64> {
+        match *self {
+            Data::Buffer(_, len) => Some((len as u64).min(MOST)),
+            Data::Vector(_, count) if count > 1024 => None,
+            Data::Vector(_, count) => {
+                let (mut all, mut seen) = (0u64, 0);
+                self.any_element(|_, len| {
+                    all = all.saturating_add(len as u64);
+                    seen += 1;
+                    false
+                });
+                (seen == count).then_some(all.min(MOST))
+            }
+        }
+    }
+}
+
+/// A file in one mode: say in the table what this call does, without waiting, and make it. None: the
+/// file is mixed (or not looked at yet), and the call must take its range.
+#[inline]
+pub fn unmixed<R>(fd: i32, mode: Mode, real: &impl Fn() -> R) -> Option<R> {
+    let Some(thread) = process::active() else { return Some(real()) };
+    let (seen, index) = match descriptors::peek(fd) {
+        Peek::Pass => return Some(real()),
+        Peek::Unknown => return None,
+        Peek::Description { seen, index } => (seen, index),
+    };
+    let file_index = descriptors::description(index)?.file_index();
+    let file = files::get(file_index)?;
+    let known = file.settings();
+    if file.locks() || known.atomic() || known.observe() {
+        return None;
+    }
+    let frame = thread.enter()?;
+    let Some(slot) = ranges::slot_of(thread, frame) else {
+        thread.leave();
+        return None;
+    };
+    let terms = Terms { id: file.id(), file: file_index, fd, atomic: false, observe: false, proceed_on_timeout: false, timeout_ns: 0 };
+    ranges::announce(slot, frame, &terms.claim(mode, 0, END_OF_TIME));
+    // The store above and the look below may pass each other in this processor: the opener that makes
+    // the file mixed sets `locks`, has every processor pass a barrier (membarrier), and only then looks
+    // at the slots. The compiler must keep their order.
+    compiler_fence(SeqCst);
+    let result = (!file.locks() && descriptors::still(fd, seen)).then(real);
+    ranges::release(frame);
+    thread.leave();
+    result
+}
+
+#[inline]
+pub fn transfer(call: &Transfer, real: impl Fn() -> isize) -> isize {
+    let mode = if call.write { Mode::BufferedWrite } else { Mode::BufferedRead };
+    match unmixed(call.fd, mode, &real) {
+        Some(n) => n,
+        None => look_closer(call, mode, &real),
+    }
+}
+
+/// The number is used for the first time, or the file is mixed.
+#[inline(never)]
+fn look_closer(call: &Transfer, mode: Mode, real: &dyn Fn() -> isize) -> isize {
+    if let Peek::Unknown = descriptors::peek(call.fd) {
+        match descriptors::pin(call.fd) {
+            None => return real(),
+            Some(pinned) => pinned.unpin(),
+        }
+        if let Some(n) = unmixed(call.fd, mode, &real) {
+            return n;
+        }
+    }
+    under_frame(call.fd, real, |thread, frame, pinned| {
+        let access = pinned.description.flags() as i32 & libc::O_ACCMODE;
+        let refused = if call.write { libc::O_RDONLY } else { libc::O_WRONLY };
+        match call.data.len() {
+            // Nothing to move, or the kernel will refuse it: no range.
+            None | Some(0) => Some(real()),
+            Some(_) if access == refused => Some(real()),
+            Some(len) => under_range(call, len, thread, frame, pinned, real),
+        }
+    })
+}
+
+/// The frame around every call that takes a range: the description pinned, cancellation held off.
+/// `body` says None when the number turned out to stand for something else; then all begins anew.
+pub fn under_frame(
+    fd: i32,
+    real: &dyn Fn() -> isize,
+    body: impl Fn(&Thread, &Frame, &Pinned) -> Option<isize>,
+) -> isize {
+    let Some(thread) = process::active() else { return real() };
+    for _ in 0..8 {
+        let old = ranges::hold_cancellation();
+        let Some(pinned) = descriptors::pin(fd) else {
+            ranges::restore_cancellation(old);
+            return real();
+        };
+        let Some(frame) = thread.enter() else {
+            pinned.unpin();
+            ranges::restore_cancellation(old);
+            events::emit(&Event { fd, ..Event::uncovered(pinned.file_index, "calls nest too deep") });
+            return real();
+        };
+        frame.pinned.set(pinned.index);
+        let done = body(thread, frame, &pinned);
+        let errno = raw::errno();
+        release_all(frame);
+        frame.pinned.set(0);
+        pinned.unpin();
+        thread.leave();
+        ranges::restore_cancellation(old);
+        raw::set_errno(errno);
+        match done {
+            Some(result) => return result,
+            None => descriptors::forget(fd),
+        }
+    }
+    real()
+}
+
+fn release_all(frame: &Frame) {
+    ranges::release(frame);
+    let locked = frame.offset_locked.replace(0);
+    if locked != 0 {
+        descriptors::unlock_offset_of(locked);
+    }
+}
+
+/// What one look at the descriptor says about the call.
+struct View {
+    flags: u32,
+    append: bool,
+    direct: bool,
+    /// The start, where it can be known beforehand.
+    start: Option<u64>,
+}
+
+fn view(call: &Transfer, thread: &Thread, frame: &Frame, pinned: &Pinned) -> View {
+    let d = pinned.description;
+    let shared = d.is_shared();
+    if shared && let Ok(now) = raw::get_flags(call.fd) {
+        d.set_flags(now, call.fd);
+    }
+    let flags = d.flags();
+    let wants = flags & libc::O_APPEND as u32 != 0 && call.flags & RWF_NOAPPEND == 0;
+    let append = call.write && (wants || call.flags & libc::RWF_APPEND != 0);
+    let start = match call.at {
+        Position::At(offset) => Some(offset as u64),
+        // Another process may move it: any place.
+        Position::Offset if shared => None,
+        Position::Offset => {
+            if !d.lock_offset(thread.tid.get()) {
+                None
+            } else {
+                frame.offset_locked.set(pinned.index);
+                u64::try_from(raw::lseek(call.fd, 0, libc::SEEK_CUR)).ok()
+            }
+        }
+    };
+    View { flags, append, direct: flags & libc::O_DIRECT as u32 != 0, start }
+}
+
+/// Take the range and make the call. None: the number stands for another file now.
+fn under_range(
+    call: &Transfer,
+    len: u64,
+    thread: &Thread,
+    frame: &Frame,
+    pinned: &Pinned,
+    real: &dyn Fn() -> isize,
+) -> Option<isize> {
+    let file = pinned.file;
+    let terms = Terms::of(pinned.file_index, file, call.fd);
+    let endless = file.has(BLOCK_DEVICE);
+    let no_wait = call.flags & libc::RWF_NOWAIT != 0;
+    let mut whole = false;
+    for attempt in 0..16 {
+        release_all(frame);
+        whole |= attempt > 8;
+        let v = view(call, thread, frame, pinned);
+        if matches!(call.at, Position::At(offset) if offset < 0) {
+            return Some(real());
+        }
+        let size = file.size_guess.load(Relaxed);
+        let claim = if whole || (v.direct && v.start.is_none() && !v.append) {
+            terms.claim(Mode::Layout, 0, END_OF_TIME)
+        } else {
+            let (first, last) = range_of(call, &v, len, if endless { u64::MAX } else { size });
+            terms.claim(mode_of(call.write, v.direct), first, last)
+        };
+        if let Got::Refused(error) = ranges::take(thread, frame, &terms, &claim, no_wait) {
+            return Some(raw::libc_result(-error as isize));
+        }
+        // Under the range: is it still this file, and did we guess its end right?
+        let stat = raw::fstat(call.fd).ok().filter(|s| descriptors::stands_for(s, file))?;
+        let size = if endless { u64::MAX } else { stat.size };
+        file.size_guess.store(size, Relaxed);
+        let (first, last) = range_of(call, &v, len, size);
+        if claim.first > first || claim.last < last {
+            continue;
+        }
+        if pinned.description.is_shared() && raw::get_flags(call.fd).is_ok_and(|now| now != v.flags) {
+            continue;
+        }
+        if !v.direct || terms.observe {
+            return Some(real());
+        }
+        let position = match v.start {
+            _ if v.append => size,
+            Some(start) => start,
+            None => u64::try_from(raw::lseek(call.fd, 0, libc::SEEK_CUR)).ok()?,
+        };
+        let request = Request {
+            call,
+            pinned,
+            position,
+            len,
+            touches_from: first,
+            flags: v.flags,
+            moves_offset: call.at == Position::Offset,
+            exclusive: claim.mode == Mode::Layout && claim.first == 0,
+        };
+        let outcome = if call.write { request.write(real) } else { request.read(real) };
+        match outcome {
+            Outcome::Done(n) => return Some(n),
+            Outcome::NeedsWholeFile => whole = true,
+        }
+    }
+    events::emit(&Event { fd: call.fd, ..Event::uncovered(pinned.file_index, "the file's size would not hold still") });
+    Some(real())
+}
+
+fn mode_of(write: bool, direct: bool) -> Mode {
+    match (direct, write) {
+        (false, false) => Mode::BufferedRead,
+        (false, true) => Mode::BufferedWrite,
+        (true, false) => Mode::DirectRead,
+        (true, true) => Mode::DirectWrite,
+    }
+}
+
+/// First and last byte that the call may touch in a file of this size. Whatever may extend the file
+/// begins at the last unit of the old end, because the kernel zeroes the old last block through the cache.
+fn range_of(call: &Transfer, v: &View, len: u64, size: u64) -> (u64, u64) {
+    let end_unit = size / UNIT * UNIT;
+    if v.append {
+        return (end_unit, END_OF_TIME);
+    }
+    let Some(start) = v.start else { return (0, END_OF_TIME) };
+    let last = start.saturating_add(len - 1);
+    if call.write && last >= size { (start.min(end_unit), END_OF_TIME) } else { (start, last) }
+}
+
+/// `lseek` moves the offset that other calls of this process read under the offset lock.
+pub fn seek(fd: i32, real: impl Fn() -> i64) -> i64 {
+    let locks = matches!(descriptors::peek(fd), Peek::Description { index, .. }
+        if descriptors::description(index).and_then(|d| files::get(d.file_index())).is_some_and(|f| f.locks()));
+    let Some(thread) = process::active().filter(|_| locks) else { return real() };
+    let Some(pinned) = descriptors::pin(fd) else { return real() };
+    let tid = if thread.tid.get() == 0 { raw::gettid() } else { thread.tid.get() };
+    let held = !pinned.description.is_shared() && pinned.description.lock_offset(tid);
+    let result = real();
+    if held {
+        pinned.description.unlock_offset();
+    }
+    pinned.unpin();
+    result
+}
