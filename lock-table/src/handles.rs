@@ -48,7 +48,7 @@ impl Table {
     /// its slot back after each call instead of keeping it.
     pub fn slot_is_scarce(&self, slot: Slot) -> bool {
         let all = self.mem.geometry().slots;
-        slot.0 < all && slot.0 >= all / 4 * 3
+        slot.0 < all && slot.0 >= all.saturating_sub(all / 4)
     }
 }
 

@@ -1,4 +1,76 @@
-//! The lock table.
+//! The lock table: a file in shared memory in which processes announce what they do to which range of which file, and
+//! wait for each other. Nothing here intercepts anything; it can be used, tested and inspected alone.
+//!
+//! # Interface
+//!
+//! [`Table::attach`] makes or opens the table and registers the process. A thread takes a [`Slot`] once
+//! ([`Table::take_slot`]; one more for each level of nesting) and then, for every call on a file, [`Table::hold`]s a
+//! [`Claim`] in it and [`Table::release`]s it. [`Table::hold_now`] never waits; [`Table::hold_all`] takes several
+//! ranges; [`Table::announce`] takes none but is seen. Beside the slots stand two registers: mappings
+//! ([`Table::map_register`]) and uses ([`Table::use_register`]). What excludes what is [`conflict`]'s affair.
+//!
+//! # Rules
+//!
+//! Any process may be killed at any instruction, and any byte may be overwritten by whoever may write the file. So: the
+//! slots are the only truth about who holds what, there are no counts of holders, every cell is made of atomics, every
+//! index is checked, every loop is bounded, and contents that no fenced process writes *poison* the table, which then
+//! excludes nobody and says so. Nothing allocates (but [`Table::snapshot`]), nothing panics, no libc function is
+//! called: this runs in strangers' programs, in their signal handlers and in their forked children.
+//! Two things are the caller's: no thread may fork while another is in `attach` (see *Death*), and a forked child calls
+//! [`Table::reattach_in_child`] before anything else.
+//!
+//! # The common case
+//!
+//! Nobody is in the way. The claim is written into the slot, announced as held, then a full fence, then a look at every
+//! slot in use. Two that announce at once both see each other, or one sees the other: never neither (I1). Letting go is
+//! one swap. That makes two locked instructions; measured 13 to 17 ns, and about 1 ns for every other slot in use.
+//!
+//! # Overlaps
+//!
+//! Who finds somebody in the way withdraws and queues as in Lamport's bakery: he announces that he is *choosing*, draws
+//! a ticket, announces that he *waits*, fences, and looks again: he waits for those who hold, who choose, and who wait
+//! with a lower ticket, one after the other. Those who merely try give way to those who wait. So it is first come, first
+//! served, in both directions: neither readers nor writers starve. All ranges of one call wait with one ticket, and so
+//! calls can't deadlock with each other; threads that hold one call's range while they make another (signal handlers)
+//! can, and are found out by following who waits for whom.
+//!
+//! # Waiting
+//!
+//! After a short spin, on the futex in the blocker's state word, marked so that its owner knows to wake. A wake is a hint
+//! to look again, and so is the end of the time: no sleep is longer than 50 ms, and each that runs out asks whether the
+//! blocker lives.
+//!
+//! # Death
+//!
+//! A process's life is a lock on a byte of the file that a mapping keeps and the kernel drops: see `death`. Whoever
+//! attaches, and whoever waits for a dead one, locks the dead's byte and then frees its slots and entries. Ranges that it
+//! was writing directly are remembered as unverified.
+//!
+//! # Invariants
+//!
+//! Atomics cite these by number.
+//!
+//! * **I1** An announcement, then a full fence, then the scan. Of two with overlapping claims at least one finds the
+//!   other's.
+//! * **I2** The owner word is the first thing to be written when a slot or entry leaves its pool and the last when it
+//!   returns: what is in the pool is empty, and what is not has an owner that can be asked for.
+//! * **I3** A claim ends with a release store (or what follows it); a scan that finds nothing ends with an acquire fence. So what
+//!   was done under the old claim happens before what is done under the new.
+//! * **I4** A claim's fields are written between two stores of the state word, and the generation in it grows with each
+//!   announcement: a reader that finds the same word before and after has read one claim.
+//! * **I5** Every stale read is safe for one reason: a slot that a scan finds being written, or whose generation moves
+//!   under it, is announced by an owner whose fence comes after the scanner's own; that owner's scan sees the scanner. Its
+//!   earlier claim has ended. So the scanner may pass it by, whichever of the two its fields were read from.
+//! * **I6** Choosing is announced, and fenced, before the ticket is drawn. So whoever isn't seen choosing or waiting by
+//!   the time that I look draws a higher ticket than mine and waits for me: a slot that was found not to be in my way
+//!   stays so, and the scan goes on from there.
+//! * **I7** No slot or entry at or above the high-water mark is in use: marks are raised before use and never lowered.
+//! * **I8** `announce` doesn't fence. Its stores and the load in [`Table::use_locks`] stand in program order, and the one
+//!   who sets the `locks` words makes that order seen by a membarrier: either the caller sees that it must lock, or the
+//!   other's later scan sees the announcement.
+//! * **I9** Of two that register a use of one file at least one sees the other: each publishes, fences, looks.
+//! * **I10** Whatever a process left is touched only by one who has its byte locked: the process itself, at its
+//!   registration, or one reaper.
 #![deny(clippy::undocumented_unsafe_blocks)]
 #![cfg_attr(
     not(test),

@@ -141,14 +141,15 @@ impl Table {
         compiler_fence(SeqCst);
     }
 
-    /// Lets go of whatever the slot announces, and wakes those who sleep on it.
+    /// Lets go of whatever the slot announces, and wakes those who sleep on it. A slot of the parent's is left alone
+    /// in a forked child.
     #[inline]
     pub fn release(&self, s: Slot) {
         let Some(slot) = self.mem.slot(s.0) else {
             return;
         };
         let now = slot.state.load(Relaxed);
-        if now & word::STATE == word::FREE {
+        if now & word::STATE == word::FREE || slot.owner.load(Relaxed) != self.me.load(Relaxed) {
             return;
         }
         // I3: Release: whoever reads FREE (or a later generation) comes after all that was done under the claim.

@@ -10,7 +10,9 @@ use std::sync::atomic::Ordering::SeqCst;
 fn standing(path: &std::ffi::CStr, act: impl FnOnce(&Table)) -> Child {
     let words = shared_words(1);
     let child = Child::run(|| {
-        let Ok(table) = Table::attach(path) else { return 2 };
+        let Ok(table) = Table::attach(path) else {
+            return 2;
+        };
         act(&table);
         words[0].store(1, SeqCst);
         loop {
@@ -29,7 +31,8 @@ fn a_killed_holder_is_reaped_by_whoever_waits() {
     let table = attach(&path);
     let victim = standing(&path, |t| {
         let s = t.take_slot(1).unwrap();
-        t.hold_now(s, &claim(Mode::DirectWrite, 8192, 12287), &[]).unwrap();
+        t.hold_now(s, &claim(Mode::DirectWrite, 8192, 12287), &[])
+            .unwrap();
         t.map_register(FILE, 0, 4095, true).unwrap();
         t.use_register(FILE, USE_DIRECT).unwrap();
     });
@@ -39,7 +42,9 @@ fn a_killed_holder_is_reaped_by_whoever_waits() {
     let in_the_way = table.hold_now(s, &c, &[]).unwrap_err();
     assert_eq!((in_the_way.owner.pid, in_the_way.thread), (pid, 1));
     assert!(table.mapped_writable(FILE, 1 << 20, 1 << 20).is_some());
-    assert!(matches!(table.hold(s, &c, &[], in_ms(150), &mut no()), Err(NotHeld::TimedOut(b)) if b == in_the_way));
+    assert!(
+        matches!(table.hold(s, &c, &[], in_ms(150), &mut no()), Err(NotHeld::TimedOut(b)) if b == in_the_way)
+    );
     victim.kill();
     let held = table.hold(s, &c, &[], in_ms(2000), &mut no()).unwrap();
     assert_eq!(held.first_blocker.map(|b| b.owner.pid), Some(pid));
@@ -47,7 +52,10 @@ fn a_killed_holder_is_reaped_by_whoever_waits() {
     // All else it left is gone with it, and its write is remembered as unverified.
     assert_eq!(table.mapped_writable(FILE, 1 << 20, 1 << 20), None);
     let left = table.snapshot();
-    assert_eq!((left.processes.len(), left.slots.len(), left.uses.len()), (1, 1, 0));
+    assert_eq!(
+        (left.processes.len(), left.slots.len(), left.uses.len()),
+        (1, 1, 0)
+    );
     let mut ranges = Vec::new();
     table.unverified(FILE, &mut |first, last| ranges.push((first, last)));
     assert_eq!(ranges, [(8192, 12287)]);
@@ -64,21 +72,35 @@ fn a_killed_waiter_loses_its_place() {
     let path = dir.make();
     let table = attach(&path);
     let s = table.take_slot(1).unwrap();
-    table.hold_now(s, &claim(Mode::Layout, 0, 4095), &[]).unwrap();
+    table
+        .hold_now(s, &claim(Mode::Layout, 0, 4095), &[])
+        .unwrap();
     let victim = standing_waiter(&path, claim(Mode::Layout, 0, 8191));
     until("the child waits", || table.snapshot().slots.len() == 2);
     victim.kill();
     // A third that conflicts with the dead waiter alone.
     let other = table.take_slot(2).unwrap();
-    let held = table.hold(other, &claim(Mode::Layout, 4096, 8191), &[], in_ms(2000), &mut no()).unwrap();
+    let held = table
+        .hold(
+            other,
+            &claim(Mode::Layout, 4096, 8191),
+            &[],
+            in_ms(2000),
+            &mut no(),
+        )
+        .unwrap();
     assert!(held.waited_ns > 0);
     assert_eq!(table.snapshot().unverified.len(), 0);
 }
 
 fn standing_waiter(path: &std::ffi::CStr, c: lock_table::Claim) -> Child {
     Child::run(|| {
-        let Ok(table) = Table::attach(path) else { return 2 };
-        let Some(s) = table.take_slot(1) else { return 3 };
+        let Ok(table) = Table::attach(path) else {
+            return 2;
+        };
+        let Some(s) = table.take_slot(1) else {
+            return 3;
+        };
         i32::from(table.hold(s, &c, &[], None, &mut || false).is_err())
     })
 }
@@ -90,7 +112,9 @@ fn a_forked_child_does_not_keep_its_dead_parent_alive() {
     let table = attach(&path);
     let words = shared_words(2);
     let victim = Child::run(|| {
-        let Ok(t) = Table::attach(&path) else { return 2 };
+        let Ok(t) = Table::attach(&path) else {
+            return 2;
+        };
         let Some(s) = t.take_slot(1) else { return 3 };
         if t.hold_now(s, &claim(Mode::Layout, 0, 10), &[]).is_err() {
             return 4;
@@ -109,12 +133,20 @@ fn a_forked_child_does_not_keep_its_dead_parent_alive() {
             unsafe { libc::pause() };
         }
     });
-    until("both stand", || words[0].load(SeqCst) == 1 && words[1].load(SeqCst) != 0);
+    until("both stand", || {
+        words[0].load(SeqCst) == 1 && words[1].load(SeqCst) != 0
+    });
     victim.kill();
     let s = table.take_slot(2).unwrap();
-    table.hold(s, &claim(Mode::Layout, 0, 10), &[], in_ms(1000), &mut no()).unwrap();
+    table
+        .hold(s, &claim(Mode::Layout, 0, 10), &[], in_ms(1000), &mut no())
+        .unwrap();
     // SAFETY: only asks whether the grandchild is still there.
-    assert_eq!(unsafe { libc::kill(words[1].load(SeqCst) as i32, 0) }, 0, "the grandchild outlives this test's point");
+    assert_eq!(
+        unsafe { libc::kill(words[1].load(SeqCst) as i32, 0) },
+        0,
+        "the grandchild outlives this test's point"
+    );
 }
 
 #[test]
@@ -126,7 +158,9 @@ fn a_holder_dies_while_another_process_forks() {
     let words = shared_words(1);
     // Forks all the time, each child registering anew.
     let forker = Child::run(|| {
-        let Ok(t) = Table::attach(&path) else { return 2 };
+        let Ok(t) = Table::attach(&path) else {
+            return 2;
+        };
         while words[0].load(SeqCst) == 0 {
             // SAFETY: a single-threaded process.
             let child = unsafe { libc::fork() };
@@ -165,7 +199,9 @@ fn exec_lets_go() {
     let path = dir.make();
     let table = attach(&path);
     let child = Child::run(|| {
-        let Ok(t) = Table::attach(&path) else { return 2 };
+        let Ok(t) = Table::attach(&path) else {
+            return 2;
+        };
         let Some(s) = t.take_slot(1) else { return 3 };
         if t.hold_now(s, &claim(Mode::Layout, 0, 10), &[]).is_err() {
             return 4;
@@ -177,7 +213,9 @@ fn exec_lets_go() {
     });
     until("the child holds", || !table.snapshot().slots.is_empty());
     let s = table.take_slot(2).unwrap();
-    table.hold(s, &claim(Mode::Layout, 0, 10), &[], in_ms(2000), &mut no()).unwrap();
+    table
+        .hold(s, &claim(Mode::Layout, 0, 10), &[], in_ms(2000), &mut no())
+        .unwrap();
     child.kill();
 }
 
@@ -230,7 +268,10 @@ fn killed_reapers_are_no_loss() {
         reaper.kill();
         table.reap();
         let left = table.snapshot();
-        assert!(left.slots.is_empty() && left.mappings.is_empty(), "round {round}: {left:?}");
+        assert!(
+            left.slots.is_empty() && left.mappings.is_empty(),
+            "round {round}: {left:?}"
+        );
         assert_eq!(left.processes.len(), 1);
     }
 }
@@ -250,7 +291,13 @@ fn a_stolen_probe_reaps_nobody() {
     assert_eq!(thief.reap(), Default::default());
     let mine = thief.take_slot(2).unwrap();
     assert!(matches!(
-        thief.hold(mine, &claim(Mode::Layout, 0, 10), &[], in_ms(100), &mut no()),
+        thief.hold(
+            mine,
+            &claim(Mode::Layout, 0, 10),
+            &[],
+            in_ms(100),
+            &mut no()
+        ),
         Err(NotHeld::TimedOut(_))
     ));
     thief.set_probe_fd(kept);

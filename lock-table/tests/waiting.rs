@@ -10,7 +10,12 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Instant;
 
 fn waiters(table: &Table) -> usize {
-    table.snapshot().slots.iter().filter(|s| s.state == lock_table::SlotState::Waiting).count()
+    table
+        .snapshot()
+        .slots
+        .iter()
+        .filter(|s| s.state == lock_table::SlotState::Waiting)
+        .count()
 }
 
 #[test]
@@ -18,7 +23,9 @@ fn first_come_first_served() {
     let dir = Dir::new();
     let table = attach(&dir.make());
     let first = table.take_slot(100).unwrap();
-    table.hold_now(first, &claim(Mode::DirectWrite, 0, 4095), &[]).unwrap();
+    table
+        .hold_now(first, &claim(Mode::DirectWrite, 0, 4095), &[])
+        .unwrap();
     let turn = AtomicU32::new(0);
     std::thread::scope(|scope| {
         let mut all = Vec::new();
@@ -27,8 +34,14 @@ fn first_come_first_served() {
             let turn = &turn;
             all.push(scope.spawn(move || {
                 let s = table.take_slot(i + 1).unwrap();
-                let mode = if i % 2 == 0 { Mode::DirectWrite } else { Mode::Layout };
-                table.hold(s, &claim(mode, 0, 4095), &[], in_ms(20_000), &mut no()).unwrap();
+                let mode = if i % 2 == 0 {
+                    Mode::DirectWrite
+                } else {
+                    Mode::Layout
+                };
+                table
+                    .hold(s, &claim(mode, 0, 4095), &[], in_ms(20_000), &mut no())
+                    .unwrap();
                 let mine = turn.fetch_add(1, SeqCst);
                 table.give_slot(s);
                 (i, mine)
@@ -55,7 +68,15 @@ fn a_stream_of_readers_does_not_starve_a_writer() {
                 let s = table.take_slot(i + 1).unwrap();
                 while stop.load(SeqCst) == 0 {
                     // Each holds for a millisecond: without turns there would never be none.
-                    table.hold(s, &claim(Mode::BufferedRead, 0, 4095), &[], in_ms(20_000), &mut no()).unwrap();
+                    table
+                        .hold(
+                            s,
+                            &claim(Mode::BufferedRead, 0, 4095),
+                            &[],
+                            in_ms(20_000),
+                            &mut no(),
+                        )
+                        .unwrap();
                     sleep_ms(1);
                     table.release(s);
                 }
@@ -64,7 +85,15 @@ fn a_stream_of_readers_does_not_starve_a_writer() {
         sleep_ms(20);
         let s = table.take_slot(9).unwrap();
         for _ in 0..20 {
-            let held = table.hold(s, &claim(Mode::DirectWrite, 0, 0), &[], in_ms(20_000), &mut no()).unwrap();
+            let held = table
+                .hold(
+                    s,
+                    &claim(Mode::DirectWrite, 0, 0),
+                    &[],
+                    in_ms(20_000),
+                    &mut no(),
+                )
+                .unwrap();
             assert!(held.waited_ns < 1_000_000_000, "{} ns", held.waited_ns);
             table.release(s);
         }
@@ -76,14 +105,33 @@ fn a_stream_of_readers_does_not_starve_a_writer() {
 fn readers_do_not_wait_for_each_other() {
     let dir = Dir::new();
     let table = attach(&dir.make());
-    for (i, mode) in [Mode::BufferedRead, Mode::BufferedRead, Mode::DirectRead, Mode::DirectRead].iter().enumerate() {
+    for (i, mode) in [
+        Mode::BufferedRead,
+        Mode::BufferedRead,
+        Mode::DirectRead,
+        Mode::DirectRead,
+    ]
+    .iter()
+    .enumerate()
+    {
         let s = table.take_slot(i as u32 + 1).unwrap();
         table.hold_now(s, &claim(*mode, 0, u64::MAX), &[]).unwrap();
     }
     let s = table.take_slot(9).unwrap();
-    assert!(table.hold_now(s, &claim(Mode::BufferedWrite, 0, 0), &[]).is_err());
-    assert!(table.hold_now(s, &claim(Mode::Layout, u64::MAX, u64::MAX), &[]).is_err());
-    let elsewhere = lock_table::Claim { file: FileId { dev: 1, ino: 1 }, ..claim(Mode::Layout, 0, u64::MAX) };
+    assert!(
+        table
+            .hold_now(s, &claim(Mode::BufferedWrite, 0, 0), &[])
+            .is_err()
+    );
+    assert!(
+        table
+            .hold_now(s, &claim(Mode::Layout, u64::MAX, u64::MAX), &[])
+            .is_err()
+    );
+    let elsewhere = lock_table::Claim {
+        file: FileId { dev: 1, ino: 1 },
+        ..claim(Mode::Layout, 0, u64::MAX)
+    };
     table.hold_now(s, &elsewhere, &[]).unwrap();
 }
 
@@ -113,7 +161,9 @@ fn a_release_wakes_at_once() {
         table.hold_now(a, &claim(Mode::Layout, 0, 0), &[]).unwrap();
         std::thread::scope(|scope| {
             let waiter = scope.spawn(|| {
-                table.hold(b, &claim(Mode::Layout, 0, 0), &[], in_ms(20_000), &mut no()).unwrap();
+                table
+                    .hold(b, &claim(Mode::Layout, 0, 0), &[], in_ms(20_000), &mut no())
+                    .unwrap();
                 sys::now_ns()
             });
             // Into its longest sleep.
@@ -124,7 +174,10 @@ fn a_release_wakes_at_once() {
         });
         table.release(b);
     }
-    assert!(best < 5_000_000, "{best} ns: woken by a timeout, not by the release");
+    assert!(
+        best < 5_000_000,
+        "{best} ns: woken by a timeout, not by the release"
+    );
 }
 
 #[test]
@@ -132,13 +185,29 @@ fn nobody_waits_for_himself() {
     let dir = Dir::new();
     let table = attach(&dir.make());
     let (outer, inner) = (table.take_slot(1).unwrap(), table.take_slot(1).unwrap());
-    table.hold_now(outer, &claim(Mode::BufferedWrite, 0, 100), &[]).unwrap();
+    table
+        .hold_now(outer, &claim(Mode::BufferedWrite, 0, 100), &[])
+        .unwrap();
     let start = Instant::now();
-    let nested = table.hold(inner, &claim(Mode::DirectRead, 0, 511), &[outer], None, &mut no());
+    let nested = table.hold(
+        inner,
+        &claim(Mode::DirectRead, 0, 511),
+        &[outer],
+        None,
+        &mut no(),
+    );
     assert!(matches!(nested, Err(NotHeld::Nested(b)) if b.slot == outer));
     assert!(start.elapsed().as_millis() < 100);
     // What does not conflict is had.
-    table.hold(inner, &claim(Mode::BufferedWrite, 0, 100), &[outer], None, &mut no()).unwrap();
+    table
+        .hold(
+            inner,
+            &claim(Mode::BufferedWrite, 0, 100),
+            &[outer],
+            None,
+            &mut no(),
+        )
+        .unwrap();
 }
 
 #[test]
@@ -148,15 +217,22 @@ fn the_poll_is_asked_with_the_slot_withdrawn() {
     let (a, b) = (table.take_slot(1).unwrap(), table.take_slot(2).unwrap());
     table.hold_now(a, &claim(Mode::Layout, 0, 0), &[]).unwrap();
     let mut asked = 0;
-    let gave_up = table.hold(b, &claim(Mode::Layout, 0, 0), &[], in_ms(20_000), &mut || {
-        asked += 1;
-        assert_eq!(table.snapshot().slots.len(), 1);
-        asked == 3
-    });
+    let gave_up = table.hold(
+        b,
+        &claim(Mode::Layout, 0, 0),
+        &[],
+        in_ms(20_000),
+        &mut || {
+            asked += 1;
+            assert_eq!(table.snapshot().slots.len(), 1);
+            asked == 3
+        },
+    );
     assert_eq!((gave_up, asked), (Err(NotHeld::GaveUp), 3));
     // After a poll it queues again, and gets its turn.
     std::thread::scope(|scope| {
-        let waiter = scope.spawn(|| table.hold(b, &claim(Mode::Layout, 0, 0), &[], in_ms(20_000), &mut no()));
+        let waiter = scope
+            .spawn(|| table.hold(b, &claim(Mode::Layout, 0, 0), &[], in_ms(20_000), &mut no()));
         sleep_ms(200);
         table.release(a);
         assert!(waiter.join().unwrap().unwrap().waited_ns > 100_000_000);
@@ -171,7 +247,10 @@ fn a_circle_is_found() {
     let cell = |n: u64| claim(Mode::Layout, n * 4096, n * 4096 + 4095);
     let held = AtomicU32::new(0);
     let run = |thread: u32, first: u64, second: u64| {
-        let (outer, inner) = (table.take_slot(thread).unwrap(), table.take_slot(thread).unwrap());
+        let (outer, inner) = (
+            table.take_slot(thread).unwrap(),
+            table.take_slot(thread).unwrap(),
+        );
         table.hold_now(outer, &cell(first), &[]).unwrap();
         held.fetch_add(1, SeqCst);
         until("all hold", || held.load(SeqCst) == 3);
@@ -182,12 +261,23 @@ fn a_circle_is_found() {
     };
     let start = Instant::now();
     let results = std::thread::scope(|scope| {
-        let all = [scope.spawn(|| run(1, 0, 1)), scope.spawn(|| run(2, 1, 2)), scope.spawn(|| run(3, 2, 0))];
+        let all = [
+            scope.spawn(|| run(1, 0, 1)),
+            scope.spawn(|| run(2, 1, 2)),
+            scope.spawn(|| run(3, 2, 0)),
+        ];
         all.map(|t| t.join().unwrap())
     });
-    let deadlocks = results.iter().filter(|r| matches!(r, Err(NotHeld::Deadlock(_)))).count();
+    let deadlocks = results
+        .iter()
+        .filter(|r| matches!(r, Err(NotHeld::Deadlock(_))))
+        .count();
     assert_eq!(deadlocks, 1, "{results:?}");
-    assert_eq!(results.iter().filter(|r| r.is_ok()).count(), 2, "{results:?}");
+    assert_eq!(
+        results.iter().filter(|r| r.is_ok()).count(),
+        2,
+        "{results:?}"
+    );
     assert!(start.elapsed().as_secs() < 3);
 }
 
@@ -198,15 +288,30 @@ fn a_long_queue_is_no_deadlock() {
     let table = attach(&dir.make());
     let (a, other) = (table.take_slot(1).unwrap(), table.take_slot(1).unwrap());
     table.hold_now(a, &claim(Mode::Layout, 0, 0), &[]).unwrap();
-    table.hold_now(other, &claim(Mode::Layout, 1 << 30, 1 << 30), &[a]).unwrap();
+    table
+        .hold_now(other, &claim(Mode::Layout, 1 << 30, 1 << 30), &[a])
+        .unwrap();
     std::thread::scope(|scope| {
         let all: Vec<_> = (2..6)
             .map(|thread| {
                 scope.spawn(move || {
-                    let (s, more) = (table.take_slot(thread).unwrap(), table.take_slot(thread).unwrap());
+                    let (s, more) = (
+                        table.take_slot(thread).unwrap(),
+                        table.take_slot(thread).unwrap(),
+                    );
                     let at = u64::from(thread) << 32;
-                    table.hold_now(more, &claim(Mode::Layout, at, at), &[]).unwrap();
-                    table.hold(s, &claim(Mode::Layout, 0, 0), &[more], in_ms(20_000), &mut no()).unwrap();
+                    table
+                        .hold_now(more, &claim(Mode::Layout, at, at), &[])
+                        .unwrap();
+                    table
+                        .hold(
+                            s,
+                            &claim(Mode::Layout, 0, 0),
+                            &[more],
+                            in_ms(20_000),
+                            &mut no(),
+                        )
+                        .unwrap();
                     table.give_slot(s);
                     table.give_slot(more);
                 })
@@ -227,27 +332,51 @@ fn several_ranges_are_all_or_nothing() {
     let slots = [table.take_slot(1).unwrap(), table.take_slot(1).unwrap()];
     let other = table.take_slot(2).unwrap();
     // In one unit and in one page: a call does not exclude itself.
-    let claims = [claim(Mode::BufferedRead, 0, 99), claim(Mode::Layout, 100, u64::MAX)];
-    table.hold_all(&slots, &claims, &[], None, &mut no()).unwrap();
-    assert!(table.hold_now(other, &claim(Mode::DirectWrite, 0, 0), &[]).is_err());
-    assert!(table.hold_now(other, &claim(Mode::BufferedRead, u64::MAX, u64::MAX), &[]).is_err());
+    let claims = [
+        claim(Mode::BufferedRead, 0, 99),
+        claim(Mode::Layout, 100, u64::MAX),
+    ];
+    table
+        .hold_all(&slots, &claims, &[], None, &mut no())
+        .unwrap();
+    assert!(
+        table
+            .hold_now(other, &claim(Mode::DirectWrite, 0, 0), &[])
+            .is_err()
+    );
+    assert!(
+        table
+            .hold_now(other, &claim(Mode::BufferedRead, u64::MAX, u64::MAX), &[])
+            .is_err()
+    );
     slots.iter().for_each(|s| table.release(*s));
-    table.hold_now(other, &claim(Mode::DirectWrite, 1 << 40, 1 << 40), &[]).unwrap();
+    table
+        .hold_now(other, &claim(Mode::DirectWrite, 1 << 40, 1 << 40), &[])
+        .unwrap();
     let late = table.hold_all(&slots, &claims, &[], in_ms(50), &mut no());
     assert!(matches!(late, Err(NotHeld::TimedOut(b)) if b.slot == other));
     assert_eq!(table.snapshot().slots.len(), 1);
-    assert_eq!(table.hold_all(&slots[..1], &claims, &[], None, &mut no()), Err(NotHeld::GaveUp));
+    assert_eq!(
+        table.hold_all(&slots[..1], &claims, &[], None, &mut no()),
+        Err(NotHeld::GaveUp)
+    );
 }
 
 #[test]
 fn an_announcement_is_in_the_way_and_looks_at_nobody() {
     let dir = Dir::new();
     let table = attach(&dir.make());
-    let (a, b) = (table.take_slot(1).unwrap(), table.take_request_slot().unwrap());
+    let (a, b) = (
+        table.take_slot(1).unwrap(),
+        table.take_request_slot().unwrap(),
+    );
     let c = claim(Mode::DirectWrite, 0, 4095);
     table.announce(a, &c);
     table.announce(b, &c);
-    assert_eq!(table.blocker(a, &c, &[]).map(|by| (by.slot, by.thread)), Some((b, 0)));
+    assert_eq!(
+        table.blocker(a, &c, &[]).map(|by| (by.slot, by.thread)),
+        Some((b, 0))
+    );
     table.release(b);
     assert_eq!(table.blocker(a, &c, &[]), None);
     assert_eq!(table.hold_now(b, &c, &[]).unwrap_err().slot, a);
@@ -276,7 +405,9 @@ fn signals_do_not_end_a_wait() {
     table.hold_now(a, &claim(Mode::Layout, 0, 0), &[]).unwrap();
     // SAFETY: installs a handler that does nothing.
     unsafe { libc::signal(libc::SIGUSR1, nothing as *const () as libc::sighandler_t) };
-    let waiter = std::thread::spawn(move || table.hold(b, &claim(Mode::Layout, 0, 0), &[], in_ms(20_000), &mut no()));
+    let waiter = std::thread::spawn(move || {
+        table.hold(b, &claim(Mode::Layout, 0, 0), &[], in_ms(20_000), &mut no())
+    });
     let id = waiter.as_pthread_t();
     for _ in 0..50 {
         sleep_ms(3);

@@ -1,0 +1,395 @@
+//! Tables that are not what they should be: a clear error or a table that says it is broken, in bounded time, and
+//! never a crash.
+
+mod common;
+
+use common::*;
+use lock_table::{Fault, Geometry, Mode, Table, USE_BUFFERED};
+use std::ffi::CStr;
+use std::fs;
+use std::os::unix::fs::{FileExt, PermissionsExt, chown, symlink};
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Instant;
+
+/// Attaching must fail like this, quickly, with one line that names the file and a way out.
+fn refused(path: &CStr, why: Fault) {
+    let _held = fork_lock();
+    let start = Instant::now();
+    let error = match Table::attach(path) {
+        Ok(_) => panic!("attached to {path:?} in spite of {why:?}"),
+        Err(e) => e,
+    };
+    assert!(start.elapsed().as_millis() < 500);
+    assert_eq!(error.fault(), why);
+    let line = error.to_string();
+    assert!(line.contains(path.to_str().unwrap()), "{line}");
+    let ways = ["rm ", "--table", "mkdir", "chmod", "try again"];
+    assert!(
+        !line.contains('\n') && ways.iter().any(|w| line.contains(w)),
+        "{line}"
+    );
+}
+
+#[test]
+fn what_is_no_table_is_refused() {
+    let dir = Dir::new();
+    let at = |name: &str| c_path(&dir.0.join(name));
+    let put = |name: &str, bytes: &[u8]| {
+        fs::write(dir.0.join(name), bytes).unwrap();
+        at(name)
+    };
+    refused(&at("no/such/table"), Fault::NoDirectory);
+    refused(&put("empty", b""), Fault::Empty);
+    refused(
+        &put("text", b"hello"),
+        Fault::Truncated {
+            is: 5,
+            should: truncated_default(),
+        },
+    );
+    refused(&put("zeros", &[0; 8192]), Fault::NotATable);
+    symlink(dir.0.join("target"), dir.0.join("link")).unwrap();
+    refused(&at("link"), Fault::SymbolicLink);
+    fs::create_dir(dir.0.join("dir")).unwrap();
+    refused(&at("dir"), Fault::NotRegular);
+    // SAFETY: makes a pipe with a name; nobody writes it, and opening it must not wait.
+    assert_eq!(unsafe { libc::mkfifo(at("pipe").as_ptr(), 0o600) }, 0);
+    refused(&at("pipe"), Fault::NotRegular);
+    let long = dir.0.join("a/".repeat(600));
+    let held = fork_lock();
+    assert_eq!(
+        Table::attach(&c_path(&long)).err().map(|e| e.fault()),
+        Some(Fault::PathTooLong)
+    );
+    drop(held);
+}
+
+fn truncated_default() -> u64 {
+    let dir = Dir::new();
+    Table::create(&dir.table(), &Geometry::default()).unwrap();
+    fs::metadata(dir.0.join("table")).unwrap().len()
+}
+
+#[test]
+fn a_damaged_table_is_refused() {
+    let dir = Dir::new();
+    let path = dir.make();
+    let file = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(dir.0.join("table"))
+        .unwrap();
+    let size = file.metadata().unwrap().len();
+    let mut header = [0; 4096];
+    file.read_exact_at(&mut header, 0).unwrap();
+    let with = |at: u64, word: u32, why: Fault| {
+        file.write_all_at(&word.to_ne_bytes(), at).unwrap();
+        refused(&path, why);
+        file.write_all_at(&header, 0).unwrap();
+    };
+    with(8, 99, Fault::OtherVersion { is: 99, should: 1 });
+    with(12, 0, Fault::BadGeometry);
+    with(16, u32::MAX, Fault::BadGeometry);
+    with(
+        20,
+        1 << 19,
+        Fault::Truncated {
+            is: size,
+            should: size + ((1 << 19) - 64) * 128,
+        },
+    );
+    with(0, 0, Fault::NotATable);
+    file.set_len(size - 4096).unwrap();
+    refused(
+        &path,
+        Fault::Truncated {
+            is: size - 4096,
+            should: size,
+        },
+    );
+    file.set_len(size).unwrap();
+    attach(&path);
+}
+
+#[test]
+fn random_headers_are_refused() {
+    let dir = Dir::new();
+    let path = dir.make();
+    let file = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(dir.0.join("table"))
+        .unwrap();
+    let mut header = [0; 4096];
+    file.read_exact_at(&mut header, 0).unwrap();
+    let mut random = Random(77);
+    for _ in 0..300 {
+        let mut bad = header;
+        let n = 1 + random.below(40);
+        for _ in 0..n {
+            bad[random.below(32) as usize] = random.below(256) as u8;
+        }
+        if bad == header {
+            continue;
+        }
+        file.write_all_at(&bad, 0).unwrap();
+        let _held = fork_lock();
+        assert!(Table::inspect(&path).is_err());
+    }
+}
+
+#[test]
+fn another_user_s_table_is_refused() {
+    let dir = Dir::new();
+    let path = dir.make();
+    fs::set_permissions(dir.0.join("table"), fs::Permissions::from_mode(0o666)).unwrap();
+    refused(&path, Fault::OpenToAll { mode: 0o666 });
+    fs::set_permissions(dir.0.join("table"), fs::Permissions::from_mode(0o600)).unwrap();
+    chown(dir.0.join("table"), Some(12345), None).unwrap();
+    refused(&path, Fault::WrongOwner { uid: 12345 });
+    // A user who is not root may not open root's.
+    chown(dir.0.join("table"), Some(0), None).unwrap();
+    fs::set_permissions(&dir.0, fs::Permissions::from_mode(0o777)).unwrap();
+    let child = Child::run(|| {
+        // SAFETY: gives root up, in the child.
+        if unsafe { libc::setuid(12345) } != 0 {
+            return 2;
+        }
+        match Table::attach(&path).err().map(|e| e.fault()) {
+            Some(Fault::Permission) => 0,
+            _ => 1,
+        }
+    });
+    assert_eq!(child.wait(), 0);
+}
+
+#[test]
+fn a_group_s_table_is_shared_within_the_group() {
+    let dir = Dir::new();
+    chown(&dir.0, Some(0), Some(4321)).unwrap();
+    // SAFETY: sets the mode, set-group-ID included.
+    assert_eq!(unsafe { libc::chmod(c_path(&dir.0).as_ptr(), 0o2770) }, 0);
+    let member = |uid: u32| {
+        let path = dir.table();
+        Child::run(move || {
+            // SAFETY: becomes a member of the group, in the child.
+            if unsafe {
+                libc::setgid(4321) | libc::setgroups(0, std::ptr::null()) | libc::setuid(uid)
+            } != 0
+            {
+                return 2;
+            }
+            match Table::attach(&path) {
+                Ok(t) => i32::from(t.take_slot(1).is_none()),
+                Err(_) => 3,
+            }
+        })
+    };
+    assert_eq!(member(1001).wait(), 0);
+    assert_eq!(
+        fs::metadata(dir.0.join("table"))
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o777,
+        0o660
+    );
+    assert_eq!(member(1002).wait(), 0);
+}
+
+#[test]
+fn a_full_filesystem_is_an_error_and_no_bus_error() {
+    let dir = Dir::new();
+    let at = c_path(&dir.0);
+    // SAFETY: mounts a tiny tmpfs on the test's own directory.
+    let mounted = unsafe {
+        libc::mount(
+            c"none".as_ptr(),
+            at.as_ptr(),
+            c"tmpfs".as_ptr(),
+            0,
+            c"size=64k".as_ptr().cast(),
+        )
+    };
+    assert_eq!(mounted, 0, "needs the right to mount");
+    refused(&dir.table(), Fault::NoSpace);
+    let left = fs::read_dir(&dir.0).unwrap().count();
+    // SAFETY: undoes the mount.
+    unsafe { libc::umount2(at.as_ptr(), libc::MNT_DETACH) };
+    assert_eq!(left, 0, "half a table was left");
+}
+
+#[test]
+fn a_full_table_says_so() {
+    let dir = Dir::new();
+    let path = dir.table();
+    let g = Geometry {
+        processes: 3,
+        slots: 4,
+        requests: 1,
+        mappings: 1,
+        uses: 1,
+    };
+    Table::create(&path, &g).unwrap();
+    assert_eq!(
+        Table::create(&path, &g).err().map(|e| e.fault()),
+        Some(Fault::Exists)
+    );
+    for _ in 0..3 {
+        attach(&path);
+    }
+    refused(&path, Fault::Full);
+    // The dead make room.
+    let dir = Dir::new();
+    let path = dir.table();
+    Table::create(&path, &g).unwrap();
+    for _ in 0..9 {
+        assert_eq!(
+            Child::run(|| i32::from(Table::attach(&path).is_err())).wait(),
+            0
+        );
+    }
+}
+
+#[test]
+fn many_make_one_table() {
+    let dir = Dir::new();
+    let path = dir.table();
+    let words = shared_words(1);
+    let all: Vec<_> = (0..8)
+        .map(|_| {
+            Child::run(|| {
+                while words[0].load(SeqCst) == 0 {
+                    std::hint::spin_loop();
+                }
+                match Table::attach(&path) {
+                    Ok(_) => {
+                        words[0].fetch_add(1, SeqCst);
+                        while words[0].load(SeqCst) < 9 {
+                            sleep_ms(1);
+                        }
+                        0
+                    }
+                    Err(_) => 1,
+                }
+            })
+        })
+        .collect();
+    words[0].store(1, SeqCst);
+    for child in all {
+        assert_eq!(child.wait(), 0);
+    }
+    assert_eq!(
+        fs::read_dir(&dir.0).unwrap().count(),
+        1,
+        "something was left beside the table"
+    );
+    assert_eq!(attach(&path).snapshot().processes.len(), 1);
+}
+
+/// Somebody writes rubbish all over the table while it is used. Whatever that does to exclusion, nobody crashes and
+/// nobody waits beyond his deadline.
+#[test]
+fn rubbish_while_running_is_survived() {
+    let dir = Dir::new();
+    for seed in 1..=12u64 {
+        let path = c_path(&dir.0.join(format!("table{seed}")));
+        let g = Geometry {
+            processes: 16,
+            slots: 64,
+            requests: 16,
+            mappings: 64,
+            uses: 64,
+        };
+        Table::create(&path, &g).unwrap();
+        let table = attach(&path);
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .open(path.to_str().unwrap())
+            .unwrap();
+        let size = file.metadata().unwrap().len();
+        let stop = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..3)
+                .map(|w| {
+                    let stop = &stop;
+                    scope.spawn(move || {
+                        let mut random = Random(seed * 100 + w);
+                        let mut longest = 0;
+                        while stop.load(SeqCst) == 0 {
+                            let start = Instant::now();
+                            if let Some(s) = table.take_slot(w as u32 + 1) {
+                                let c = random.claim();
+                                let _ = table.hold(s, &c, &[], in_ms(100), &mut no());
+                                table.release(s);
+                                table.announce(s, &c);
+                                table.blocker(s, &c, &[]);
+                                table.give_slot(s);
+                            }
+                            if let Some(e) = table.map_register(FILE, 0, 4095, true) {
+                                table.mapped_writable(FILE, 0, u64::MAX);
+                                table.map_forget(e);
+                            }
+                            if let Some(e) = table.use_register(FILE, USE_BUFFERED) {
+                                table.use_add(e, USE_BUFFERED);
+                                table.use_locks(e);
+                                table.use_forget(e);
+                            }
+                            table.unverified(FILE, &mut |_, _| {});
+                            table.verified(FILE, 0, 10);
+                            table.reap();
+                            longest = longest.max(start.elapsed().as_millis());
+                        }
+                        longest
+                    })
+                })
+                .collect();
+            let mut random = Random(seed);
+            for _ in 0..300 {
+                // Beyond the magic and the geometry now and then, mostly in the arrays.
+                let at = random.below(size / 4) * 4;
+                let word = [
+                    random.below(1 << 32) as u32,
+                    random.below(8) as u32,
+                    u32::MAX,
+                ][random.below(3) as usize];
+                file.write_all_at(&word.to_ne_bytes(), at).unwrap();
+                // The slots and the processes, which are few, more often.
+                let at = 4096 + random.below((16 * 64 + 80 * 128) / 4) * 4;
+                file.write_all_at(&word.to_ne_bytes(), at).unwrap();
+                std::thread::sleep(std::time::Duration::from_micros(300));
+            }
+            stop.store(1, SeqCst);
+            for w in workers {
+                let longest = w.join().unwrap();
+                assert!(longest < 1000, "somebody was stuck for {longest} ms");
+            }
+        });
+        table.snapshot();
+    }
+}
+
+#[test]
+fn a_poisoned_table_excludes_nobody_and_says_so() {
+    let dir = Dir::new();
+    let path = dir.make();
+    let table = attach(&path);
+    let (a, b) = (table.take_slot(1).unwrap(), table.take_slot(2).unwrap());
+    table.hold_now(a, &claim(Mode::Layout, 0, 0), &[]).unwrap();
+    // A mode that there isn't, in a slot that is held: found by the first who must read it.
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .open(dir.0.join("table"))
+        .unwrap();
+    let slot0 = 4096 + 64 * 64;
+    file.write_all_at(&77u32.to_ne_bytes(), slot0 + 48).unwrap();
+    assert_eq!(table.hold_now(b, &claim(Mode::Layout, 0, 0), &[]), Ok(()));
+    assert!(table.is_poisoned());
+    table.release(b);
+    assert_eq!(
+        table.hold(b, &claim(Mode::Layout, 0, 0), &[], None, &mut no()),
+        Err(lock_table::NotHeld::Poisoned)
+    );
+    refused(&path, Fault::Poisoned);
+}
