@@ -202,6 +202,21 @@ pub fn sync(fd: i32, real: impl Fn() -> i32) -> i32 {
     result
 }
 
+/// As `uncovered`, but only where somebody uses the file past the page cache: otherwise the kernel
+/// keeps the call coherent.
+pub fn uncovered_if_mixed(fd: i32, what: &str) {
+    if process::active().is_none() {
+        return;
+    }
+    if let Some(pinned) = descriptors::pin(fd) {
+        let mixed = pinned.file.locks();
+        pinned.unpin();
+        if mixed {
+            uncovered(fd, what);
+        }
+    }
+}
+
 /// A call that this library doesn't cover meets the file.
 pub fn uncovered(fd: i32, what: &str) {
     if process::active().is_none() {

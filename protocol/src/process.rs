@@ -349,6 +349,23 @@ pub fn sharing() {
     }
 }
 
+/// A call that names no file of ours but may change one; told once.
+pub fn uncovered_call(what: &str) {
+    static TOLD: AtomicBool = AtomicBool::new(false);
+    if active().is_some() && !TOLD.swap(true, AcqRel) {
+        events::emit(&Event::uncovered(0, what));
+    }
+}
+
+/// io_uring goes past every hook: refused as container runtimes do, or allowed and told.
+pub fn refuses_io_uring() -> bool {
+    let Some(policy) = policy().filter(|_| active().is_some()) else { return false };
+    let refuse = policy.defaults().io_uring == policy::IoUring::Refuse;
+    let done = if refuse { "refused with ENOSYS" } else { "passed through" };
+    events::emit(&Event { done, ..Event::uncovered(0, "io_uring") });
+    refuse
+}
+
 // ---- our own numbers ------------------------------------------------------------------------------
 
 /// The program wants this number for itself.

@@ -29,6 +29,16 @@ const fn pad<const N: usize>(given: [usize; N]) -> [usize; 6] {
     all
 }
 
+/// A request of the program's, as it is, straight to the kernel.
+///
+/// # Safety
+/// The arguments are the program's own for this call.
+pub unsafe fn any(number: usize, arguments: [usize; 6]) -> Raw {
+    let [a, b, c, d, e, f] = arguments;
+    // SAFETY: as the caller promises.
+    unsafe { syscall6(number, a, b, c, d, e, f) }
+}
+
 /// The file facts that we decide by.
 #[derive(Clone, Copy)]
 pub struct Stat {

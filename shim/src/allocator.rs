@@ -1,0 +1,82 @@
+//! The library's own memory: never the program's allocator, which may be in the middle of something
+//! (a signal handler that opens a file) or may itself open files in its first allocation.
+
+use core::alloc::{GlobalAlloc, Layout};
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicBool, Ordering};
+use dlmalloc::{Allocator, Dlmalloc};
+use protocol::raw;
+
+struct Kernel;
+
+// SAFETY: fresh private anonymous pages, given back whole or never.
+unsafe impl Allocator for Kernel {
+    fn alloc(&self, size: usize) -> (*mut u8, usize, u32) {
+        match raw::map_anonymous(size) {
+            Some(at) => (at, size, 0),
+            None => (core::ptr::null_mut(), 0, 0),
+        }
+    }
+    fn remap(&self, _: *mut u8, _: usize, _: usize, _: bool) -> *mut u8 {
+        core::ptr::null_mut()
+    }
+    fn free_part(&self, _: *mut u8, _: usize, _: usize) -> bool {
+        false
+    }
+    fn free(&self, at: *mut u8, size: usize) -> bool {
+        raw::unmap(at, size);
+        true
+    }
+    fn can_release_part(&self, _: u32) -> bool {
+        false
+    }
+    fn allocates_zeros(&self) -> bool {
+        true
+    }
+    fn page_size(&self) -> usize {
+        4096
+    }
+}
+
+struct Own {
+    taken: AtomicBool,
+    heap: UnsafeCell<Dlmalloc<Kernel>>,
+}
+
+// SAFETY: the heap is only reached under `taken`.
+unsafe impl Sync for Own {}
+
+#[global_allocator]
+static OWN: Own = Own { taken: AtomicBool::new(false), heap: UnsafeCell::new(Dlmalloc::new_with_allocator(Kernel)) };
+
+impl Own {
+    /// Allocations happen in the constructor and under the registry lock, which `fork` takes too: a
+    /// child never inherits a heap in the middle of a change.
+    fn with<R>(&self, act: impl FnOnce(&mut Dlmalloc<Kernel>) -> R) -> R {
+        let signals = raw::block_signals();
+        while self.taken.compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            core::hint::spin_loop();
+        }
+        // SAFETY: `taken` is ours, and no signal handler runs on this thread.
+        let result = act(unsafe { &mut *self.heap.get() });
+        self.taken.store(false, Ordering::Release);
+        raw::restore_signals(signals);
+        result
+    }
+}
+
+// SAFETY: dlmalloc's own contract, under the lock.
+unsafe impl GlobalAlloc for Own {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as the caller promises.
+        self.with(|heap| unsafe { heap.malloc(layout.size(), layout.align()) })
+    }
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: as the caller promises.
+        self.with(|heap| unsafe { heap.free(at, layout.size(), layout.align()) })
+    }
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: as the caller promises.
+        self.with(|heap| unsafe { heap.realloc(at, layout.size(), layout.align(), size) })
+    }
+}

@@ -1,0 +1,142 @@
+//! libc functions that open or close a descriptor by themselves, past the hooks: what we knew of the
+//! number is forgotten, and its next use looks again. And those that hand descriptions to other processes.
+
+use crate::{family, resolve_all};
+use core::ffi::{c_char, c_int, c_uint, c_void};
+use libc::{DIR, FILE, msghdr, sockaddr, socklen_t, ssize_t};
+use protocol::numbers::{closing_elsewhere, made_elsewhere};
+use protocol::process::sharing;
+
+/// The number behind a stream; -1: none.
+fn number(stream: *mut FILE) -> c_int {
+    // SAFETY: a stream that the program is about to use or has just been given.
+    if stream.is_null() { -1 } else { unsafe { libc::fileno(stream) } }
+}
+
+fn streamed(stream: *mut FILE) -> *mut FILE {
+    made_elsewhere(number(stream));
+    stream
+}
+
+family! { fopen, fopen64 => (path: *const c_char, mode: *const c_char) -> *mut FILE, |real| { streamed(real(path, mode)) }}
+family! { freopen, freopen64 => (path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE, |real| {
+    streamed(closing_elsewhere(number(stream), || real(path, mode, stream)))
+}}
+family! { fclose => (stream: *mut FILE) -> c_int, |real| { closing_elsewhere(number(stream), || real(stream)) }}
+family! { tmpfile, tmpfile64 => () -> *mut FILE, |real| { streamed(real()) }}
+family! { popen => (command: *const c_char, kind: *const c_char) -> *mut FILE, |real| {
+    sharing();
+    streamed(real(command, kind))
+}}
+family! { pclose => (stream: *mut FILE) -> c_int, |real| { closing_elsewhere(number(stream), || real(stream)) }}
+family! { opendir => (path: *const c_char) -> *mut DIR, |real| {
+    let dir = real(path);
+    if !dir.is_null() {
+        made_elsewhere(libc::dirfd(dir));
+    }
+    dir
+}}
+family! { closedir => (dir: *mut DIR) -> c_int, |real| {
+    let fd = if dir.is_null() { -1 } else { libc::dirfd(dir) };
+    closing_elsewhere(fd, || real(dir))
+}}
+
+family! { mkstemp, mkstemp64 => (template: *mut c_char) -> c_int, |real| { made_elsewhere(real(template)) }}
+family! { mkostemp, mkostemp64, mkstemps, mkstemps64 => (template: *mut c_char, number: c_int) -> c_int, |real| {
+    made_elsewhere(real(template, number))
+}}
+family! { mkostemps, mkostemps64 => (template: *mut c_char, suffix: c_int, flags: c_int) -> c_int, |real| {
+    made_elsewhere(real(template, suffix, flags))
+}}
+family! { shm_open => (name: *const c_char, flags: c_int, mode: c_uint) -> c_int, |real| { made_elsewhere(real(name, flags, mode)) }}
+family! { memfd_create => (name: *const c_char, flags: c_uint) -> c_int, |real| { made_elsewhere(real(name, flags)) }}
+
+family! { socket => (domain: c_int, kind: c_int, protocol: c_int) -> c_int, |real| { made_elsewhere(real(domain, kind, protocol)) }}
+family! { socketpair => (domain: c_int, kind: c_int, protocol: c_int, pair: *mut c_int) -> c_int, |real| {
+    both(real(domain, kind, protocol, pair), pair)
+}}
+family! { pipe => (pair: *mut c_int) -> c_int, |real| { both(real(pair), pair) }}
+family! { pipe2 => (pair: *mut c_int, flags: c_int) -> c_int, |real| { both(real(pair, flags), pair) }}
+family! { accept => (fd: c_int, from: *mut sockaddr, len: *mut socklen_t) -> c_int, |real| { made_elsewhere(real(fd, from, len)) }}
+family! { accept4 => (fd: c_int, from: *mut sockaddr, len: *mut socklen_t, flags: c_int) -> c_int, |real| {
+    made_elsewhere(real(fd, from, len, flags))
+}}
+family! { eventfd => (count: c_uint, flags: c_int) -> c_int, |real| { made_elsewhere(real(count, flags)) }}
+family! { epoll_create, epoll_create1, inotify_init1, posix_openpt => (number: c_int) -> c_int, |real| { made_elsewhere(real(number)) }}
+family! { inotify_init, getpt => () -> c_int, |real| { made_elsewhere(real()) }}
+family! { timerfd_create => (clock: c_int, flags: c_int) -> c_int, |real| { made_elsewhere(real(clock, flags)) }}
+family! { signalfd => (fd: c_int, mask: *const c_void, flags: c_int) -> c_int, |real| { made_elsewhere(real(fd, mask, flags)) }}
+family! { fanotify_init => (flags: c_uint, open: c_uint) -> c_int, |real| { made_elsewhere(real(flags, open)) }}
+family! { pidfd_open => (pid: c_int, flags: c_uint) -> c_int, |real| { made_elsewhere(real(pid, flags)) }}
+family! { pidfd_getfd => (pid: c_int, fd: c_int, flags: c_uint) -> c_int, |real| { made_elsewhere(real(pid, fd, flags)) }}
+family! { open_by_handle_at => (mount: c_int, handle: *mut c_void, flags: c_int) -> c_int, |real| {
+    made_elsewhere(real(mount, handle, flags))
+}}
+family! { daemon => (stay: c_int, keep: c_int) -> c_int, |real| {
+    let result = real(stay, keep);
+    (0..3).for_each(|fd| { made_elsewhere(fd); });
+    result
+}}
+
+/// The call has filled in two numbers.
+fn both(result: c_int, pair: *const c_int) -> c_int {
+    if result == 0 {
+        // SAFETY: the kernel has just written both.
+        unsafe {
+            made_elsewhere(*pair);
+            made_elsewhere(*pair.add(1));
+        }
+    }
+    result
+}
+
+family! { sendmsg => (fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t, |real| {
+    let sent = real(fd, message, flags);
+    if sent >= 0 && !(*message).msg_control.is_null() && (*message).msg_controllen > 0 {
+        sharing();
+    }
+    sent
+}}
+family! { recvmsg => (fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t, |real| {
+    let got = real(fd, message, flags);
+    if got >= 0 {
+        received(message);
+    }
+    got
+}}
+family! { recvmmsg => (fd: c_int, messages: *mut libc::mmsghdr, count: c_uint, flags: c_int, limit: *mut libc::timespec) -> c_int, |real| {
+    let got = real(fd, messages, count, flags, limit);
+    for i in 0..usize::try_from(got).unwrap_or(0) {
+        received(&raw mut (*messages.add(i)).msg_hdr);
+    }
+    got
+}}
+
+/// Forget the numbers that came with a message.
+fn received(message: *const msghdr) {
+    // SAFETY: the kernel has just filled the message in; the macros stay within msg_controllen.
+    unsafe {
+        if (*message).msg_control.is_null() {
+            return;
+        }
+        let mut part = libc::CMSG_FIRSTHDR(message);
+        while !part.is_null() {
+            if (*part).cmsg_level == libc::SOL_SOCKET && (*part).cmsg_type == libc::SCM_RIGHTS {
+                let bytes = (*part).cmsg_len.saturating_sub(libc::CMSG_LEN(0) as usize);
+                let numbers = libc::CMSG_DATA(part).cast::<c_int>();
+                for i in 0..bytes / size_of::<c_int>() {
+                    made_elsewhere(numbers.add(i).read_unaligned());
+                }
+            }
+            part = libc::CMSG_NXTHDR(message, part);
+        }
+    }
+}
+
+resolve_all!(
+    fopen, fopen64, freopen, freopen64, fclose, tmpfile, tmpfile64, popen, pclose, opendir, closedir, mkstemp,
+    mkstemp64, mkostemp, mkostemp64, mkstemps, mkstemps64, mkostemps, mkostemps64, shm_open, memfd_create, socket,
+    socketpair, pipe, pipe2, accept, accept4, eventfd, epoll_create, epoll_create1, inotify_init1, posix_openpt,
+    inotify_init, getpt, timerfd_create, signalfd, fanotify_init, pidfd_open, pidfd_getfd, open_by_handle_at, daemon,
+    sendmsg, recvmsg, recvmmsg,
+);

@@ -1,0 +1,95 @@
+//! vfork, exec and posix_spawn. `fork` itself needs no hook: `pthread_atfork` covers it wherever it is called.
+
+use crate::{family, resolve_all};
+use core::ffi::{c_char, c_int};
+use core::sync::atomic::{AtomicUsize, Ordering};
+use libc::{pid_t, posix_spawn_file_actions_t, posix_spawnattr_t};
+use protocol::process::{exec, sharing, spawn};
+
+type List = *const *const c_char;
+
+unsafe extern "C" {
+    static environ: List;
+}
+
+/// `vfork` returns twice on one stack, so it can't be called from a function of ours: the hook sets a
+/// flag in the thread's record and jumps.
+static REAL_VFORK: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn before_vfork() -> usize {
+    sharing();
+    if REAL_VFORK.load(Ordering::Acquire) == 0 {
+        resolve_vfork();
+    }
+    protocol::thread::current().after_vfork.set(1);
+    REAL_VFORK.load(Ordering::Acquire)
+}
+
+fn resolve_vfork() {
+    // SAFETY: a terminated name; nothing is called.
+    let real = unsafe { libc::dlsym(libc::RTLD_NEXT, c"vfork".as_ptr()) };
+    REAL_VFORK.store(real as usize, Ordering::Release);
+}
+
+macro_rules! vfork {
+    ($($name:ident),+) => {
+        $(
+            /// # Safety
+            /// As vfork(2).
+            #[unsafe(naked)]
+            #[unsafe(no_mangle)]
+            pub unsafe extern "C" fn $name() -> pid_t {
+                #[cfg(target_arch = "x86_64")]
+                // The stack is off by the return address: one push aligns it for the call.
+                core::arch::naked_asm!("push rbp", "call {before}", "pop rbp", "jmp rax", before = sym before_vfork);
+                #[cfg(target_arch = "aarch64")]
+                core::arch::naked_asm!(
+                    "stp x29, x30, [sp, #-16]!",
+                    "bl {before}",
+                    "ldp x29, x30, [sp], #16",
+                    "br x0",
+                    before = sym before_vfork
+                );
+            }
+        )+
+    };
+}
+vfork!(vfork, __vfork);
+
+family! { execve => (path: *const c_char, argv: List, env: List) -> c_int, |real| {
+    exec(env, |env| real(path, argv, env))
+}}
+family! { execveat => (dir: c_int, path: *const c_char, argv: List, env: List, flags: c_int) -> c_int, |real| {
+    exec(env, |env| real(dir, path, argv, env, flags))
+}}
+family! { fexecve => (fd: c_int, argv: List, env: List) -> c_int, |real| { exec(env, |env| real(fd, argv, env)) }}
+family! { execvpe => (file: *const c_char, argv: List, env: List) -> c_int, |real| {
+    exec(env, |env| real(file, argv, env))
+}}
+// These use `environ`; the forms that take an environment let us add to it.
+family! { execv => (path: *const c_char, argv: List) -> c_int, |real| {
+    exec(environ, |env| if env == environ { real(path, argv) } else { execve::real()(path, argv, env) })
+}}
+family! { execvp => (file: *const c_char, argv: List) -> c_int, |real| {
+    exec(environ, |env| if env == environ { real(file, argv) } else { execvpe::real()(file, argv, env) })
+}}
+
+family! { posix_spawn, posix_spawnp =>
+    (pid: *mut pid_t, path: *const c_char, actions: *const posix_spawn_file_actions_t,
+     attributes: *const posix_spawnattr_t, argv: List, env: List) -> c_int, |real| {
+    spawn(env, |env| real(pid, path, actions, attributes, argv, env))
+}}
+family! { system => (command: *const c_char) -> c_int, |real| {
+    sharing();
+    real(command)
+}}
+
+mod list {
+    use super::*;
+    resolve_all!(execve, execveat, fexecve, execvpe, execv, execvp, posix_spawn, posix_spawnp, system);
+}
+
+pub fn resolve() {
+    resolve_vfork();
+    list::resolve();
+}

@@ -1,0 +1,135 @@
+//! Doors to a file that this library doesn't cover: said (once for each file), not hidden. And `syscall`,
+//! the odd door to the covered ones.
+
+use crate::{family, resolve_all};
+use core::ffi::{c_int, c_long, c_uint, c_ulong, c_void};
+use libc::{iovec, off64_t, pid_t, size_t, ssize_t};
+use protocol::layout::{Change, change};
+use protocol::numbers::{self as ours, uncovered};
+use protocol::transfer::{Data, Position, Transfer, seek, transfer};
+
+/// The head of a `struct aiocb` (POSIX) or `struct iocb` (Linux), as far as it names the descriptor.
+fn number_at(block: *const c_void, offset: usize) -> c_int {
+    let mut fd = [0 as c_int];
+    let at = (block as usize).wrapping_add(offset) as *const c_int;
+    match protocol::raw::copy_from_program(at, &mut fd) {
+        Ok(()) => fd.first().copied().unwrap_or(-1),
+        Err(_) => -1,
+    }
+}
+
+const POSIX_AIO: &str = "POSIX aio";
+
+family! { aio_read, aio_read64, aio_write, aio_write64 => (block: *mut c_void) -> c_int, |real| {
+    uncovered(number_at(block, 0), POSIX_AIO);
+    real(block)
+}}
+family! { lio_listio, lio_listio64 => (mode: c_int, list: *const *mut c_void, count: c_int, event: *mut c_void) -> c_int, |real| {
+    for i in 0..usize::try_from(count).unwrap_or(0).min(1024) {
+        let mut block = [core::ptr::null_mut::<c_void>()];
+        if protocol::raw::copy_from_program(list.wrapping_add(i), &mut block).is_ok() {
+            block.iter().for_each(|b| uncovered(number_at(*b, 0), POSIX_AIO));
+        }
+    }
+    real(mode, list, count, event)
+}}
+family! { copy_file_range => (from: c_int, at: *mut off64_t, to: c_int, into: *mut off64_t, n: size_t, flags: c_uint) -> ssize_t, |real| {
+    ours::uncovered_if_mixed(from, "copy_file_range");
+    ours::uncovered_if_mixed(to, "copy_file_range");
+    real(from, at, to, into, n, flags)
+}}
+family! { sendfile, sendfile64 => (to: c_int, from: c_int, at: *mut off64_t, n: size_t) -> ssize_t, |real| {
+    ours::uncovered_if_mixed(from, "sendfile");
+    ours::uncovered_if_mixed(to, "sendfile");
+    real(to, from, at, n)
+}}
+family! { splice => (from: c_int, at: *mut off64_t, to: c_int, into: *mut off64_t, n: size_t, flags: c_uint) -> ssize_t, |real| {
+    ours::uncovered_if_mixed(from, "splice");
+    ours::uncovered_if_mixed(to, "splice");
+    real(from, at, to, into, n, flags)
+}}
+family! { process_vm_writev => (pid: pid_t, local: *const iovec, n: c_ulong, remote: *const iovec, m: c_ulong, flags: c_ulong) -> ssize_t, |real| {
+    protocol::process::uncovered_call("process_vm_writev");
+    real(pid, local, n, remote, m, flags)
+}}
+
+/// libaio's: there only in programs that load it.
+pub mod io_submit {
+    use super::*;
+    redhook::hook! {
+        unsafe fn io_submit(context: c_ulong, count: c_long, blocks: *const *mut c_void) -> c_int => hook {
+            tell_submitted(count, blocks);
+            if crate::exists(b"io_submit\0") {
+                // SAFETY: the real function gets what the program gave for it.
+                return unsafe { redhook::real!(io_submit)(context, count, blocks) };
+            }
+            // SAFETY: the same request, straight to the kernel; libaio too returns the negative error.
+            let raw = unsafe {
+                protocol::raw::any(libc::SYS_io_submit as usize, [context as usize, count as usize, blocks as usize, 0, 0, 0])
+            };
+            raw as c_int
+        }
+    }
+}
+
+fn tell_submitted(count: c_long, blocks: *const *mut c_void) {
+    for i in 0..usize::try_from(count).unwrap_or(0).min(1024) {
+        let mut block = [core::ptr::null_mut::<c_void>()];
+        if protocol::raw::copy_from_program(blocks.wrapping_add(i), &mut block).is_ok() {
+            block.iter().for_each(|b| uncovered(number_at(*b, 20), "io_submit"));
+        }
+    }
+}
+
+family! { syscall => (number: c_long, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> c_long, |real| {
+    let call = || real(number, a, b, c, d, e, f);
+    let fd = a as c_int;
+    let moves = |write, vector, at, flags| {
+        let data = if vector { Data::Vector(b as *const iovec, c) } else { Data::Buffer(b as *mut c_void, c) };
+        transfer(&Transfer { fd, write, data, at, flags }, || call() as isize) as c_long
+    };
+    // The v2 forms pass the offset in two halves, of which 64-bit kernels use the first.
+    let current_or = |at: usize| if at as i64 == -1 { Position::Offset } else { Position::At(at as i64) };
+    match number {
+        libc::SYS_read => moves(false, false, Position::Offset, 0),
+        libc::SYS_write => moves(true, false, Position::Offset, 0),
+        libc::SYS_pread64 => moves(false, false, Position::At(d as i64), 0),
+        libc::SYS_pwrite64 => moves(true, false, Position::At(d as i64), 0),
+        libc::SYS_readv => moves(false, true, Position::Offset, 0),
+        libc::SYS_writev => moves(true, true, Position::Offset, 0),
+        libc::SYS_preadv => moves(false, true, Position::At(d as i64), 0),
+        libc::SYS_pwritev => moves(true, true, Position::At(d as i64), 0),
+        libc::SYS_preadv2 => moves(false, true, current_or(d), f as c_int),
+        libc::SYS_pwritev2 => moves(true, true, current_or(d), f as c_int),
+        libc::SYS_lseek => seek(fd, call),
+        libc::SYS_ftruncate => change(fd, Change::Truncate(b as i64), || call() as isize) as c_long,
+        libc::SYS_fallocate => {
+            let what = Change::Allocate { mode: b as c_int, offset: c as i64, len: d as i64 };
+            change(fd, what, || call() as isize) as c_long
+        }
+        libc::SYS_fsync | libc::SYS_fdatasync => c_long::from(ours::sync(fd, || call() as c_int)),
+        libc::SYS_openat => c_long::from(ours::opened(call() as c_int)),
+        libc::SYS_close => c_long::from(ours::close(fd, || call() as c_int)),
+        libc::SYS_dup => c_long::from(ours::dup(fd, || call() as c_int)),
+        libc::SYS_dup3 => c_long::from(ours::dup_to(fd, b as c_int, || call() as c_int)),
+        libc::SYS_fcntl => c_long::from(ours::fcntl(fd, b as c_int, c, || call() as c_int)),
+        libc::SYS_io_submit => {
+            tell_submitted(b as c_long, c as *const *mut c_void);
+            call()
+        }
+        libc::SYS_io_uring_setup if protocol::process::refuses_io_uring() => {
+            protocol::raw::set_errno(libc::ENOSYS);
+            -1
+        }
+        libc::SYS_process_vm_writev => {
+            protocol::process::uncovered_call("process_vm_writev");
+            call()
+        }
+        _ => call(),
+    }
+}}
+
+resolve_all!(
+    aio_read, aio_read64, aio_write, aio_write64, lio_listio, lio_listio64, copy_file_range, sendfile, sendfile64,
+    splice, process_vm_writev, syscall,
+);
