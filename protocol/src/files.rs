@@ -155,6 +155,7 @@ impl File {
                     table.use_force_locks(entry);
                 }
                 self.after_use(index, bits, &table.use_add(entry, 0), bits, fd);
+                self.tell_unverified(table, index, fd);
             }
             None => {
                 self.use_entry.store(0, Release);
@@ -162,6 +163,22 @@ impl File {
                     events::emit(&Event { fd, ..Event::uncovered(index, "the table's register of uses is full") });
                 }
             }
+        }
+    }
+}
+
+impl File {
+    /// Direct writes whose process died before it could check them: told by the next opener. (Their
+    /// bytes had not been promised yet, and nobody else could dirty the range meanwhile.)
+    fn tell_unverified(&self, table: &lock_table::Table, index: u32, fd: i32) {
+        let mut any = false;
+        table.unverified(self.id(), &mut |first, last| {
+            any = true;
+            let reason = "a direct write was killed before its check";
+            events::emit(&Event { fd, range: Some((first, last)), mode: "direct_write", reason, done: "reported", ..Event::about(Kind::Reaped, index) });
+        });
+        if any {
+            table.verified(self.id(), 0, u64::MAX);
         }
     }
 }

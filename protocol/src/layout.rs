@@ -5,7 +5,7 @@
 
 use core::ffi::c_char;
 use core::sync::atomic::Ordering::Relaxed;
-use lock_table::{Claim, FileId, Mode, UNIT};
+use lock_table::{FileId, Mode, UNIT};
 
 use crate::descriptors;
 use crate::events::{self, Event};
@@ -99,30 +99,20 @@ fn default_terms(id: FileId) -> Option<Terms> {
 /// A call that changes a file's layout by its name: look, lock, call. The look is a stat: no
 /// descriptor that could show.
 fn by_name(stat: Option<raw::Stat>, real: &dyn Fn() -> isize) -> (Option<FileId>, isize) {
-    let file = stat.filter(|s| s.is_regular());
-    let id = file.as_ref().and_then(descriptors::identity);
-    let (Some(thread), Some(stat), Some(id)) = (process::active(), file, id) else { return (None, real()) };
+    let id = stat.filter(raw::Stat::is_regular).as_ref().and_then(descriptors::identity);
+    let (Some(thread), Some(id)) = (process::active(), id) else { return (None, real()) };
     let terms = match files::find(id) {
         Some((index, known)) => Some(Terms::of(index, known, -1)),
         None => default_terms(id),
     };
     let Some(terms) = terms else { return (None, real()) };
-    let cancel = ranges::hold_cancellation();
-    let Some(frame) = thread.enter() else {
-        ranges::restore_cancellation(cancel);
-        return (None, real());
-    };
-    let claim: Claim = terms.claim(Mode::Layout, 0, END_OF_TIME);
-    let _ = stat;
+    let Some(frame) = ranges::begin(thread) else { return (None, real()) };
+    let claim = terms.claim(Mode::Layout, 0, END_OF_TIME);
     let result = match ranges::take(thread, frame, &terms, &claim, false) {
         Got::Go => real(),
         Got::Refused(error) => raw::libc_result(-error as isize),
     };
-    let errno = raw::errno();
-    ranges::release(frame);
-    thread.leave();
-    ranges::restore_cancellation(cancel);
-    raw::set_errno(errno);
+    ranges::end(thread, frame);
     (Some(id), result)
 }
 

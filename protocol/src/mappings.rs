@@ -157,30 +157,19 @@ fn last_of(offset: u64, len: usize) -> u64 {
 /// Enter a range of a file as writable, under a lock that keeps direct I/O in flight out of it.
 fn register(file_index: u32, fd: i32, first: u64, last: u64) -> Result<u32, i32> {
     let (Some(file), Some(thread)) = (files::get(file_index), process::active()) else { return Ok(0) };
-    let terms = Terms::of(file_index, file, fd);
-    let cancel = ranges::hold_cancellation();
-    let frame = thread.enter();
-    let got = match frame {
-        Some(frame) => {
-            let claim = terms.claim(Mode::BufferedWrite, first, last);
-            ranges::take(thread, frame, &lock_table_coherent(terms), &claim, false)
-        }
-        None => Got::Go,
-    };
-    let result = match got {
+    let terms = coherent(Terms::of(file_index, file, fd));
+    let Some(frame) = ranges::begin(thread) else { return Ok(enter(file_index, file.id(), fd, first, last)) };
+    let claim = terms.claim(Mode::BufferedWrite, first, last);
+    let result = match ranges::take(thread, frame, &terms, &claim, false) {
         Got::Go => Ok(enter(file_index, file.id(), fd, first, last)),
         Got::Refused(error) => Err(error),
     };
-    if let Some(frame) = frame {
-        ranges::release(frame);
-        thread.leave();
-    }
-    ranges::restore_cancellation(cancel);
+    ranges::end(thread, frame);
     result
 }
 
 /// A mapping is a route, not a call: isolation is not its business.
-fn lock_table_coherent(terms: Terms) -> Terms {
+fn coherent(terms: Terms) -> Terms {
     Terms { atomic: false, ..terms }
 }
 
@@ -524,7 +513,7 @@ pub fn reregister_in_child() {
         }
         let (Some(file), Some(thread)) = (files::get(e.file.load(Relaxed)), process::active()) else { continue };
         let (first, last) = (e.first.load(Relaxed), e.last.load(Relaxed));
-        let terms = lock_table_coherent(Terms::of(e.file.load(Relaxed), file, -1));
+        let terms = coherent(Terms::of(e.file.load(Relaxed), file, -1));
         let Some(frame) = thread.enter() else { continue };
         let claim = terms.claim(Mode::BufferedWrite, first, last);
         // Without the lock the entry still counts: direct I/O that begins from now on falls back.

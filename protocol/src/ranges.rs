@@ -8,7 +8,7 @@ use lock_table::{Blocker, Claim, FileId, Mode, NotHeld, Slot};
 use crate::events::{self, Event, Kind};
 use crate::files::File;
 use crate::thread::{Frame, LEVELS, Thread};
-use crate::{process, raw};
+use crate::{descriptors, process, raw};
 use lock_table::summary::Counter;
 
 /// One past the last byte that a file can have, as a range's end: "to the end of time".
@@ -147,7 +147,7 @@ pub fn take(thread: &Thread, frame: &Frame, terms: &Terms, claim: &Claim, no_wai
         return Got::Refused(libc::EAGAIN);
     }
     let deadline = raw::monotonic_ns().saturating_add(terms.timeout_ns);
-    match table.hold(slot, claim, mine, Some(deadline), &mut || false) {
+    match table.hold(slot, claim, mine, Some(deadline), &mut || act_on_cancellation(frame)) {
         Ok(held) => {
             events::count(Counter::WaitNanos, held.waited_ns);
             events::count_max(Counter::WaitMaxNanos, held.waited_ns);
@@ -212,11 +212,59 @@ pub fn release(frame: &Frame) {
     frame.holding.set(false);
 }
 
-/// Cancellation is held off while a range is held; a pending one acts before.
+/// Begin a call that takes ranges: a pending cancellation acts now, with nothing held, and then waits
+/// until [`end`]. None: calls nest too deep.
+pub fn begin(thread: &Thread) -> Option<&Frame> {
+    let old = hold_cancellation();
+    match thread.enter() {
+        Some(frame) => {
+            frame.cancel_state.set(old);
+            Some(frame)
+        }
+        None => {
+            restore_cancellation(old);
+            None
+        }
+    }
+}
+
+/// End it: whatever is still held is given back. errno stays.
+pub fn end(thread: &Thread, frame: &Frame) {
+    let errno = raw::errno();
+    release(frame);
+    release_offset(frame);
+    let pinned = frame.pinned.replace(0);
+    if pinned != 0 {
+        descriptors::unpin_index(pinned);
+    }
+    thread.leave();
+    restore_cancellation(frame.cancel_state.get());
+    raw::set_errno(errno);
+}
+
+pub fn release_offset(frame: &Frame) {
+    let locked = frame.offset_locked.replace(0);
+    if locked != 0 {
+        descriptors::unlock_offset_of(locked);
+    }
+}
+
+/// Asked now and then during a wait, with nothing held: a cancelled thread ends here, and its frame is
+/// cleared by the destructor of its record.
+fn act_on_cancellation(frame: &Frame) -> bool {
+    if frame.cancel_state.get() == ENABLED {
+        restore_cancellation(ENABLED);
+        hold_cancellation();
+    }
+    false
+}
+
+const ENABLED: i32 = 0;
+
 #[inline]
-pub fn hold_cancellation() -> i32 {
+fn hold_cancellation() -> i32 {
     let mut old = 0;
-    // SAFETY: nothing is held yet: if this thread is cancelled here, nothing of ours is left behind.
+    // SAFETY: nothing is held: if this thread is cancelled here, nothing of ours is left behind.
     unsafe {
         pthread_testcancel();
         pthread_setcancelstate(1, &mut old);
@@ -225,7 +273,7 @@ pub fn hold_cancellation() -> i32 {
 }
 
 #[inline]
-pub fn restore_cancellation(old: i32) {
+fn restore_cancellation(old: i32) {
     let mut ignored = 0;
     // SAFETY: a plain call.
     unsafe { pthread_setcancelstate(old, &mut ignored) };

@@ -25,6 +25,8 @@ pub struct Frame {
     pub pinned: Cell<u32>,
     /// Whether the slot holds or announces a range.
     pub holding: Cell<bool>,
+    /// The thread's cancel state before the call.
+    pub cancel_state: Cell<i32>,
 }
 
 #[repr(C, align(64))]
@@ -39,7 +41,7 @@ pub struct Thread {
     pub frames: [Frame; LEVELS],
 }
 
-const RECORD: usize = 192;
+const RECORD: usize = 256;
 const _: () = assert!(core::mem::size_of::<Thread>() <= RECORD);
 
 core::arch::global_asm!(

@@ -134,40 +134,24 @@ pub fn under_frame(
 ) -> isize {
     let Some(thread) = process::active() else { return real() };
     for _ in 0..8 {
-        let old = ranges::hold_cancellation();
-        let Some(pinned) = descriptors::pin(fd) else {
-            ranges::restore_cancellation(old);
+        let Some(frame) = ranges::begin(thread) else {
+            events::emit(&Event { fd, ..Event::uncovered(0, "calls nest too deep") });
             return real();
         };
-        let Some(frame) = thread.enter() else {
-            pinned.unpin();
-            ranges::restore_cancellation(old);
-            events::emit(&Event { fd, ..Event::uncovered(pinned.file_index, "calls nest too deep") });
-            return real();
+        let done = match descriptors::pin(fd) {
+            Some(pinned) => {
+                frame.pinned.set(pinned.index);
+                body(thread, frame, &pinned)
+            }
+            None => Some(real()),
         };
-        frame.pinned.set(pinned.index);
-        let done = body(thread, frame, &pinned);
-        let errno = raw::errno();
-        release_all(frame);
-        frame.pinned.set(0);
-        pinned.unpin();
-        thread.leave();
-        ranges::restore_cancellation(old);
-        raw::set_errno(errno);
+        ranges::end(thread, frame);
         match done {
             Some(result) => return result,
             None => descriptors::forget(fd),
         }
     }
     real()
-}
-
-fn release_all(frame: &Frame) {
-    ranges::release(frame);
-    let locked = frame.offset_locked.replace(0);
-    if locked != 0 {
-        descriptors::unlock_offset_of(locked);
-    }
 }
 
 /// What one look at the descriptor says about the call.
@@ -219,7 +203,8 @@ fn under_range(
     let no_wait = call.flags & libc::RWF_NOWAIT != 0;
     let mut whole = false;
     for attempt in 0..16 {
-        release_all(frame);
+        ranges::release(frame);
+        ranges::release_offset(frame);
         whole |= attempt > 8;
         let v = view(call, thread, frame, pinned);
         if matches!(call.at, Position::At(offset) if offset < 0) {

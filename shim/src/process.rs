@@ -74,6 +74,71 @@ family! { execvp => (file: *const c_char, argv: List) -> c_int, |real| {
     exec(environ, |env| if env == environ { real(file, argv) } else { execvpe::real()(file, argv, env) })
 }}
 
+/// The variadic forms: the arguments in registers are stored below those on the caller's stack, which
+/// makes one array of them, ended by a null as the program ended it.
+macro_rules! variadic_exec {
+    ($($name:ident => $with:ident),+) => {
+        $(
+            /// # Safety
+            /// As exec(3).
+            #[unsafe(naked)]
+            #[unsafe(no_mangle)]
+            pub unsafe extern "C" fn $name() -> c_int {
+                #[cfg(target_arch = "x86_64")]
+                core::arch::naked_asm!(
+                    "pop r10",
+                    "push r9", "push r8", "push rcx", "push rdx", "push rsi",
+                    "mov rsi, rsp",
+                    "push r10",
+                    "call {with}",
+                    "pop r10",
+                    "add rsp, 40",
+                    "push r10",
+                    "ret",
+                    with = sym $with
+                );
+                #[cfg(target_arch = "aarch64")]
+                core::arch::naked_asm!(
+                    "sub sp, sp, #64",
+                    "str x30, [sp]",
+                    "str x1, [sp, #8]",
+                    "stp x2, x3, [sp, #16]", "stp x4, x5, [sp, #32]", "stp x6, x7, [sp, #48]",
+                    "add x1, sp, #8",
+                    "bl {with}",
+                    "ldr x30, [sp]",
+                    "add sp, sp, #64",
+                    "ret",
+                    with = sym $with
+                );
+            }
+        )+
+    };
+}
+variadic_exec!(execl => execl_with, execlp => execlp_with, execle => execle_with);
+
+unsafe extern "C" fn execl_with(path: *const c_char, argv: List) -> c_int {
+    // SAFETY: as the program's own call; `argv` lies in the caller's frame below us.
+    unsafe { exec(environ, |env| execve::real()(path, argv, env)) }
+}
+
+unsafe extern "C" fn execlp_with(file: *const c_char, argv: List) -> c_int {
+    // SAFETY: as above.
+    unsafe { exec(environ, |env| execvpe::real()(file, argv, env)) }
+}
+
+/// The environment stands behind the null.
+unsafe extern "C" fn execle_with(path: *const c_char, argv: List) -> c_int {
+    let mut end = argv;
+    // SAFETY: as above: a null-terminated list, and one pointer more.
+    unsafe {
+        while !(*end).is_null() {
+            end = end.add(1);
+        }
+        let given = *end.add(1).cast::<List>();
+        exec(given, |env| execve::real()(path, argv, env))
+    }
+}
+
 family! { posix_spawn, posix_spawnp =>
     (pid: *mut pid_t, path: *const c_char, actions: *const posix_spawn_file_actions_t,
      attributes: *const posix_spawnattr_t, argv: List, env: List) -> c_int, |real| {
