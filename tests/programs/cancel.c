@@ -13,8 +13,8 @@ static void cleanup(void *argument) {
 
 static void *writer(void *argument) {
     char *page = argument;
-    pthread_setcanceltype(asynchronous ? PTHREAD_CANCEL_ASYNCHRONOUS : PTHREAD_CANCEL_DEFERRED, NULL);
     pthread_cleanup_push(cleanup, NULL);
+    pthread_setcanceltype(asynchronous ? PTHREAD_CANCEL_ASYNCHRONOUS : PTHREAD_CANCEL_DEFERRED, NULL);
     for (;;)
         if (pwrite(use_direct ? file.direct : file.buffered, page, PAGE, PAGE) != PAGE)
             _exit(9);

@@ -9,7 +9,7 @@ static volatile struct {
 } *shared;
 static char *data, *seen;
 static long total;
-static const double seconds = 0.4;
+static const double seconds = 0.3;
 
 static void spin(unsigned microseconds) {
     for (double end = now() + microseconds * 1e-6; now() < end && !shared->stop;)

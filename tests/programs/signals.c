@@ -34,12 +34,12 @@ static void series(const char *what, int fd, int interval) {
     double end = now() + 20;
     MUST(setitimer(ITIMER_REAL, &timer, NULL));
     sigsetjmp(out, 1);
-    while (handled < 300 && now() < end) {
+    while (handled < 200 && now() < end) {
         if (pwrite(fd, page, PAGE, 0) != PAGE || pread(fd, seen, PAGE, 0) != PAGE || !all(seen, PAGE, 'w'))
             lost++;
     }
     MUST(setitimer(ITIMER_REAL, &none, NULL));
-    say("%s: handled %s, handler's errors %d, lost %d", what, handled >= 300 ? "all" : "too few", (int)wrong, lost);
+    say("%s: handled %s, handler's errors %d, lost %d", what, handled >= 200 ? "all" : "too few", (int)wrong, lost);
     say_free(file.path, 0);
     free(page);
     free(seen);

@@ -28,6 +28,11 @@ pub fn skip(what: &str) {
     eprintln!("skipped: {what}");
 }
 
+/// Whether there is time: `scripts/test --long`.
+pub fn long() -> bool {
+    std::env::var("PAGEFENCE_TEST_LONG").is_ok_and(|v| v == "1")
+}
+
 /// Whether the test process is root; what needs it is skipped elsewhere.
 pub fn is_root() -> bool {
     // SAFETY: no arguments, cannot fail.

@@ -6,7 +6,7 @@ use pagefence_tests::fence::{Fence, split_own_lines};
 use pagefence_tests::places::{Place, main_place, places};
 use pagefence_tests::programs::{Program, compile};
 use pagefence_tests::run::run;
-use pagefence_tests::{is_root, skip};
+use pagefence_tests::{is_root, long, skip};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -23,12 +23,12 @@ fn fences() -> Vec<(&'static str, Fence)> {
     ]
 }
 
-/// Bare and fenced alike, on every filesystem, started by `wrapper` if there is one.
-fn alike_through(wrapper: &[&Path], program: &Program, name: &str) {
-    for place in places() {
+/// Bare and fenced alike, on these filesystems, started by `wrapper` if there is one.
+fn alike_on(places: &[Place], wrapper: &[&Path], program: &Program, name: &str) {
+    for place in places {
         let seen = Comparison::new(name)
             .limit(60)
-            .check(&place, &fences(), |dir| {
+            .check(place, &fences(), |dir| {
                 let all: Vec<&Path> = wrapper
                     .iter()
                     .copied()
@@ -49,19 +49,30 @@ fn alike_through(wrapper: &[&Path], program: &Program, name: &str) {
     }
 }
 
+fn alike_through(wrapper: &[&Path], program: &Program, name: &str) {
+    alike_on(&places(), wrapper, program, name);
+}
+
 fn alike(name: &str) {
     alike_through(&[], &compile(name, &[]), name);
 }
 
-macro_rules! alike {
-    ($($name:ident)*) => { $( #[test] fn $name() { alike(stringify!($name)); } )* };
+/// Takes seconds, and what it shows has little to do with the filesystem: on one of them, and on
+/// all only in the long run.
+fn alike_on_one(name: &str) {
+    let places = if long() { places() } else { vec![main_place()] };
+    alike_on(&places, &[], &compile(name, &[]), name);
 }
 
-alike! {
-    fork_threads vfork_exec close_lowest dup_modes setfl_direct no_name append rwf scm_rights
-    shared_offset number_reuse efault misaligned nofile20 signals cancel threads descriptors
-    posix_locks
+macro_rules! tests {
+    ($how:ident: $($name:ident)*) => { $( #[test] fn $name() { $how(stringify!($name)); } )* };
 }
+
+tests! { alike:
+    vfork_exec close_lowest dup_modes setfl_direct no_name append rwf scm_rights shared_offset
+    number_reuse efault misaligned nofile20 posix_locks
+}
+tests! { alike_on_one: fork_threads signals cancel threads descriptors }
 
 /// With a fortified build and large-file names the same calls go through other symbols.
 #[test]
