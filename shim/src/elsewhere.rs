@@ -137,6 +137,6 @@ resolve_all!(
     fopen, fopen64, freopen, freopen64, fclose, tmpfile, tmpfile64, popen, pclose, opendir, closedir, mkstemp,
     mkstemp64, mkostemp, mkostemp64, mkstemps, mkstemps64, mkostemps, mkostemps64, shm_open, memfd_create, socket,
     socketpair, pipe, pipe2, accept, accept4, eventfd, epoll_create, epoll_create1, inotify_init1, posix_openpt,
-    inotify_init, getpt, timerfd_create, signalfd, fanotify_init, pidfd_open, pidfd_getfd, open_by_handle_at, daemon,
-    sendmsg, recvmsg, recvmmsg,
+    inotify_init, getpt, timerfd_create, signalfd, fanotify_init, open_by_handle_at, daemon,
+    sendmsg, recvmsg, recvmmsg; newer pidfd_open, pidfd_getfd
 );

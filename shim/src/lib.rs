@@ -39,22 +39,20 @@ macro_rules! member {
             pub fn real() -> unsafe extern "C" fn($($type),*) -> $result {
                 redhook::real!($name)
             }
-            /// Look it up now, rather than in the middle of a call.
-            pub fn resolve() {
-                if $crate::exists(concat!(stringify!($name), "\0").as_bytes()) {
-                    real();
-                }
-            }
         }
     };
 }
 pub(crate) use member;
 
-/// All of a file's hooks, looked up.
+/// All of a file's hooks, looked up now rather than in the middle of a call. After `newer` stand those
+/// that libc has had for so short a time (glibc 2.34, 2.36) that they may be missing.
 macro_rules! resolve_all {
-    ($($name:ident),+ $(,)?) => {
+    ($($name:ident),+ $(; newer $($newer:ident),+)? $(,)?) => {
         pub fn resolve() {
-            $($name::resolve();)+
+            $($name::real();)+
+            $($(if $crate::exists(concat!(stringify!($newer), "\0").as_bytes()) {
+                $newer::real();
+            })+)?
         }
     };
 }

@@ -58,6 +58,6 @@ family! { sync_file_range => (fd: c_int, offset: off64_t, len: off64_t, flags: c
 
 resolve_all!(
     open, open64, __open, __open64, __open_2, __open64_2, openat, openat64, __openat_2, __openat64_2, creat, creat64,
-    close, __close, close_range, closefrom, dup, dup2, __dup2, dup3, fcntl, fcntl64, __fcntl, lockf, lockf64, fsync,
-    fdatasync, sync_file_range,
+    close, __close, dup, dup2, __dup2, dup3, fcntl, fcntl64, __fcntl, lockf, lockf64, fsync,
+    fdatasync, sync_file_range; newer close_range, closefrom
 );
