@@ -1,6 +1,6 @@
 //! The register of mappings: which parts of a file some process may dirty through memory.
 
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use crate::matrix::{FileId, UNIT};
 use crate::register::{self, Entry, Read};
@@ -59,7 +59,10 @@ impl Table {
         let unit = UNIT.trailing_zeros();
         let cells = register::used(self.mem.mappings(), &self.mem.header().mappings_used);
         cells.iter().find_map(|cell| {
-            if !register::is(cell.state.load(Relaxed), register::LIVE) {
+            // I4: Acquire: the inode is of this generation or a later one. If of a later one, this one was forgotten.
+            if !register::is(cell.state.load(Acquire), register::LIVE)
+                || cell.ino.load(Relaxed) != file.ino
+            {
                 return None;
             }
             match register::read(cell) {

@@ -133,7 +133,7 @@ impl Table {
     /// seen by those who do (observing; a file used in one mode only). Ended by `release`.
     #[inline]
     pub fn announce(&self, s: Slot, c: &Claim) {
-        if let Some(slot) = self.mem.slot(s.0) {
+        if let Some(slot) = self.own(s) {
             write(slot, c, word::HELD);
         }
         // I8: the stores above stand before the caller's next load (`use_locks`) in program order; the other side's
@@ -145,11 +145,9 @@ impl Table {
     /// in a forked child.
     #[inline]
     pub fn release(&self, s: Slot) {
-        let Some(slot) = self.mem.slot(s.0) else {
-            return;
-        };
+        let Some(slot) = self.own(s) else { return };
         let now = slot.state.load(Relaxed);
-        if now & word::STATE == word::FREE || slot.owner.load(Relaxed) != self.me.load(Relaxed) {
+        if now & word::STATE == word::FREE {
             return;
         }
         // I3: Release: whoever reads FREE (or a later generation) comes after all that was done under the claim.
@@ -160,10 +158,9 @@ impl Table {
     }
 
     /// Takes the range if nobody is in the way. Never waits; on a conflict the claim is withdrawn. Two that try at
-    /// the same instant may both fail. `mine` are the calling thread's other slots: they conflict like any other.
+    /// the same instant may both fail. `_mine` are the calling thread's other slots: they conflict like any other.
     #[inline]
-    pub fn hold_now(&self, s: Slot, c: &Claim, mine: &[Slot]) -> Result<(), Blocker> {
-        let _ = mine; // in the way like any other: told by the blocker's slot
+    pub fn hold_now(&self, s: Slot, c: &Claim, _mine: &[Slot]) -> Result<(), Blocker> {
         match self.try_claim(s, c) {
             Scan::Clear => Ok(()),
             Scan::Blocked(found) => {
@@ -207,15 +204,23 @@ impl Table {
         self.scan(0, s, c, u64::MAX, &[])
     }
 
-    /// A slot that is as its owner left it. One that isn't was written by somebody else.
+    /// A slot of ours, as we left it. One of the parent's is refused in a forked child; one that isn't free was
+    /// written by somebody else.
     #[inline]
     pub(crate) fn writable(&self, s: Slot) -> Option<&SlotCell> {
-        let slot = self.mem.slot(s.0)?;
+        let slot = self.own(s)?;
         if slot.state.load(Relaxed) & word::STATE == word::FREE {
             return Some(slot);
         }
         self.poison();
         None
+    }
+
+    #[inline]
+    fn own(&self, s: Slot) -> Option<&SlotCell> {
+        let slot = self.mem.slot(s.0)?;
+        let me = self.me.load(Relaxed);
+        (me != 0 && slot.owner.load(Relaxed) == me).then_some(slot)
     }
 
     /// Looks for a claim in the way, from slot `from` on. A waiting one counts only if its ticket is not higher.

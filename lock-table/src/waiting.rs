@@ -37,7 +37,7 @@ pub enum NotHeld {
     Nested(Blocker),
     /// `poll` said so, or `hold_all` was given fewer slots than claims.
     GaveUp,
-    /// The table is broken: pass through.
+    /// The table is broken, or the slot is not this process's: pass through.
     Poisoned,
 }
 
@@ -167,7 +167,7 @@ impl Table {
     ) -> Result<(), Stop> {
         let found = match self.try_all(slots, claims) {
             Scan::Clear => return Ok(()),
-            Scan::Absurd => return Err(self.broken()),
+            Scan::Absurd => return Err(Self::broken()),
             Scan::Blocked(found) => found,
         };
         wait.begin(self.named(&found), !mine.is_empty());
@@ -177,14 +177,14 @@ impl Table {
         let ticket = self.queue(slots);
         for (s, c) in slots.iter().zip(claims) {
             let Some(slot) = self.mem.slot(s.0) else {
-                return Err(self.broken());
+                return Err(Self::broken());
             };
             let mut from = 0;
             loop {
                 // I6: what a slot before `from` was found to be it stays, for us: whoever announces later sees us.
                 let found = match self.scan(from, *s, c, ticket, slots) {
                     Scan::Clear => break,
-                    Scan::Absurd => return Err(self.broken()),
+                    Scan::Absurd => return Err(Self::broken()),
                     Scan::Blocked(found) => found,
                 };
                 from = found.slot;
@@ -253,14 +253,14 @@ impl Table {
     /// otherwise than a lower ticket, so no fence either.
     fn enter(&self, s: Slot) -> Result<(), Stop> {
         let Some(slot) = self.mem.slot(s.0) else {
-            return Err(self.broken());
+            return Err(Self::broken());
         };
         let was = slot.state.fetch_xor(word::WAITING ^ word::HELD, Relaxed);
         if was & word::STATE == word::WAITING {
-            Ok(())
-        } else {
-            Err(self.broken())
+            return Ok(());
         }
+        self.poison();
+        Err(Self::broken())
     }
 
     fn conflict_among(&self, mine: &[Slot], c: &Claim) -> Option<Found> {
@@ -273,16 +273,16 @@ impl Table {
             })
     }
 
+    /// The table, or the slot, can't be used: pass through. Who found the table damaged has poisoned it.
     #[cold]
-    fn broken(&self) -> Stop {
-        self.poison();
+    fn broken() -> Stop {
         Stop::Not(NotHeld::Poisoned)
     }
 
     /// Waits until the blocker's word moves, or a while. `Err`: stop waiting.
     fn pause(&self, s: Slot, ticket: u64, found: &Found, wait: &mut Wait) -> Result<(), Stop> {
         let Some(cell) = self.mem.slot(found.slot) else {
-            return Err(self.broken());
+            return Err(Self::broken());
         };
         for _ in 0..SPINS {
             if cell.state.load(Relaxed) & !word::WAITERS != found.word {

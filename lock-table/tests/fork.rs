@@ -21,6 +21,7 @@ fn a_child_registers_anew() {
     table.hold_now(s, &c, &[]).unwrap();
     let mapping = table.map_register(FILE, 0, 10, true).unwrap();
     let used = table.use_register(FILE, USE_BUFFERED).unwrap();
+    let idle = table.take_slot(1).unwrap();
     let probe = table.probe_fd();
     let words = shared_words(2);
     let child = Child::run(|| {
@@ -35,6 +36,11 @@ fn a_child_registers_anew() {
         table.give_slot(s);
         table.map_forget(mapping);
         table.use_forget(used);
+        // Nor to announce in.
+        table.announce(idle, &c);
+        if table.hold(idle, &c, &[], None, &mut || false) != Err(NotHeld::Poisoned) {
+            return 6;
+        }
         let Some(own) = table.take_slot(1) else {
             return 3;
         };
@@ -68,6 +74,7 @@ fn a_child_registers_anew() {
     );
     words[1].store(1, SeqCst);
     assert_eq!(child.wait(), 0);
+    assert!(!table.is_poisoned());
     assert_eq!(table.reap().processes, 1);
     let left = table.snapshot();
     assert_eq!(
