@@ -32,13 +32,20 @@ pub struct Arena<T> {
 
 impl<T: Zeroed> Arena<T> {
     pub const fn new() -> Self {
-        Arena { chunks: [const { AtomicPtr::new(null_mut()) }; CHUNKS], end: AtomicU32::new(0), of: PhantomData }
+        Arena {
+            chunks: [const { AtomicPtr::new(null_mut()) }; CHUNKS],
+            end: AtomicU32::new(0),
+            of: PhantomData,
+        }
     }
 
     /// The record at `index`, if its chunk exists.
     #[inline]
     pub fn get(&self, index: u32) -> Option<&T> {
-        let chunk = self.chunks.get((index / CHUNK) as usize)?.load(Ordering::Acquire);
+        let chunk = self
+            .chunks
+            .get((index / CHUNK) as usize)?
+            .load(Ordering::Acquire);
         if chunk.is_null() {
             return None;
         }
@@ -52,7 +59,10 @@ impl<T: Zeroed> Arena<T> {
         if cell.load(Ordering::Acquire).is_null() {
             let bytes = size_of::<T>() * CHUNK as usize;
             let fresh = crate::raw::map_anonymous(bytes)?.cast::<T>();
-            if cell.compare_exchange(null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            if cell
+                .compare_exchange(null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire)
+                .is_err()
+            {
                 crate::raw::unmap(fresh.cast(), bytes);
             }
         }

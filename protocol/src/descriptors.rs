@@ -80,7 +80,10 @@ pub fn peek(fd: i32) -> Peek {
         None => UNKNOWN,
     };
     match seen & 0xff {
-        DESCRIPTION => Peek::Description { seen, index: carried(seen) },
+        DESCRIPTION => Peek::Description {
+            seen,
+            index: carried(seen),
+        },
         PASS | OURS => Peek::Pass,
         _ if fd < 0 || fd as u32 >= CAPACITY => Peek::Pass,
         _ => Peek::Unknown,
@@ -111,14 +114,21 @@ pub fn pin(fd: i32) -> Option<Pinned> {
             Peek::Unknown => resolve(fd)?,
             Peek::Description { seen, index } => {
                 let d = description(index)?;
-                let raised = d.refs.fetch_update(AcqRel, Acquire, |r| (r != 0).then_some(r + 1));
+                let raised = d
+                    .refs
+                    .fetch_update(AcqRel, Acquire, |r| (r != 0).then_some(r + 1));
                 if raised.is_err() {
                     continue;
                 }
                 if still(fd, seen) {
                     let file_index = d.file.load(Relaxed);
                     if let Some(file) = files::get(file_index) {
-                        return Some(Pinned { index, description: d, file_index, file });
+                        return Some(Pinned {
+                            index,
+                            description: d,
+                            file_index,
+                            file,
+                        });
                     }
                 }
                 unpin_index(index);
@@ -179,7 +189,12 @@ fn describe(fd: i32, stat: &raw::Stat, foreign: bool, registry: &Registry) -> Op
         return None;
     }
     let bits = use_of(flags);
-    let found = files::Found { id, block_device: stat.is_block_device(), fd, registry };
+    let found = files::Found {
+        id,
+        block_device: stat.is_block_device(),
+        fd,
+        registry,
+    };
     let file_index = files::obtain(&found, bits)?;
     let index = match FREE.load(Acquire) {
         0 => DESCRIPTIONS.fresh()?,
@@ -204,17 +219,27 @@ fn describe(fd: i32, stat: &raw::Stat, foreign: bool, registry: &Registry) -> Op
 /// What identifies the storage behind a descriptor: a regular file or a block device.
 pub fn identity(stat: &raw::Stat) -> Option<FileId> {
     if stat.is_regular() {
-        Some(FileId { dev: stat.dev, ino: stat.ino })
+        Some(FileId {
+            dev: stat.dev,
+            ino: stat.ino,
+        })
     } else if stat.is_block_device() {
         // No filesystem has inode 0; the device's own number is the identity, whichever node opened it.
-        Some(FileId { dev: stat.rdev, ino: 0 })
+        Some(FileId {
+            dev: stat.rdev,
+            ino: 0,
+        })
     } else {
         None
     }
 }
 
 fn use_of(flags: u32) -> u32 {
-    if flags & libc::O_DIRECT as u32 != 0 { USE_DIRECT } else { USE_BUFFERED }
+    if flags & libc::O_DIRECT as u32 != 0 {
+        USE_DIRECT
+    } else {
+        USE_BUFFERED
+    }
 }
 
 /// The number was opened just now, by us: a description of its own.
@@ -230,8 +255,12 @@ pub fn forget(fd: i32) {
 }
 
 fn replace(fd: i32, new: u64) {
-    let Ok(number) = u32::try_from(fd) else { return };
-    let Some(w) = WORDS.ensure(number) else { return };
+    let Ok(number) = u32::try_from(fd) else {
+        return;
+    };
+    let Some(w) = WORDS.ensure(number) else {
+        return;
+    };
     if let Some(index) = description_of(w.swap(new, AcqRel)) {
         unpin_index(index);
     }
@@ -280,7 +309,11 @@ pub fn forget_ours(fd: i32) {
 /// Numbers in `first..=last` that stand for something known.
 pub fn known_in(first: u32, last: u32) -> impl Iterator<Item = i32> {
     (first..WORDS.end().min(last.saturating_add(1)))
-        .filter(|n| WORDS.get(*n).is_some_and(|w| w.load(Acquire) & 0xff != UNKNOWN))
+        .filter(|n| {
+            WORDS
+                .get(*n)
+                .is_some_and(|w| w.load(Acquire) & 0xff != UNKNOWN)
+        })
         .map(|n| n as i32)
 }
 
@@ -339,7 +372,12 @@ impl Description {
                 Err(holder) if holder & !WAITED_FOR == tid => return false,
                 Err(holder) => {
                     let marked = holder | WAITED_FOR;
-                    if holder == marked || self.offset_lock.compare_exchange(holder, marked, Relaxed, Relaxed).is_ok() {
+                    if holder == marked
+                        || self
+                            .offset_lock
+                            .compare_exchange(holder, marked, Relaxed, Relaxed)
+                            .is_ok()
+                    {
                         raw::futex_wait_private(&self.offset_lock, marked);
                     }
                 }

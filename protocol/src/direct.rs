@@ -53,14 +53,21 @@ impl Request<'_> {
 
     fn is_mapped_writable(&self) -> bool {
         let first = self.touches_from.min(self.position);
-        process::table().is_some_and(|t| t.mapped_writable(self.file().id(), first, self.last()).is_some())
+        process::table().is_some_and(|t| {
+            t.mapped_writable(self.file().id(), first, self.last())
+                .is_some()
+        })
     }
 
     fn told(&self, kind: Kind, reason: &'static str, done: &'static str) {
         events::emit(&Event {
             fd: self.call.fd,
             range: Some((self.position, self.last())),
-            mode: if self.call.write { "direct_write" } else { "direct_read" },
+            mode: if self.call.write {
+                "direct_write"
+            } else {
+                "direct_read"
+            },
             reason,
             done,
             ..Event::about(kind, self.pinned.file_index)
@@ -73,7 +80,10 @@ impl Request<'_> {
         let off = |value: u64, align: u32| align > 1 && !value.is_multiple_of(u64::from(align));
         off(self.position, offset)
             || off(self.len, offset)
-            || self.call.data.any_element(|base, len| off(base as u64, memory) || off(len as u64, offset))
+            || self
+                .call
+                .data
+                .any_element(|base, len| off(base as u64, memory) || off(len as u64, offset))
     }
 
     pub fn read(&self, real: &dyn Fn() -> isize) -> Outcome {
@@ -93,7 +103,10 @@ impl Request<'_> {
         events::count(Counter::FallbackMapped, 1);
         self.told(Kind::Fallback, "mapped", "buffered");
         let flags = self.call.flags & libc::RWF_NOWAIT;
-        let n = self.call.data.with_vector(|iov, count| raw::preadv2(fd, iov, count, self.position, flags));
+        let n = self
+            .call
+            .data
+            .with_vector(|iov, count| raw::preadv2(fd, iov, count, self.position, flags));
         Outcome::Done(raw::libc_result(self.advance(n)))
     }
 
@@ -132,7 +145,11 @@ impl Request<'_> {
             OnInvalidateFailure::Warn => "reported",
             OnInvalidateFailure::Error => "EIO",
         };
-        self.told(Kind::InvalidateFailed, "pages could not be dropped after a direct write", done);
+        self.told(
+            Kind::InvalidateFailed,
+            "pages could not be dropped after a direct write",
+            done,
+        );
         match policy {
             OnInvalidateFailure::Warn => return n,
             OnInvalidateFailure::Error => return raw::libc_result(-libc::EIO as isize),
@@ -143,7 +160,11 @@ impl Request<'_> {
         self.told(Kind::Fallback, "invalidation failed", "buffered");
         let written = n as u64;
         let again = self.write_again(fd, written);
-        let synced = if again < 0 { again } else { raw::sync_range(fd, self.position, written) };
+        let synced = if again < 0 {
+            again
+        } else {
+            raw::sync_range(fd, self.position, written)
+        };
         if synced < 0 {
             return raw::libc_result(synced);
         }
@@ -160,7 +181,10 @@ impl Request<'_> {
             let mut base = base as usize;
             let mut left = (len as u64).min(end - at);
             while left > 0 {
-                let iov = libc::iovec { iov_base: base as *mut _, iov_len: left as usize };
+                let iov = libc::iovec {
+                    iov_base: base as *mut _,
+                    iov_len: left as usize,
+                };
                 let n = raw::pwritev2(fd, &iov, 1, at, 0);
                 if n <= 0 {
                     error = if n == 0 { -libc::EIO as isize } else { n };
@@ -193,7 +217,13 @@ impl Request<'_> {
         events::count(Counter::FallbackMapped, 1);
         self.told(Kind::Fallback, "mapped", "buffered");
         let n = self.call.data.with_vector(|iov, count| {
-            raw::pwritev2(fd, iov, count, self.position, self.call.flags & KEPT | self.sync_flags())
+            raw::pwritev2(
+                fd,
+                iov,
+                count,
+                self.position,
+                self.call.flags & KEPT | self.sync_flags(),
+            )
         });
         if n > 0 {
             let synced = raw::sync_range(fd, self.position, n as u64);
@@ -227,7 +257,11 @@ impl Request<'_> {
         }
         let fd = self.call.fd;
         if raw::set_flags(fd, self.flags & !(libc::O_DIRECT as u32)) < 0 {
-            self.told(Kind::Uncovered, "O_DIRECT can't be taken off the descriptor", "passed through");
+            self.told(
+                Kind::Uncovered,
+                "O_DIRECT can't be taken off the descriptor",
+                "passed through",
+            );
             return Outcome::Done(real());
         }
         events::count(Counter::FallbackDegraded, 1);
@@ -246,7 +280,11 @@ impl Request<'_> {
     /// Moves the program's file offset as its own call would have.
     fn advance(&self, n: raw::Raw) -> raw::Raw {
         if self.moves_offset && n > 0 {
-            raw::lseek(self.call.fd, self.position.saturating_add(n as u64) as i64, libc::SEEK_SET);
+            raw::lseek(
+                self.call.fd,
+                self.position.saturating_add(n as u64) as i64,
+                libc::SEEK_SET,
+            );
         }
         n
     }
@@ -270,7 +308,11 @@ fn look(file: &File, fd: i32, offset: u64, len: u64) -> Result<(raw::Raw, u32), 
     let epoch = file.error_epoch.load(Acquire);
     file.check.store(0, Release);
     raw::futex_wake_private(&file.check);
-    if error < 0 && !is_writeback_error(error) { Err(()) } else { Ok((error, epoch)) }
+    if error < 0 && !is_writeback_error(error) {
+        Err(())
+    } else {
+        Ok((error, epoch))
+    }
 }
 
 fn is_writeback_error(error: raw::Raw) -> bool {
@@ -303,8 +345,13 @@ fn alignment(file: &File, fd: i32) -> (u32, u32) {
     if known != 0 {
         return ((known >> 32) as u32, known as u32);
     }
-    let (memory, offset) = raw::direct_alignment(fd).unwrap_or(if file.has(BLOCK_DEVICE) { (512, 512) } else { (1, 1) });
-    file.alignment.store(u64::from(memory) << 32 | u64::from(offset), Relaxed);
+    let (memory, offset) = raw::direct_alignment(fd).unwrap_or(if file.has(BLOCK_DEVICE) {
+        (512, 512)
+    } else {
+        (1, 1)
+    });
+    file.alignment
+        .store(u64::from(memory) << 32 | u64::from(offset), Relaxed);
     (memory, offset)
 }
 
@@ -315,12 +362,17 @@ impl Data {
         match *self {
             Data::Buffer(base, len) => look(base, len),
             Data::Vector(iov, count) => {
-                let nothing = libc::iovec { iov_base: core::ptr::null_mut(), iov_len: 0 };
+                let nothing = libc::iovec {
+                    iov_base: core::ptr::null_mut(),
+                    iov_len: 0,
+                };
                 let mut some = [nothing; 16];
                 let mut done = 0;
                 while done < count.min(1024) {
                     let take = (count - done).min(some.len());
-                    let Some(part) = some.get_mut(..take) else { return false };
+                    let Some(part) = some.get_mut(..take) else {
+                        return false;
+                    };
                     if raw::copy_from_program(iov.wrapping_add(done), part).is_err() {
                         return false;
                     }
@@ -337,7 +389,10 @@ impl Data {
     fn with_vector(&self, call: impl FnOnce(*const libc::iovec, usize) -> raw::Raw) -> raw::Raw {
         match *self {
             Data::Buffer(base, len) => {
-                let one = libc::iovec { iov_base: base, iov_len: len };
+                let one = libc::iovec {
+                    iov_base: base,
+                    iov_len: len,
+                };
                 call(&one, 1)
             }
             Data::Vector(iov, count) => call(iov, count),

@@ -63,13 +63,30 @@ pub struct Event<'a> {
 
 impl<'a> Event<'a> {
     pub fn new(kind: Kind) -> Event<'a> {
-        Event { kind, file: 0, fd: -1, range: None, mode: "", other: None, reason: "", done: "", nanoseconds: None }
+        Event {
+            kind,
+            file: 0,
+            fd: -1,
+            range: None,
+            mode: "",
+            other: None,
+            reason: "",
+            done: "",
+            nanoseconds: None,
+        }
     }
     pub fn about(kind: Kind, file: u32) -> Event<'a> {
-        Event { file, ..Event::new(kind) }
+        Event {
+            file,
+            ..Event::new(kind)
+        }
     }
     pub fn uncovered(file: u32, reason: &'a str) -> Event<'a> {
-        Event { reason, done: "passed through", ..Event::about(Kind::Uncovered, file) }
+        Event {
+            reason,
+            done: "passed through",
+            ..Event::about(Kind::Uncovered, file)
+        }
     }
 }
 
@@ -130,7 +147,10 @@ fn set_level(part: &str) {
         ));
     };
     for (index, cell) in LEVELS.iter().enumerate() {
-        if kind.is_empty() || kind == "pagefence" || kind_at(index).is_some_and(|k| k.word() == kind) {
+        if kind.is_empty()
+            || kind == "pagefence"
+            || kind_at(index).is_some_and(|k| k.word() == kind)
+        {
             cell.store(level as u32, Relaxed);
         }
     }
@@ -138,9 +158,21 @@ fn set_level(part: &str) {
 
 fn kind_at(index: usize) -> Option<Kind> {
     use Kind::*;
-    [Mixed, Wait, Collision, Fallback, InvalidateFailed, LockTimeout, Deadlock, Reaped, Nested, Uncovered, TableError]
-        .get(index)
-        .copied()
+    [
+        Mixed,
+        Wait,
+        Collision,
+        Fallback,
+        InvalidateFailed,
+        LockTimeout,
+        Deadlock,
+        Reaped,
+        Nested,
+        Uncovered,
+        TableError,
+    ]
+    .get(index)
+    .copied()
 }
 
 fn rank(level: &Level) -> u32 {
@@ -154,7 +186,9 @@ fn rank(level: &Level) -> u32 {
 }
 
 fn wanted_on_stderr(kind: Kind) -> bool {
-    LEVELS.get(kind as usize).is_some_and(|l| l.load(Relaxed) >= rank(&kind.level()))
+    LEVELS
+        .get(kind as usize)
+        .is_some_and(|l| l.load(Relaxed) >= rank(&kind.level()))
 }
 
 pub fn count(counter: Counter, n: u64) {
@@ -175,7 +209,14 @@ pub fn note_use(file: u32, fd: i32, modes: u32) {
         let id = file.id();
         let mut buffer = [0u8; 1024];
         let path = files::path_of(fd, &mut buffer);
-        summary.note_use(id.dev, id.ino, path.as_bytes(), process::program().as_bytes(), process::pid(), modes);
+        summary.note_use(
+            id.dev,
+            id.ino,
+            path.as_bytes(),
+            process::program().as_bytes(),
+            process::pid(),
+            modes,
+        );
     }
 }
 
@@ -198,9 +239,15 @@ pub fn emit(event: &Event) {
 
 #[cold]
 fn tell(event: &Event) {
-    let id = files::get(event.file).filter(|_| event.file != 0).map(files::File::id);
+    let id = files::get(event.file)
+        .filter(|_| event.file != 0)
+        .map(files::File::id);
     let mut buffer = [0u8; 1024];
-    let path = if event.fd >= 0 { files::path_of(event.fd, &mut buffer) } else { "" };
+    let path = if event.fd >= 0 {
+        files::path_of(event.fd, &mut buffer)
+    } else {
+        ""
+    };
     let comm = event.other.as_ref().map(|o| {
         let end = o.comm.iter().position(|c| *c == 0).unwrap_or(o.comm.len());
         core::str::from_utf8(o.comm.get(..end).unwrap_or(&[])).unwrap_or("?")
@@ -254,14 +301,18 @@ struct Line {
 
 impl Line {
     fn new() -> Line {
-        Line { bytes: [0; 4096], used: 0 }
+        Line {
+            bytes: [0; 4096],
+            used: 0,
+        }
     }
     fn bytes(&self) -> &[u8] {
         self.bytes.get(..self.used).unwrap_or(&[])
     }
     fn to_stderr(&self) {
         let [dev, ino] = &STDERR;
-        let is_ours = raw::fstat(2).is_ok_and(|s| s.dev == dev.load(Relaxed) && s.ino == ino.load(Relaxed));
+        let is_ours =
+            raw::fstat(2).is_ok_and(|s| s.dev == dev.load(Relaxed) && s.ino == ino.load(Relaxed));
         if is_ours {
             raw::write(2, self.bytes());
         }
@@ -273,9 +324,10 @@ impl Write for Line {
         // The end of the line always fits.
         let room = (self.bytes.len() - 64).saturating_sub(self.used);
         let take = text.len().min(room);
-        if let (Some(to), Some(from)) =
-            (self.bytes.get_mut(self.used..self.used + take), text.as_bytes().get(..take))
-        {
+        if let (Some(to), Some(from)) = (
+            self.bytes.get_mut(self.used..self.used + take),
+            text.as_bytes().get(..take),
+        ) {
             to.copy_from_slice(from);
             self.used += take;
         }
@@ -313,12 +365,20 @@ impl tracing::Subscriber for Subscriber {
         if trace >= 0 {
             let mut json = Json { line: Line::new() };
             let now = raw::realtime_ns();
-            let _ = write!(json.line, "{{\"time\":{}.{:09}", now / 1_000_000_000, now % 1_000_000_000);
+            let _ = write!(
+                json.line,
+                "{{\"time\":{}.{:09}",
+                now / 1_000_000_000,
+                now % 1_000_000_000
+            );
             event.record(&mut json);
             json.line.finish("}\n");
             raw::write(trace, json.line.bytes());
         }
-        let mut text = Text { line: Line::new(), wanted: false };
+        let mut text = Text {
+            line: Line::new(),
+            wanted: false,
+        };
         let _ = text.line.write_str("pagefence: ");
         event.record(&mut text);
         text.line.finish("\n");
@@ -369,7 +429,9 @@ impl Visit for Text {
     }
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == "event" {
-            self.wanted = (0..LEVELS.len()).filter_map(kind_at).any(|k| k.word() == value && wanted_on_stderr(k));
+            self.wanted = (0..LEVELS.len())
+                .filter_map(kind_at)
+                .any(|k| k.word() == value && wanted_on_stderr(k));
             let _ = self.line.write_str(value);
         } else if value.contains(' ') {
             let _ = write!(self.line, " {}=\"{value}\"", field.name());

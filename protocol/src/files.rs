@@ -79,7 +79,10 @@ pub struct Found<'a> {
 
 impl File {
     pub fn id(&self) -> FileId {
-        FileId { dev: self.dev.load(Relaxed), ino: self.ino.load(Relaxed) }
+        FileId {
+            dev: self.dev.load(Relaxed),
+            ino: self.ino.load(Relaxed),
+        }
     }
 
     pub fn has(&self, flag: u32) -> bool {
@@ -92,7 +95,9 @@ impl File {
     }
 
     pub fn settings(&self) -> Known {
-        Known { packed: self.packed_settings.load(Relaxed) }
+        Known {
+            packed: self.packed_settings.load(Relaxed),
+        }
     }
 
     pub fn lock_timeout_ns(&self) -> u64 {
@@ -101,7 +106,10 @@ impl File {
 
     fn set_settings(&self, s: &Settings) {
         self.packed_settings.store(Known::pack(s).packed, Relaxed);
-        self.lock_timeout_ns.store(u64::try_from(s.lock_timeout.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+        self.lock_timeout_ns.store(
+            u64::try_from(s.lock_timeout.as_nanos()).unwrap_or(u64::MAX),
+            Relaxed,
+        );
     }
 
     fn use_entry(&self) -> Option<UseEntry> {
@@ -137,17 +145,27 @@ impl File {
             raw::sleep_ms(2);
         }
         let all = own | others.bits;
-        if (own ^ others.bits) & USE_OBSERVE != 0 && others.bits != 0 && !self.mark(UNCOVERED_TOLD) {
-            events::emit(&Event { fd, ..Event::uncovered(index, "one process observes the file, another enforces it") });
+        if (own ^ others.bits) & USE_OBSERVE != 0 && others.bits != 0 && !self.mark(UNCOVERED_TOLD)
+        {
+            events::emit(&Event {
+                fd,
+                ..Event::uncovered(index, "one process observes the file, another enforces it")
+            });
         }
         if all & USE_BUFFERED != 0 && all & USE_DIRECT != 0 && !self.mark(MIXED_TOLD) {
-            events::emit(&Event { fd, other: others.first, ..Event::about(Kind::Mixed, index) });
+            events::emit(&Event {
+                fd,
+                other: others.first,
+                ..Event::about(Kind::Mixed, index)
+            });
         }
     }
 
     fn register_use(&self, index: u32, fd: i32) {
         let bits = self.bits.load(Acquire);
-        let Some(table) = process::table() else { return };
+        let Some(table) = process::table() else {
+            return;
+        };
         match table.use_register(self.id(), bits) {
             Some(entry) => {
                 self.use_entry.store(entry.index() + 1, Release);
@@ -160,7 +178,10 @@ impl File {
             None => {
                 self.use_entry.store(0, Release);
                 if !self.mark(UNREGISTERED) {
-                    events::emit(&Event { fd, ..Event::uncovered(index, "the table's register of uses is full") });
+                    events::emit(&Event {
+                        fd,
+                        ..Event::uncovered(index, "the table's register of uses is full")
+                    });
                 }
             }
         }
@@ -175,7 +196,14 @@ impl File {
         table.unverified(self.id(), &mut |first, last| {
             any = true;
             let reason = "a direct write was killed before its check";
-            events::emit(&Event { fd, range: Some((first, last)), mode: "direct_write", reason, done: "reported", ..Event::about(Kind::Reaped, index) });
+            events::emit(&Event {
+                fd,
+                range: Some((first, last)),
+                mode: "direct_write",
+                reason,
+                done: "reported",
+                ..Event::about(Kind::Reaped, index)
+            });
         });
         if any {
             table.verified(self.id(), 0, u64::MAX);
@@ -204,9 +232,14 @@ pub fn obtain(found: &Found, bits: u32) -> Option<u32> {
     file.dev.store(found.id.dev, Relaxed);
     file.ino.store(found.id.ino, Relaxed);
     file.set_settings(&settings);
-    let observe = if settings.mode == Mode::Observe { USE_OBSERVE } else { 0 };
+    let observe = if settings.mode == Mode::Observe {
+        USE_OBSERVE
+    } else {
+        0
+    };
     file.bits.store(bits | observe, Relaxed);
-    file.flags.store(if found.block_device { BLOCK_DEVICE } else { 0 }, Relaxed);
+    file.flags
+        .store(if found.block_device { BLOCK_DEVICE } else { 0 }, Relaxed);
     for word in [&file.alignment, &file.size_guess] {
         word.store(0, Relaxed);
     }
@@ -244,9 +277,13 @@ fn settings_of(found: &Found) -> Option<Settings> {
 /// The path behind a descriptor, as the kernel knows it; empty where there is no `/proc`.
 pub fn path_of(fd: i32, buffer: &mut [u8]) -> &str {
     let mut link = [0u8; 40];
-    let n = crate::events::number_path(fd, &mut link).and_then(|l| raw::read_link(l, buffer)).unwrap_or(0);
+    let n = crate::events::number_path(fd, &mut link)
+        .and_then(|l| raw::read_link(l, buffer))
+        .unwrap_or(0);
     let bytes = buffer.get(..n).unwrap_or(&[]);
-    core::str::from_utf8(bytes).unwrap_or("").trim_end_matches(" (deleted)")
+    core::str::from_utf8(bytes)
+        .unwrap_or("")
+        .trim_end_matches(" (deleted)")
 }
 
 /// One reference more: a mapping's.
@@ -286,7 +323,9 @@ pub fn reregister_in_child() {
 
 /// Every file in use: its index and record.
 pub fn all() -> impl Iterator<Item = (u32, &'static File)> {
-    (1..FILES.end()).filter_map(|i| Some((i, get(i)?))).filter(|(_, f)| f.refs.load(Acquire) != 0)
+    (1..FILES.end())
+        .filter_map(|i| Some((i, get(i)?)))
+        .filter(|(_, f)| f.refs.load(Acquire) != 0)
 }
 
 /// A file's settings in one word.

@@ -18,7 +18,11 @@ use crate::{process, raw};
 pub enum Change {
     /// To this size.
     Truncate(i64),
-    Allocate { mode: i32, offset: i64, len: i64 },
+    Allocate {
+        mode: i32,
+        offset: i64,
+        len: i64,
+    },
 }
 
 const FALLOC_FL_KEEP_SIZE: i32 = 1;
@@ -69,14 +73,19 @@ pub fn change(fd: i32, what: Change, real: impl Fn() -> isize) -> isize {
             if let Got::Refused(error) = ranges::take(thread, frame, &terms, &claim, false) {
                 return Some(raw::libc_result(-error as isize));
             }
-            let stat = raw::fstat(fd).ok().filter(|s| descriptors::stands_for(s, file))?;
+            let stat = raw::fstat(fd)
+                .ok()
+                .filter(|s| descriptors::stands_for(s, file))?;
             file.size_guess.store(stat.size, Relaxed);
             let (first, last) = what.range(stat.size);
             if claim.first <= first && claim.last >= last {
                 return Some(real());
             }
         }
-        events::emit(&Event { fd, ..Event::uncovered(pinned.file_index, "the file's size would not hold still") });
+        events::emit(&Event {
+            fd,
+            ..Event::uncovered(pinned.file_index, "the file's size would not hold still")
+        });
         Some(real())
     })
 }
@@ -99,14 +108,23 @@ fn default_terms(id: FileId) -> Option<Terms> {
 /// A call that changes a file's layout by its name: look, lock, call. The look is a stat: no
 /// descriptor that could show.
 fn by_name(stat: Option<raw::Stat>, real: &dyn Fn() -> isize) -> (Option<FileId>, isize) {
-    let id = stat.filter(raw::Stat::is_regular).as_ref().and_then(descriptors::identity);
-    let (Some(thread), Some(id)) = (process::active(), id) else { return (None, real()) };
+    let id = stat
+        .filter(raw::Stat::is_regular)
+        .as_ref()
+        .and_then(descriptors::identity);
+    let (Some(thread), Some(id)) = (process::active(), id) else {
+        return (None, real());
+    };
     let terms = match files::find(id) {
         Some((index, known)) => Some(Terms::of(index, known, -1)),
         None => default_terms(id),
     };
-    let Some(terms) = terms else { return (None, real()) };
-    let Some(frame) = ranges::begin(thread) else { return (None, real()) };
+    let Some(terms) = terms else {
+        return (None, real());
+    };
+    let Some(frame) = ranges::begin(thread) else {
+        return (None, real());
+    };
     let claim = terms.claim(Mode::Layout, 0, END_OF_TIME);
     let result = match ranges::take(thread, frame, &terms, &claim, false) {
         Got::Go => real(),
@@ -125,17 +143,33 @@ pub fn truncate_path(path: *const c_char, real: impl Fn() -> isize) -> isize {
 }
 
 /// An open that empties the file, if it is there.
-pub fn open_truncating(dir: i32, path: *const c_char, flags: i32, real: impl Fn() -> isize) -> isize {
+pub fn open_truncating(
+    dir: i32,
+    path: *const c_char,
+    flags: i32,
+    real: impl Fn() -> isize,
+) -> isize {
     if process::active().is_none() {
         return real();
     }
-    let follow = if flags & libc::O_NOFOLLOW != 0 { libc::AT_SYMLINK_NOFOLLOW } else { 0 };
+    let follow = if flags & libc::O_NOFOLLOW != 0 {
+        libc::AT_SYMLINK_NOFOLLOW
+    } else {
+        0
+    };
     let (seen, fd) = by_name(raw::fstatat(dir, path, follow).ok(), &real);
     if fd >= 0
         && let Some(seen) = seen
-        && raw::fstat(fd as i32).ok().as_ref().and_then(descriptors::identity) != Some(seen)
+        && raw::fstat(fd as i32)
+            .ok()
+            .as_ref()
+            .and_then(descriptors::identity)
+            != Some(seen)
     {
-        events::emit(&Event { fd: fd as i32, ..Event::uncovered(0, "another file took the name during O_TRUNC") });
+        events::emit(&Event {
+            fd: fd as i32,
+            ..Event::uncovered(0, "another file took the name during O_TRUNC")
+        });
     }
     fd
 }

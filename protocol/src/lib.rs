@@ -20,7 +20,15 @@
 //! Rules of the house: no panic, no allocation on the way of an I/O call, no libc function that is
 //! itself hooked (raw system calls instead), and nothing of the user's memory is touched by our own
 //! instructions while a range is held.
-#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
 
 pub mod arena;
 pub mod descriptors;

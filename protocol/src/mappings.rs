@@ -67,7 +67,8 @@ fn any() -> bool {
 }
 
 fn page_up(len: usize) -> usize {
-    len.checked_add(4095).map_or(usize::MAX & !4095, |l| l & !4095)
+    len.checked_add(4095)
+        .map_or(usize::MAX & !4095, |l| l & !4095)
 }
 
 fn failed(result: *mut c_void) -> bool {
@@ -96,17 +97,35 @@ impl Map {
 }
 
 pub fn map(map: &Map, real: impl Fn() -> *mut c_void) -> *mut c_void {
-    let plain = || if map.is_fixed() && any() { replacing(map.len, &real) } else { real() };
+    let plain = || {
+        if map.is_fixed() && any() {
+            replacing(map.len, &real)
+        } else {
+            real()
+        }
+    };
     if map.flags & libc::MAP_ANONYMOUS != 0 || process::active().is_none() {
         return plain();
     }
-    let Some(pinned) = descriptors::pin(map.fd) else { return plain() };
+    let Some(pinned) = descriptors::pin(map.fd) else {
+        return plain();
+    };
     let access = pinned.description.flags() as i32 & libc::O_ACCMODE;
     let may_write = map.is_shared() && access == libc::O_RDWR;
-    pinned.file.add_use(pinned.file_index, lock_table::USE_BUFFERED, map.fd);
-    let noted = if may_write { events::NOTE_MAPPED_WRITABLE } else { 0 };
+    pinned
+        .file
+        .add_use(pinned.file_index, lock_table::USE_BUFFERED, map.fd);
+    let noted = if may_write {
+        events::NOTE_MAPPED_WRITABLE
+    } else {
+        0
+    };
     events::note_use(pinned.file_index, map.fd, events::NOTE_MAPPED | noted);
-    let result = if may_write { map_shared(map, &pinned, &real) } else { plain() };
+    let result = if may_write {
+        map_shared(map, &pinned, &real)
+    } else {
+        plain()
+    };
     pinned.unpin();
     result
 }
@@ -146,7 +165,16 @@ fn map_shared(map: &Map, pinned: &Pinned, real: &impl Fn() -> *mut c_void) -> *m
         cut(&registry, start, page_up(map.len));
     }
     files::retain(pinned.file);
-    add(&registry, Place { start, end: start.saturating_add(page_up(map.len)), file: pinned.file_index, offset, entry });
+    add(
+        &registry,
+        Place {
+            start,
+            end: start.saturating_add(page_up(map.len)),
+            file: pinned.file_index,
+            offset,
+            entry,
+        },
+    );
     at
 }
 
@@ -156,9 +184,13 @@ fn last_of(offset: u64, len: usize) -> u64 {
 
 /// Enter a range of a file as writable, under a lock that keeps direct I/O in flight out of it.
 fn register(file_index: u32, fd: i32, first: u64, last: u64) -> Result<u32, i32> {
-    let (Some(file), Some(thread)) = (files::get(file_index), process::active()) else { return Ok(0) };
+    let (Some(file), Some(thread)) = (files::get(file_index), process::active()) else {
+        return Ok(0);
+    };
     let terms = coherent(Terms::of(file_index, file, fd));
-    let Some(frame) = ranges::begin(thread) else { return Ok(enter(file_index, file.id(), fd, first, last)) };
+    let Some(frame) = ranges::begin(thread) else {
+        return Ok(enter(file_index, file.id(), fd, first, last));
+    };
     let claim = terms.claim(Mode::BufferedWrite, first, last);
     let result = match ranges::take(thread, frame, &terms, &claim, false) {
         Got::Go => Ok(enter(file_index, file.id(), fd, first, last)),
@@ -170,7 +202,10 @@ fn register(file_index: u32, fd: i32, first: u64, last: u64) -> Result<u32, i32>
 
 /// A mapping is a route, not a call: isolation is not its business.
 fn coherent(terms: Terms) -> Terms {
-    Terms { atomic: false, ..terms }
+    Terms {
+        atomic: false,
+        ..terms
+    }
 }
 
 fn enter(file_index: u32, id: FileId, fd: i32, first: u64, last: u64) -> u32 {
@@ -191,7 +226,11 @@ fn enter(file_index: u32, id: FileId, fd: i32, first: u64, last: u64) -> u32 {
         _ => {
             drop(registry);
             let event = Event::uncovered(file_index, "the table's register of mappings is full");
-            events::emit(&Event { fd, range: Some((first, last)), ..event });
+            events::emit(&Event {
+                fd,
+                range: Some((first, last)),
+                ..event
+            });
             0
         }
     }
@@ -208,12 +247,18 @@ fn new_entry(_: &Registry) -> Option<u32> {
 }
 
 fn release(index: u32, _: &Registry) {
-    let Some(e) = ENTRIES.get(index).filter(|_| index != 0) else { return };
+    let Some(e) = ENTRIES.get(index).filter(|_| index != 0) else {
+        return;
+    };
     if e.refs.fetch_sub(1, AcqRel) != 1 {
         return;
     }
     if let Some(table) = process::table()
-        && let Some(entry) = e.registered.load(Acquire).checked_sub(1).and_then(|i| table.map_at(i))
+        && let Some(entry) = e
+            .registered
+            .load(Acquire)
+            .checked_sub(1)
+            .and_then(|i| table.map_at(i))
     {
         table.map_forget(entry);
     }
@@ -234,8 +279,14 @@ fn add(registry: &Registry, place: Place) {
 /// Split places so that none crosses `at`.
 fn split(registry: &Registry, at: usize) {
     with(registry, |places| {
-        let Some(place) = places.iter_mut().find(|p| p.start < at && at < p.end) else { return };
-        let upper = Place { start: at, offset: place.offset.saturating_add((at - place.start) as u64), ..*place };
+        let Some(place) = places.iter_mut().find(|p| p.start < at && at < p.end) else {
+            return;
+        };
+        let upper = Place {
+            start: at,
+            offset: place.offset.saturating_add((at - place.start) as u64),
+            ..*place
+        };
         place.end = at;
         retain_entry(upper.entry);
         if let Some(file) = files::get(upper.file) {
@@ -250,7 +301,11 @@ fn take_out(registry: &Registry, start: usize, len: usize) -> Vec<Place> {
     let end = start.saturating_add(len);
     split(registry, start);
     split(registry, end);
-    with(registry, |places| places.extract_if(.., |p| p.start >= start && p.end <= end).collect())
+    with(registry, |places| {
+        places
+            .extract_if(.., |p| p.start >= start && p.end <= end)
+            .collect()
+    })
 }
 
 /// Nothing of a file is shown there any more.
@@ -279,7 +334,12 @@ pub fn protect(at: *mut c_void, len: usize, prot: i32, real: impl Fn() -> i32) -
     }
     let (start, len) = (at as usize, page_up(len));
     let writable = prot & libc::PROT_WRITE != 0;
-    let entries = match writable.then(|| register_places(start, len)).unwrap_or(Ok(Vec::new())) {
+    let entries = if writable {
+        register_places(start, len)
+    } else {
+        Ok(Vec::new())
+    };
+    let entries = match entries {
         Ok(entries) => entries,
         Err(error) => {
             raw::set_errno(error);
@@ -324,12 +384,21 @@ fn register_places(start: usize, len: usize) -> Result<Vec<u32>, i32> {
     let wanted: Vec<Place> = {
         let registry = registry::lock();
         with(&registry, |places| {
-            places.iter().filter(|p| p.entry == 0 && p.start < end && start < p.end).copied().collect()
+            places
+                .iter()
+                .filter(|p| p.entry == 0 && p.start < end && start < p.end)
+                .copied()
+                .collect()
         })
     };
     let mut entries = Vec::with_capacity(wanted.len());
     for place in &wanted {
-        match register(place.file, -1, place.offset, last_of(place.offset, place.end - place.start)) {
+        match register(
+            place.file,
+            -1,
+            place.offset,
+            last_of(place.offset, place.end - place.start),
+        ) {
             Ok(entry) => entries.push(entry),
             Err(error) => {
                 let registry = registry::lock();
@@ -358,11 +427,18 @@ pub fn remap(ask: &Remap, real: impl Fn() -> *mut c_void) -> *mut c_void {
     let growing = {
         let registry = registry::lock();
         let probe = ask.at.saturating_add(old_len.saturating_sub(1));
-        with(&registry, |places| places.iter().find(|p| p.start <= probe && probe < p.end).copied())
+        with(&registry, |places| {
+            places
+                .iter()
+                .find(|p| p.start <= probe && probe < p.end)
+                .copied()
+        })
     };
     let grown = match growing.filter(|p| p.entry != 0 && (new_len > old_len || old_len == 0)) {
         Some(p) => {
-            let first = p.offset.saturating_add(ask.at.saturating_sub(p.start) as u64);
+            let first = p
+                .offset
+                .saturating_add(ask.at.saturating_sub(p.start) as u64);
             match register(p.file, -1, first.min(p.offset), last_of(first, new_len)) {
                 Ok(entry) => entry,
                 Err(error) => {
@@ -377,25 +453,50 @@ pub fn remap(ask: &Remap, real: impl Fn() -> *mut c_void) -> *mut c_void {
     let to = real();
     let errno = raw::errno();
     if !failed(to) {
-        moved(&registry, ask, (old_len, new_len), to as usize, growing, grown);
+        moved(
+            &registry,
+            ask,
+            (old_len, new_len),
+            to as usize,
+            growing,
+            grown,
+        );
     }
     release(grown, &registry);
     raw::set_errno(errno);
     to
 }
 
-fn moved(registry: &Registry, ask: &Remap, lens: (usize, usize), to: usize, growing: Option<Place>, grown: u32) {
+fn moved(
+    registry: &Registry,
+    ask: &Remap,
+    lens: (usize, usize),
+    to: usize,
+    growing: Option<Place>,
+    grown: u32,
+) {
     let (old_len, new_len) = lens;
     if old_len == 0 {
         // A second view of the same bytes.
         if let Some(p) = growing {
-            let offset = p.offset.saturating_add(ask.at.saturating_sub(p.start) as u64);
+            let offset = p
+                .offset
+                .saturating_add(ask.at.saturating_sub(p.start) as u64);
             retain_entry(grown);
             if let Some(file) = files::get(p.file) {
                 files::retain(file);
             }
             cut(registry, to, new_len);
-            add(registry, Place { start: to, end: to.saturating_add(new_len), offset, entry: grown, ..p });
+            add(
+                registry,
+                Place {
+                    start: to,
+                    end: to.saturating_add(new_len),
+                    offset,
+                    entry: grown,
+                    ..p
+                },
+            );
         }
         return;
     }
@@ -414,15 +515,25 @@ fn moved(registry: &Registry, ask: &Remap, lens: (usize, usize), to: usize, grow
             add(registry, place);
         }
         let start = to.saturating_add(place.start - ask.at);
-        let keeps = new_len.saturating_sub(place.start - ask.at).min(place.end - place.start);
+        let keeps = new_len
+            .saturating_sub(place.start - ask.at)
+            .min(place.end - place.start);
         let grows = place.end == old_end && new_len > old_len;
-        let len = if grows { new_len - (place.start - ask.at) } else { keeps };
+        let len = if grows {
+            new_len - (place.start - ask.at)
+        } else {
+            keeps
+        };
         if len == 0 {
             release(place.entry, registry);
             files::release(place.file, registry);
             continue;
         }
-        let mut new = Place { start, end: start.saturating_add(len), ..place };
+        let mut new = Place {
+            start,
+            end: start.saturating_add(len),
+            ..place
+        };
         if grows && grown != 0 {
             release(new.entry, registry);
             retain_entry(grown);
@@ -440,7 +551,12 @@ pub fn remap_pages(at: *mut c_void, len: usize, real: impl Fn() -> i32) -> i32 {
     let (start, len) = (at as usize, page_up(len));
     let file = {
         let registry = registry::lock();
-        with(&registry, |places| places.iter().find(|p| p.start <= start && start < p.end).map(|p| p.file))
+        with(&registry, |places| {
+            places
+                .iter()
+                .find(|p| p.start <= start && start < p.end)
+                .map(|p| p.file)
+        })
     };
     let Some(file) = file else { return real() };
     let entry = match register(file, -1, 0, END_OF_TIME) {
@@ -479,7 +595,10 @@ pub fn pin_buffers(data: &Data) -> PinnedBuffers {
         let (start, end) = (base as usize, (base as usize).saturating_add(len));
         let registry = registry::lock();
         with(&registry, |places| {
-            for place in places.iter().filter(|p| p.entry != 0 && p.start < end && start < p.end) {
+            for place in places
+                .iter()
+                .filter(|p| p.entry != 0 && p.start < end && start < p.end)
+            {
                 match room.next() {
                     Some(cell) => {
                         retain_entry(place.entry);
@@ -492,7 +611,10 @@ pub fn pin_buffers(data: &Data) -> PinnedBuffers {
         full
     });
     if full {
-        events::emit(&Event::uncovered(0, "a direct read into more than 8 mappings at once"));
+        events::emit(&Event::uncovered(
+            0,
+            "a direct read into more than 8 mappings at once",
+        ));
     }
     pinned
 }
@@ -507,23 +629,34 @@ pub fn unpin_buffers(pinned: &PinnedBuffers) {
 /// In a forked child, before fork returns in it: its mappings are entries of its own.
 pub fn reregister_in_child() {
     for index in 1..ENTRIES.end() {
-        let Some(e) = ENTRIES.get(index) else { continue };
+        let Some(e) = ENTRIES.get(index) else {
+            continue;
+        };
         if e.refs.load(Acquire) == 0 {
             continue;
         }
-        let (Some(file), Some(thread)) = (files::get(e.file.load(Relaxed)), process::active()) else { continue };
+        let (Some(file), Some(thread)) = (files::get(e.file.load(Relaxed)), process::active())
+        else {
+            continue;
+        };
         let (first, last) = (e.first.load(Relaxed), e.last.load(Relaxed));
         let terms = coherent(Terms::of(e.file.load(Relaxed), file, -1));
-        let Some(frame) = thread.enter() else { continue };
+        let Some(frame) = thread.enter() else {
+            continue;
+        };
         let claim = terms.claim(Mode::BufferedWrite, first, last);
         // Without the lock the entry still counts: direct I/O that begins from now on falls back.
         let _ = ranges::take(thread, frame, &terms, &claim, false);
         let entry = process::table().and_then(|t| t.map_register(file.id(), first, last, true));
-        e.registered.store(entry.map_or(0, |m| m.index() + 1), Release);
+        e.registered
+            .store(entry.map_or(0, |m| m.index() + 1), Release);
         ranges::release(frame);
         thread.leave();
         if entry.is_none() {
-            events::emit(&Event::uncovered(e.file.load(Relaxed), "a forked child's mapping is not registered"));
+            events::emit(&Event::uncovered(
+                e.file.load(Relaxed),
+                "a forked child's mapping is not registered",
+            ));
         }
     }
 }

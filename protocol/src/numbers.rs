@@ -88,7 +88,11 @@ pub fn close_range(first: u32, last: u32, flags: i32, real: impl Fn(u32, u32, i3
             from = number.saturating_add(1);
         }
     }
-    let result = if from <= last { real(from, last, flags) } else { 0 };
+    let result = if from <= last {
+        real(from, last, flags)
+    } else {
+        0
+    };
     let errno = raw::errno();
     if result == 0 {
         for fd in known_in(first, last).filter(|fd| !is_ours(*fd)) {
@@ -181,7 +185,10 @@ fn lease(fd: i32, real: impl Fn() -> i32) -> i32 {
             events::emit(&events::Event {
                 fd,
                 done: "the lease sees the second descriptor",
-                ..events::Event::uncovered(pinned.file_index, "a lease on a file that is read or written directly")
+                ..events::Event::uncovered(
+                    pinned.file_index,
+                    "a lease on a file that is read or written directly",
+                )
             });
         }
         pinned.file.flags.fetch_or(LEASED, AcqRel);
@@ -195,7 +202,8 @@ pub fn sync(fd: i32, real: impl Fn() -> i32) -> i32 {
     let result = real();
     if process::active().is_some()
         && let descriptors::Peek::Description { index, .. } = descriptors::peek(fd)
-        && let Some(file) = descriptors::description(index).and_then(|d| crate::files::get(d.file_index()))
+        && let Some(file) =
+            descriptors::description(index).and_then(|d| crate::files::get(d.file_index()))
     {
         return direct::after_sync(file, result as isize) as i32;
     }
@@ -224,7 +232,10 @@ pub fn uncovered(fd: i32, what: &str) {
     }
     if let Some(pinned) = descriptors::pin(fd) {
         if !pinned.file.mark(crate::files::UNCOVERED_TOLD) {
-            events::emit(&events::Event { fd, ..events::Event::uncovered(pinned.file_index, what) });
+            events::emit(&events::Event {
+                fd,
+                ..events::Event::uncovered(pinned.file_index, what)
+            });
         }
         pinned.unpin();
     }

@@ -109,9 +109,13 @@ pub fn refuses() -> bool {
 /// With no table and `on_table_error = "refuse"`: whether this file would be enforced.
 pub fn would_be_fenced(fd: i32) -> bool {
     let Some(policy) = policy() else { return false };
-    let Ok(stat) = raw::fstat(fd) else { return false };
+    let Ok(stat) = raw::fstat(fd) else {
+        return false;
+    };
     let name = policy::filesystem_name(raw::filesystem_magic(fd).unwrap_or(0) as u64);
-    if descriptors::identity(&stat).is_none() || (!stat.is_block_device() && policy::is_kernel_filesystem(name)) {
+    if descriptors::identity(&stat).is_none()
+        || (!stat.is_block_device() && policy::is_kernel_filesystem(name))
+    {
         return false;
     }
     let mut buffer = [0u8; 4096];
@@ -124,7 +128,9 @@ fn variable(name: &CStr) -> Option<&'static CStr> {
     // SAFETY: getenv reads the environment, which nobody changes while the constructor runs.
     let value = unsafe { libc::getenv(name.as_ptr()) };
     // SAFETY: non-null: a C string that stays where it is.
-    (!value.is_null()).then(|| unsafe { CStr::from_ptr(value) }).filter(|v| !v.is_empty())
+    (!value.is_null())
+        .then(|| unsafe { CStr::from_ptr(value) })
+        .filter(|v| !v.is_empty())
 }
 
 fn text(name: &CStr) -> Option<&'static str> {
@@ -143,7 +149,11 @@ pub fn init() {
     let _ = PROGRAM.set(Box::new(name.unwrap_or_default()));
     thread::init();
     thread::current().forget_parent();
-    events::init(text(c"PAGEFENCE_LOG"), variable(c"PAGEFENCE_TRACE"), variable(c"PAGEFENCE_SUMMARY"));
+    events::init(
+        text(c"PAGEFENCE_LOG"),
+        variable(c"PAGEFENCE_TRACE"),
+        variable(c"PAGEFENCE_SUMMARY"),
+    );
     let policy = read_policy();
     let path = table_path(&policy);
     let defaults = *policy.defaults();
@@ -164,7 +174,14 @@ pub fn init() {
         }
         Err(error) => {
             let refuse = defaults.on_table_error == OnTableError::Refuse;
-            not_fenced(&error, if refuse { "files are not opened" } else { "not fenced" });
+            not_fenced(
+                &error,
+                if refuse {
+                    "files are not opened"
+                } else {
+                    "not fenced"
+                },
+            );
             STATE.store(if refuse { REFUSING } else { PASSING }, Release);
         }
     }
@@ -175,22 +192,31 @@ fn not_fenced(error: &lock_table::TableError, done: &str) {
     const SAID: &CStr = c"PAGEFENCE_SAID_UNFENCED";
     if variable(SAID).is_none() {
         let reason = error.to_string();
-        events::emit(&Event { reason: &reason, done, ..Event::new(Kind::TableError) });
+        events::emit(&Event {
+            reason: &reason,
+            done,
+            ..Event::new(Kind::TableError)
+        });
         // SAFETY: in the constructor, before the program runs.
         unsafe { libc::setenv(SAID.as_ptr(), c"1".as_ptr(), 1) };
     }
 }
 
 fn read_policy() -> Policy {
-    let (overrides, unknown) = policy::Overrides::from_words(text(c"PAGEFENCE_MODE"), text(c"PAGEFENCE_ISOLATION"));
+    let (overrides, unknown) =
+        policy::Overrides::from_words(text(c"PAGEFENCE_MODE"), text(c"PAGEFENCE_ISOLATION"));
     if let Some(name) = unknown {
-        events::say(format_args!("pagefence: {name}: the value is not understood and is ignored\n"));
+        events::say(format_args!(
+            "pagefence: {name}: the value is not understood and is ignored\n"
+        ));
     }
     let policy = match text(c"PAGEFENCE_POLICY").map(|p| Policy::load(p.as_ref())) {
         None => Policy::built_in(),
         Some(Ok(policy)) => policy,
         Some(Err(error)) => {
-            events::say(format_args!("pagefence: {error}\npagefence: the built-in policy is used instead: every file is enforced\n"));
+            events::say(format_args!(
+                "pagefence: {error}\npagefence: the built-in policy is used instead: every file is enforced\n"
+            ));
             Policy::built_in()
         }
     };
@@ -202,7 +228,10 @@ fn table_path(policy: &Policy) -> CString {
     if let Some(path) = variable(c"PAGEFENCE_TABLE") {
         return path.to_owned();
     }
-    if let Some(path) = policy.table().and_then(|p| CString::new(p.as_os_str().as_encoded_bytes()).ok()) {
+    if let Some(path) = policy
+        .table()
+        .and_then(|p| CString::new(p.as_os_str().as_encoded_bytes()).ok())
+    {
         return path;
     }
     lock_table::default_path()
@@ -239,7 +268,13 @@ fn watch_for_forks() {
         SAME_PROCESS.store(word, Release);
     }
     // SAFETY: the handlers stay loaded.
-    unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork_in_parent), Some(after_fork_in_child)) };
+    unsafe {
+        libc::pthread_atfork(
+            Some(before_fork),
+            Some(after_fork_in_parent),
+            Some(after_fork_in_child),
+        )
+    };
 }
 
 extern "C" fn before_fork() {
@@ -274,7 +309,10 @@ extern "C" fn after_fork_in_child() {
 fn forked_behind_our_back() {
     if registry::is_held() {
         STATE.store(PASSING, Release);
-        events::emit(&Event::uncovered(0, "forked past libc while a file was being opened: this child is not fenced"));
+        events::emit(&Event::uncovered(
+            0,
+            "forked past libc while a file was being opened: this child is not fenced",
+        ));
         return;
     }
     descriptors::all_shared();
@@ -322,19 +360,26 @@ struct Reason {
 impl Reason {
     fn of(error: &lock_table::TableError) -> Reason {
         use core::fmt::Write;
-        let mut reason = Reason { bytes: [0; 400], used: 0 };
+        let mut reason = Reason {
+            bytes: [0; 400],
+            used: 0,
+        };
         let _ = write!(reason, "a forked child can't join: {error}");
         reason
     }
     fn text(&self) -> &str {
-        core::str::from_utf8(self.bytes.get(..self.used).unwrap_or(&[])).unwrap_or("a forked child can't join")
+        core::str::from_utf8(self.bytes.get(..self.used).unwrap_or(&[]))
+            .unwrap_or("a forked child can't join")
     }
 }
 
 impl core::fmt::Write for Reason {
     fn write_str(&mut self, text: &str) -> core::fmt::Result {
         let take = text.len().min(self.bytes.len() - self.used);
-        if let (Some(to), Some(from)) = (self.bytes.get_mut(self.used..self.used + take), text.as_bytes().get(..take)) {
+        if let (Some(to), Some(from)) = (
+            self.bytes.get_mut(self.used..self.used + take),
+            text.as_bytes().get(..take),
+        ) {
             to.copy_from_slice(from);
             self.used += take;
         }
@@ -359,10 +404,19 @@ pub fn uncovered_call(what: &str) {
 
 /// io_uring goes past every hook: refused as container runtimes do, or allowed and told.
 pub fn refuses_io_uring() -> bool {
-    let Some(policy) = policy().filter(|_| active().is_some()) else { return false };
+    let Some(policy) = policy().filter(|_| active().is_some()) else {
+        return false;
+    };
     let refuse = policy.defaults().io_uring == policy::IoUring::Refuse;
-    let done = if refuse { "refused with ENOSYS" } else { "passed through" };
-    events::emit(&Event { done, ..Event::uncovered(0, "io_uring") });
+    let done = if refuse {
+        "refused with ENOSYS"
+    } else {
+        "passed through"
+    };
+    events::emit(&Event {
+        done,
+        ..Event::uncovered(0, "io_uring")
+    });
     refuse
 }
 
@@ -371,12 +425,17 @@ pub fn refuses_io_uring() -> bool {
 /// The program wants this number for itself.
 pub fn move_ours_away(fd: i32) {
     let registry = registry::lock();
-    let Ok(to) = lock_table::raise_fd_copy(fd) else { return };
+    let Ok(to) = lock_table::raise_fd_copy(fd) else {
+        return;
+    };
     let replaced = table().is_some_and(|t| t.probe_fd() == fd);
     if let Some(table) = table().filter(|_| replaced) {
         table.set_probe_fd(to);
     }
-    if !(replaced || events::replace_fd(fd, to) || files::all().any(|(_, f)| second::replace(f, fd, to))) {
+    if !(replaced
+        || events::replace_fd(fd, to)
+        || files::all().any(|(_, f)| second::replace(f, fd, to)))
+    {
         raw::close(to);
         return;
     }
@@ -389,13 +448,17 @@ pub fn move_ours_away(fd: i32) {
 pub fn kept_for(id: lock_table::FileId) -> impl Iterator<Item = i32> {
     KEPT_NUMBERS.iter().filter_map(move |cell| {
         let fd = cell.load(Acquire);
-        let same = fd >= 0 && raw::fstat(fd).ok().as_ref().and_then(descriptors::identity) == Some(id);
+        let same =
+            fd >= 0 && raw::fstat(fd).ok().as_ref().and_then(descriptors::identity) == Some(id);
         (same && cell.compare_exchange(fd, -1, AcqRel, Acquire).is_ok()).then_some(fd)
     })
 }
 
 fn take_kept_descriptors() {
-    let numbers = text(KEPT).unwrap_or("").split(',').filter_map(|n| n.parse::<i32>().ok());
+    let numbers = text(KEPT)
+        .unwrap_or("")
+        .split(',')
+        .filter_map(|n| n.parse::<i32>().ok());
     for (cell, fd) in KEPT_NUMBERS.iter().zip(numbers) {
         if raw::fstat(fd).is_ok_and(|s| descriptors::identity(&s).is_some()) {
             descriptors::claim_as_ours(fd);
@@ -442,7 +505,10 @@ fn with_ours<R>(
         used += 1;
     }
     let ours = ENVIRONMENT.get().map_or(&[][..], Vec::as_slice);
-    let missing = ours.iter().filter(|v| given != current && has(current, v) && !has(given, v)).map(|v| v.as_ptr());
+    let missing = ours
+        .iter()
+        .filter(|v| given != current && has(current, v) && !has(given, v))
+        .map(|v| v.as_ptr());
     for entry in missing.take(24).chain(extra) {
         if let Some(cell) = list.get_mut(used) {
             *cell = entry;
@@ -454,7 +520,11 @@ fn with_ours<R>(
 
 /// Whether the list has a variable of this name.
 fn has(list: *const *const c_char, variable: &CString) -> bool {
-    let name = variable.to_bytes().split(|b| *b == b'=').next().unwrap_or(&[]);
+    let name = variable
+        .to_bytes()
+        .split(|b| *b == b'=')
+        .next()
+        .unwrap_or(&[]);
     if list.is_null() {
         return false;
     }
@@ -466,7 +536,10 @@ fn has(list: *const *const c_char, variable: &CString) -> bool {
         }
         // SAFETY: as above.
         let bytes = unsafe { CStr::from_ptr(entry) }.to_bytes();
-        if bytes.strip_prefix(name).is_some_and(|rest| rest.first() == Some(&b'=')) {
+        if bytes
+            .strip_prefix(name)
+            .is_some_and(|rest| rest.first() == Some(&b'='))
+        {
             return true;
         }
     }
@@ -504,8 +577,13 @@ pub fn exec<R>(given: *const *const c_char, real: impl FnOnce(*const *const c_ch
 }
 
 fn numbers_to_keep() -> impl Iterator<Item = i32> {
-    let locked = files::all().filter(|(_, f)| f.has(POSIX_LOCKED)).flat_map(|(_, f)| second::numbers(f));
-    let kept = KEPT_NUMBERS.iter().map(|c| c.load(Acquire)).filter(|fd| *fd >= 0);
+    let locked = files::all()
+        .filter(|(_, f)| f.has(POSIX_LOCKED))
+        .flat_map(|(_, f)| second::numbers(f));
+    let kept = KEPT_NUMBERS
+        .iter()
+        .map(|c| c.load(Acquire))
+        .filter(|fd| *fd >= 0);
     locked.chain(kept).take(60)
 }
 

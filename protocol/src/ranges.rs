@@ -42,7 +42,13 @@ impl Terms {
     }
 
     pub fn claim(&self, mode: Mode, first: u64, last: u64) -> Claim {
-        Claim { file: self.id, first, last, mode, atomic: self.atomic }
+        Claim {
+            file: self.id,
+            first,
+            last,
+            mode,
+            atomic: self.atomic,
+        }
     }
 }
 
@@ -117,10 +123,22 @@ pub fn announce(slot: Slot, frame: &Frame, claim: &Claim) {
 
 /// Take the range; `no_wait`: or fail with EAGAIN.
 pub fn take(thread: &Thread, frame: &Frame, terms: &Terms, claim: &Claim, no_wait: bool) -> Got {
-    let Some(table) = process::table() else { return Got::Go };
+    let Some(table) = process::table() else {
+        return Got::Go;
+    };
     let Some(slot) = slot_of(thread, frame) else {
-        events::emit(&tell(Kind::Uncovered, terms, claim, None, "no lock slot is free: the table is too small"));
-        return if terms.proceed_on_timeout { Got::Go } else { Got::Refused(libc::EDEADLK) };
+        events::emit(&tell(
+            Kind::Uncovered,
+            terms,
+            claim,
+            None,
+            "no lock slot is free: the table is too small",
+        ));
+        return if terms.proceed_on_timeout {
+            Got::Go
+        } else {
+            Got::Refused(libc::EDEADLK)
+        };
     };
     let mut mine = [slot; LEVELS];
     let mut count = 0;
@@ -135,7 +153,13 @@ pub fn take(thread: &Thread, frame: &Frame, terms: &Terms, claim: &Claim, no_wai
     if terms.observe {
         table.announce(slot, claim);
         if let Some(blocker) = table.blocker(slot, claim, mine) {
-            events::emit(&tell(Kind::Collision, terms, claim, Some(&blocker), "would have waited"));
+            events::emit(&tell(
+                Kind::Collision,
+                terms,
+                claim,
+                Some(&blocker),
+                "would have waited",
+            ));
         }
         return Got::Go;
     }
@@ -147,12 +171,17 @@ pub fn take(thread: &Thread, frame: &Frame, terms: &Terms, claim: &Claim, no_wai
         return Got::Refused(libc::EAGAIN);
     }
     let deadline = raw::monotonic_ns().saturating_add(terms.timeout_ns);
-    match table.hold(slot, claim, mine, Some(deadline), &mut || act_on_cancellation(frame)) {
+    match table.hold(slot, claim, mine, Some(deadline), &mut || {
+        act_on_cancellation(frame)
+    }) {
         Ok(held) => {
             events::count(Counter::WaitNanos, held.waited_ns);
             events::count_max(Counter::WaitMaxNanos, held.waited_ns);
             let event = tell(Kind::Wait, terms, claim, held.first_blocker.as_ref(), "");
-            events::emit(&Event { nanoseconds: Some(held.waited_ns), ..event });
+            events::emit(&Event {
+                nanoseconds: Some(held.waited_ns),
+                ..event
+            });
             Got::Go
         }
         Err(not_held) => {
@@ -165,17 +194,42 @@ pub fn take(thread: &Thread, frame: &Frame, terms: &Terms, claim: &Claim, no_wai
 #[cold]
 fn without(terms: &Terms, claim: &Claim, not_held: &NotHeld) -> Got {
     let (kind, blocker, reason, may_proceed) = match not_held {
-        NotHeld::TimedOut(b) => (Kind::LockTimeout, Some(b), "lock_timeout has passed", terms.proceed_on_timeout),
-        NotHeld::Deadlock(b) => (Kind::Deadlock, Some(b), "each waits for the other", terms.proceed_on_timeout),
-        NotHeld::Nested(b) => (Kind::Nested, Some(b), "this thread holds the range itself", true),
+        NotHeld::TimedOut(b) => (
+            Kind::LockTimeout,
+            Some(b),
+            "lock_timeout has passed",
+            terms.proceed_on_timeout,
+        ),
+        NotHeld::Deadlock(b) => (
+            Kind::Deadlock,
+            Some(b),
+            "each waits for the other",
+            terms.proceed_on_timeout,
+        ),
+        NotHeld::Nested(b) => (
+            Kind::Nested,
+            Some(b),
+            "this thread holds the range itself",
+            true,
+        ),
         NotHeld::GaveUp => return Got::Refused(libc::EINTR),
         NotHeld::Poisoned => (Kind::TableError, None, "the lock table is damaged", true),
     };
     events::emit(&tell(kind, terms, claim, blocker, reason));
-    if may_proceed { Got::Go } else { Got::Refused(libc::EDEADLK) }
+    if may_proceed {
+        Got::Go
+    } else {
+        Got::Refused(libc::EDEADLK)
+    }
 }
 
-fn tell<'a>(kind: Kind, terms: &Terms, claim: &Claim, blocker: Option<&Blocker>, reason: &'a str) -> Event<'a> {
+fn tell<'a>(
+    kind: Kind,
+    terms: &Terms,
+    claim: &Claim,
+    blocker: Option<&Blocker>,
+    reason: &'a str,
+) -> Event<'a> {
     Event {
         kind,
         file: terms.file,
@@ -186,7 +240,9 @@ fn tell<'a>(kind: Kind, terms: &Terms, claim: &Claim, blocker: Option<&Blocker>,
         reason,
         done: match kind {
             Kind::Nested | Kind::TableError => "passed through",
-            Kind::LockTimeout | Kind::Deadlock | Kind::Uncovered if terms.proceed_on_timeout => "went ahead",
+            Kind::LockTimeout | Kind::Deadlock | Kind::Uncovered if terms.proceed_on_timeout => {
+                "went ahead"
+            }
             Kind::LockTimeout | Kind::Deadlock | Kind::Uncovered => "EDEADLK",
             _ => "",
         },
@@ -201,7 +257,11 @@ pub fn release(frame: &Frame) {
         return;
     }
     if let Some(table) = process::table()
-        && let Some(slot) = frame.slot.get().checked_sub(1).and_then(|i| table.slot_at(i))
+        && let Some(slot) = frame
+            .slot
+            .get()
+            .checked_sub(1)
+            .and_then(|i| table.slot_at(i))
     {
         table.release(slot);
         if table.slot_is_scarce(slot) {

@@ -19,12 +19,10 @@ macro_rules! call {
     }};
 }
 
-const fn pad<const N: usize>(given: [usize; N]) -> [usize; 6] {
+fn pad<const N: usize>(given: [usize; N]) -> [usize; 6] {
     let mut all = [0; 6];
-    let mut i = 0;
-    while i < N && i < 6 {
-        all[i] = given[i];
-        i += 1;
+    for (to, from) in all.iter_mut().zip(given) {
+        *to = from;
     }
     all
 }
@@ -54,7 +52,13 @@ impl Stat {
         if found < 0 {
             return Err(-found as i32);
         }
-        Ok(Stat { dev: s.st_dev, ino: s.st_ino, rdev: s.st_rdev, size: s.st_size as u64, mode: s.st_mode })
+        Ok(Stat {
+            dev: s.st_dev,
+            ino: s.st_ino,
+            rdev: s.st_rdev,
+            size: s.st_size as u64,
+            mode: s.st_mode,
+        })
     }
     pub fn is_regular(&self) -> bool {
         self.mode & libc::S_IFMT == libc::S_IFREG
@@ -74,7 +78,14 @@ fn empty_stat() -> libc::stat {
 pub fn fstat(fd: c_int) -> Result<Stat, i32> {
     let mut x = empty_statx();
     let asked = libc::STATX_TYPE | libc::STATX_INO | libc::STATX_SIZE;
-    let done = call!(SYS_statx, fd, c"".as_ptr(), libc::AT_EMPTY_PATH, asked, &raw mut x);
+    let done = call!(
+        SYS_statx,
+        fd,
+        c"".as_ptr(),
+        libc::AT_EMPTY_PATH,
+        asked,
+        &raw mut x
+    );
     if done == 0 {
         return Ok(Stat {
             dev: libc::makedev(x.stx_dev_major, x.stx_dev_minor),
@@ -116,14 +127,25 @@ pub fn filesystem_magic(fd: c_int) -> Option<i64> {
 pub fn direct_alignment(fd: c_int) -> Option<(u32, u32)> {
     let mut s = empty_statx();
     let asked = libc::STATX_DIOALIGN;
-    let done = call!(SYS_statx, fd, c"".as_ptr(), libc::AT_EMPTY_PATH, asked, &raw mut s);
+    let done = call!(
+        SYS_statx,
+        fd,
+        c"".as_ptr(),
+        libc::AT_EMPTY_PATH,
+        asked,
+        &raw mut s
+    );
     (done == 0 && s.stx_mask & asked != 0 && s.stx_dio_offset_align != 0)
         .then_some((s.stx_dio_mem_align, s.stx_dio_offset_align))
 }
 
 pub fn get_flags(fd: c_int) -> Result<u32, i32> {
     let flags = call!(SYS_fcntl, fd, libc::F_GETFL, 0);
-    if flags < 0 { Err(-flags as i32) } else { Ok(flags as u32) }
+    if flags < 0 {
+        Err(-flags as i32)
+    } else {
+        Ok(flags as u32)
+    }
 }
 
 pub fn set_flags(fd: c_int, flags: u32) -> Raw {
@@ -140,7 +162,13 @@ pub fn is_close_on_exec(fd: c_int) -> bool {
 }
 
 pub fn open(path: &CStr, flags: c_int) -> Raw {
-    call!(SYS_openat, libc::AT_FDCWD, path.as_ptr(), flags | libc::O_CLOEXEC, 0o600)
+    call!(
+        SYS_openat,
+        libc::AT_FDCWD,
+        path.as_ptr(),
+        flags | libc::O_CLOEXEC,
+        0o600
+    )
 }
 
 pub fn close(fd: c_int) {
@@ -160,7 +188,13 @@ pub fn preadv2(fd: c_int, iov: *const libc::iovec, count: usize, offset: u64, fl
     call!(SYS_preadv2, fd, iov, count, offset, 0, flags)
 }
 
-pub fn pwritev2(fd: c_int, iov: *const libc::iovec, count: usize, offset: u64, flags: c_int) -> Raw {
+pub fn pwritev2(
+    fd: c_int,
+    iov: *const libc::iovec,
+    count: usize,
+    offset: u64,
+    flags: c_int,
+) -> Raw {
     call!(SYS_pwritev2, fd, iov, count, offset, 0, flags)
 }
 
@@ -171,9 +205,23 @@ pub fn write(fd: c_int, bytes: &[u8]) -> Raw {
 /// Copies from the program's memory; a bad address is an error instead of a crash.
 pub fn copy_from_program<T>(from: *const T, to: &mut [T]) -> Result<(), i32> {
     let bytes = core::mem::size_of_val(to);
-    let local = libc::iovec { iov_base: to.as_mut_ptr().cast(), iov_len: bytes };
-    let remote = libc::iovec { iov_base: from as *mut c_void, iov_len: bytes };
-    let done = call!(SYS_process_vm_readv, crate::process::pid(), &raw const local, 1, &raw const remote, 1, 0);
+    let local = libc::iovec {
+        iov_base: to.as_mut_ptr().cast(),
+        iov_len: bytes,
+    };
+    let remote = libc::iovec {
+        iov_base: from as *mut c_void,
+        iov_len: bytes,
+    };
+    let done = call!(
+        SYS_process_vm_readv,
+        crate::process::pid(),
+        &raw const local,
+        1,
+        &raw const remote,
+        1,
+        0
+    );
     if done == bytes as isize {
         Ok(())
     } else if done >= 0 {
@@ -185,12 +233,20 @@ pub fn copy_from_program<T>(from: *const T, to: &mut [T]) -> Result<(), i32> {
 
 /// The file's writeback error, if this descriptor has not seen it yet: -EIO or the like; 0: none.
 pub fn writeback_error(fd: c_int, offset: u64, len: u64) -> Raw {
-    call!(SYS_sync_file_range, fd, offset, len, libc::SYNC_FILE_RANGE_WAIT_BEFORE)
+    call!(
+        SYS_sync_file_range,
+        fd,
+        offset,
+        len,
+        libc::SYNC_FILE_RANGE_WAIT_BEFORE
+    )
 }
 
 /// Writes the range's dirty pages to the device and waits, as a sync does.
 pub fn sync_range(fd: c_int, offset: u64, len: u64) -> Raw {
-    let all = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    let all = libc::SYNC_FILE_RANGE_WAIT_BEFORE
+        | libc::SYNC_FILE_RANGE_WRITE
+        | libc::SYNC_FILE_RANGE_WAIT_AFTER;
     call!(SYS_sync_file_range, fd, offset, len, all)
 }
 
@@ -199,14 +255,28 @@ pub fn drop_pages(fd: c_int, offset: u64, len: u64) {
 }
 
 pub fn read_link(path: &CStr, into: &mut [u8]) -> Option<usize> {
-    let n = call!(SYS_readlinkat, libc::AT_FDCWD, path.as_ptr(), into.as_mut_ptr(), into.len());
+    let n = call!(
+        SYS_readlinkat,
+        libc::AT_FDCWD,
+        path.as_ptr(),
+        into.as_mut_ptr(),
+        into.len()
+    );
     usize::try_from(n).ok()
 }
 
 pub fn map_anonymous(bytes: usize) -> Option<*mut u8> {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-    let at = call!(SYS_mmap, 0, bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1isize, 0);
-    (at > 0 || at < -4095).then_some(at as *mut u8)
+    let at = call!(
+        SYS_mmap,
+        0,
+        bytes,
+        libc::PROT_READ | libc::PROT_WRITE,
+        flags,
+        -1isize,
+        0
+    );
+    (!(-4095..=0).contains(&at)).then_some(at as *mut u8)
 }
 
 pub fn unmap(at: *mut u8, bytes: usize) {
@@ -229,7 +299,13 @@ pub fn gettid() -> u32 {
 pub fn block_signals() -> u64 {
     let all = u64::MAX;
     let mut old = 0u64;
-    call!(SYS_rt_sigprocmask, libc::SIG_BLOCK, &raw const all, &raw mut old, 8);
+    call!(
+        SYS_rt_sigprocmask,
+        libc::SIG_BLOCK,
+        &raw const all,
+        &raw mut old,
+        8
+    );
     old
 }
 
@@ -245,33 +321,73 @@ pub fn on_alternate_stack() -> bool {
 
 pub fn futex_wait_private(word: &AtomicU32, expected: u32) {
     let wait = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
-    let limit = libc::timespec { tv_sec: 0, tv_nsec: 50_000_000 };
-    call!(SYS_futex, word.as_ptr(), wait, expected, &raw const limit, 0, 0);
+    let limit = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 50_000_000,
+    };
+    call!(
+        SYS_futex,
+        word.as_ptr(),
+        wait,
+        expected,
+        &raw const limit,
+        0,
+        0
+    );
 }
 
 pub fn futex_wake_private(word: &AtomicU32) {
-    call!(SYS_futex, word.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, 1, 0, 0, 0);
+    call!(
+        SYS_futex,
+        word.as_ptr(),
+        libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG,
+        1,
+        0,
+        0,
+        0
+    );
 }
 
 pub fn futex_wake_all_private(word: &AtomicU32) {
-    call!(SYS_futex, word.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, i32::MAX, 0, 0, 0);
+    call!(
+        SYS_futex,
+        word.as_ptr(),
+        libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG,
+        i32::MAX,
+        0,
+        0,
+        0
+    );
 }
 
 pub fn sleep_ms(ms: i64) {
-    let time = libc::timespec { tv_sec: ms / 1000, tv_nsec: (ms % 1000) * 1_000_000 };
+    let time = libc::timespec {
+        tv_sec: ms / 1000,
+        tv_nsec: (ms % 1000) * 1_000_000,
+    };
     call!(SYS_nanosleep, &raw const time, 0);
 }
 
 pub fn monotonic_ns() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     call!(SYS_clock_gettime, libc::CLOCK_MONOTONIC, &raw mut time);
-    (time.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(time.tv_nsec as u64)
+    (time.tv_sec as u64)
+        .saturating_mul(1_000_000_000)
+        .saturating_add(time.tv_nsec as u64)
 }
 
 pub fn realtime_ns() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     call!(SYS_clock_gettime, libc::CLOCK_REALTIME, &raw mut time);
-    (time.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(time.tv_nsec as u64)
+    (time.tv_sec as u64)
+        .saturating_mul(1_000_000_000)
+        .saturating_add(time.tv_nsec as u64)
 }
 
 const MEMBARRIER_GLOBAL_EXPEDITED: c_int = 2;

@@ -19,7 +19,10 @@ pub struct Registry {
 
 pub fn lock() -> Registry {
     let signals = crate::raw::block_signals();
-    if LOCK.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_err() {
+    if LOCK
+        .compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed)
+        .is_err()
+    {
         while LOCK.swap(WAITED_FOR, Ordering::Acquire) != FREE {
             crate::raw::futex_wait_private(&LOCK, WAITED_FOR);
         }

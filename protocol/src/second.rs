@@ -51,7 +51,10 @@ fn open(file: &File, fd: i32, purpose: For) -> Option<i32> {
         For::Reading => &[libc::O_RDONLY],
         For::Writing => &[libc::O_RDWR, libc::O_WRONLY],
     };
-    let opened = ways.iter().map(|way| raw::open(path, way | libc::O_NOCTTY)).find(|fd| *fd >= 0)? as i32;
+    let opened = ways
+        .iter()
+        .map(|way| raw::open(path, way | libc::O_NOCTTY))
+        .find(|fd| *fd >= 0)? as i32;
     let same = raw::fstat(opened).is_ok_and(|stat| descriptors::stands_for(&stat, file));
     if !same {
         raw::close(opened);
@@ -78,12 +81,21 @@ pub fn close_all(file: &File) {
 
 /// Every number in use as a second descriptor of the file.
 pub fn numbers(file: &File) -> impl Iterator<Item = i32> {
-    [file.second_read.load(Acquire), file.second_write.load(Acquire)].into_iter().filter(|s| *s > 0).map(|s| s - 1)
+    [
+        file.second_read.load(Acquire),
+        file.second_write.load(Acquire),
+    ]
+    .into_iter()
+    .filter(|s| *s > 0)
+    .map(|s| s - 1)
 }
 
 /// Ours has moved to another number; whether it was this file's.
 pub fn replace(file: &File, from: i32, to: i32) -> bool {
-    let moved = |cell: &AtomicI32| cell.compare_exchange(from + 1, to + 1, AcqRel, Acquire).is_ok();
+    let moved = |cell: &AtomicI32| {
+        cell.compare_exchange(from + 1, to + 1, AcqRel, Acquire)
+            .is_ok()
+    };
     moved(&file.second_read) | moved(&file.second_write)
 }
 

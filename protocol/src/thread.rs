@@ -190,13 +190,17 @@ impl Thread {
         let key = KEY.load(Ordering::Acquire);
         if !self.has_destructor.get() && key != u32::MAX {
             // SAFETY: the key exists; a non-null value is what makes the destructor run.
-            unsafe { libc::pthread_setspecific(key, 1 as *const c_void) };
+            unsafe { libc::pthread_setspecific(key, core::ptr::dangling()) };
             self.has_destructor.set(true);
         }
     }
 
     /// The slots of the calls below this one: never wait for oneself.
     pub fn outer_slots(&self, own: u32) -> impl Iterator<Item = u32> + '_ {
-        self.frames.iter().filter(|f| f.holding.get()).map(|f| f.slot.get()).filter(move |s| *s != 0 && *s != own)
+        self.frames
+            .iter()
+            .filter(|f| f.holding.get())
+            .map(|f| f.slot.get())
+            .filter(move |s| *s != 0 && *s != own)
     }
 }

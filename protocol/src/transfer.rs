@@ -63,7 +63,9 @@ impl Data {
 /// file is mixed (or not looked at yet), and the call must take its range.
 #[inline]
 pub fn unmixed<R>(fd: i32, mode: Mode, real: &impl Fn() -> R) -> Option<R> {
-    let Some(thread) = process::active() else { return Some(real()) };
+    let Some(thread) = process::active() else {
+        return Some(real());
+    };
     let (seen, index) = match descriptors::peek(fd) {
         Peek::Pass => return Some(real()),
         Peek::Unknown => return None,
@@ -80,7 +82,15 @@ pub fn unmixed<R>(fd: i32, mode: Mode, real: &impl Fn() -> R) -> Option<R> {
         thread.leave();
         return None;
     };
-    let terms = Terms { id: file.id(), file: file_index, fd, atomic: false, observe: false, proceed_on_timeout: false, timeout_ns: 0 };
+    let terms = Terms {
+        id: file.id(),
+        file: file_index,
+        fd,
+        atomic: false,
+        observe: false,
+        proceed_on_timeout: false,
+        timeout_ns: 0,
+    };
     ranges::announce(slot, frame, &terms.claim(mode, 0, END_OF_TIME));
     // The store above and the look below may pass each other in this processor: the opener that makes
     // the file mixed sets `locks`, has every processor pass a barrier (membarrier), and only then looks
@@ -94,7 +104,11 @@ pub fn unmixed<R>(fd: i32, mode: Mode, real: &impl Fn() -> R) -> Option<R> {
 
 #[inline]
 pub fn transfer(call: &Transfer, real: impl Fn() -> isize) -> isize {
-    let mode = if call.write { Mode::BufferedWrite } else { Mode::BufferedRead };
+    let mode = if call.write {
+        Mode::BufferedWrite
+    } else {
+        Mode::BufferedRead
+    };
     match unmixed(call.fd, mode, &real) {
         Some(n) => n,
         None => look_closer(call, mode, &real),
@@ -115,7 +129,11 @@ fn look_closer(call: &Transfer, mode: Mode, real: &dyn Fn() -> isize) -> isize {
     }
     under_frame(call.fd, real, |thread, frame, pinned| {
         let access = pinned.description.flags() as i32 & libc::O_ACCMODE;
-        let refused = if call.write { libc::O_RDONLY } else { libc::O_WRONLY };
+        let refused = if call.write {
+            libc::O_RDONLY
+        } else {
+            libc::O_WRONLY
+        };
         match call.data.len() {
             // Nothing to move, or the kernel will refuse it: no range.
             None | Some(0) => Some(real()),
@@ -132,10 +150,15 @@ pub fn under_frame(
     real: &dyn Fn() -> isize,
     body: impl Fn(&Thread, &Frame, &Pinned) -> Option<isize>,
 ) -> isize {
-    let Some(thread) = process::active() else { return real() };
+    let Some(thread) = process::active() else {
+        return real();
+    };
     for _ in 0..8 {
         let Some(frame) = ranges::begin(thread) else {
-            events::emit(&Event { fd, ..Event::uncovered(0, "calls nest too deep") });
+            events::emit(&Event {
+                fd,
+                ..Event::uncovered(0, "calls nest too deep")
+            });
             return real();
         };
         let done = match descriptors::pin(fd) {
@@ -185,7 +208,12 @@ fn view(call: &Transfer, thread: &Thread, frame: &Frame, pinned: &Pinned) -> Vie
             }
         }
     };
-    View { flags, append, direct: flags & libc::O_DIRECT as u32 != 0, start }
+    View {
+        flags,
+        append,
+        direct: flags & libc::O_DIRECT as u32 != 0,
+        start,
+    }
 }
 
 /// Take the range and make the call. None: the number stands for another file now.
@@ -221,14 +249,17 @@ fn under_range(
             return Some(raw::libc_result(-error as isize));
         }
         // Under the range: is it still this file, and did we guess its end right?
-        let stat = raw::fstat(call.fd).ok().filter(|s| descriptors::stands_for(s, file))?;
+        let stat = raw::fstat(call.fd)
+            .ok()
+            .filter(|s| descriptors::stands_for(s, file))?;
         let size = if endless { u64::MAX } else { stat.size };
         file.size_guess.store(size, Relaxed);
         let (first, last) = range_of(call, &v, len, size);
         if claim.first > first || claim.last < last {
             continue;
         }
-        if pinned.description.is_shared() && raw::get_flags(call.fd).is_ok_and(|now| now != v.flags) {
+        if pinned.description.is_shared() && raw::get_flags(call.fd).is_ok_and(|now| now != v.flags)
+        {
             continue;
         }
         if !v.direct || terms.observe {
@@ -249,13 +280,20 @@ fn under_range(
             moves_offset: call.at == Position::Offset,
             exclusive: claim.mode == Mode::Layout && claim.first == 0,
         };
-        let outcome = if call.write { request.write(real) } else { request.read(real) };
+        let outcome = if call.write {
+            request.write(real)
+        } else {
+            request.read(real)
+        };
         match outcome {
             Outcome::Done(n) => return Some(n),
             Outcome::NeedsWholeFile => whole = true,
         }
     }
-    events::emit(&Event { fd: call.fd, ..Event::uncovered(pinned.file_index, "the file's size would not hold still") });
+    events::emit(&Event {
+        fd: call.fd,
+        ..Event::uncovered(pinned.file_index, "the file's size would not hold still")
+    });
     Some(real())
 }
 
@@ -275,18 +313,32 @@ fn range_of(call: &Transfer, v: &View, len: u64, size: u64) -> (u64, u64) {
     if v.append {
         return (end_unit, END_OF_TIME);
     }
-    let Some(start) = v.start else { return (0, END_OF_TIME) };
+    let Some(start) = v.start else {
+        return (0, END_OF_TIME);
+    };
     let last = start.saturating_add(len - 1);
-    if call.write && last >= size { (start.min(end_unit), END_OF_TIME) } else { (start, last) }
+    if call.write && last >= size {
+        (start.min(end_unit), END_OF_TIME)
+    } else {
+        (start, last)
+    }
 }
 
 /// `lseek` moves the offset that other calls of this process read under the offset lock.
 pub fn seek(fd: i32, real: impl Fn() -> i64) -> i64 {
     let locks = matches!(descriptors::peek(fd), Peek::Description { index, .. }
         if descriptors::description(index).and_then(|d| files::get(d.file_index())).is_some_and(|f| f.locks()));
-    let Some(thread) = process::active().filter(|_| locks) else { return real() };
-    let Some(pinned) = descriptors::pin(fd) else { return real() };
-    let tid = if thread.tid.get() == 0 { raw::gettid() } else { thread.tid.get() };
+    let Some(thread) = process::active().filter(|_| locks) else {
+        return real();
+    };
+    let Some(pinned) = descriptors::pin(fd) else {
+        return real();
+    };
+    let tid = if thread.tid.get() == 0 {
+        raw::gettid()
+    } else {
+        thread.tid.get()
+    };
     let held = !pinned.description.is_shared() && pinned.description.lock_offset(tid);
     let result = real();
     if held {

@@ -47,14 +47,21 @@ struct Own {
 unsafe impl Sync for Own {}
 
 #[global_allocator]
-static OWN: Own = Own { taken: AtomicBool::new(false), heap: UnsafeCell::new(Dlmalloc::new_with_allocator(Kernel)) };
+static OWN: Own = Own {
+    taken: AtomicBool::new(false),
+    heap: UnsafeCell::new(Dlmalloc::new_with_allocator(Kernel)),
+};
 
 impl Own {
     /// Allocations happen in the constructor and under the registry lock, which `fork` takes too: a
     /// child never inherits a heap in the middle of a change.
     fn with<R>(&self, act: impl FnOnce(&mut Dlmalloc<Kernel>) -> R) -> R {
         let signals = raw::block_signals();
-        while self.taken.compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        while self
+            .taken
+            .compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed)
+            .is_err()
+        {
             core::hint::spin_loop();
         }
         // SAFETY: `taken` is ours, and no signal handler runs on this thread.

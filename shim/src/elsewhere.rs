@@ -10,7 +10,11 @@ use protocol::process::sharing;
 /// The number behind a stream; -1: none.
 fn number(stream: *mut FILE) -> c_int {
     // SAFETY: a stream that the program is about to use or has just been given.
-    if stream.is_null() { -1 } else { unsafe { libc::fileno(stream) } }
+    if stream.is_null() {
+        -1
+    } else {
+        unsafe { libc::fileno(stream) }
+    }
 }
 
 fn streamed(stream: *mut FILE) -> *mut FILE {

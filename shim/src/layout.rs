@@ -22,4 +22,13 @@ family! { posix_fallocate, posix_fallocate64 => (fd: c_int, offset: off64_t, len
     }
 }}
 
-resolve_all!(ftruncate, ftruncate64, truncate, truncate64, fallocate, fallocate64, posix_fallocate, posix_fallocate64);
+resolve_all!(
+    ftruncate,
+    ftruncate64,
+    truncate,
+    truncate64,
+    fallocate,
+    fallocate64,
+    posix_fallocate,
+    posix_fallocate64
+);

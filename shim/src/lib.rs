@@ -3,7 +3,12 @@
 //! A hook is a few lines: it names the operation and hands the real call to `protocol`, where all the
 //! thinking is. `family!` makes one hook per symbol: aliases of one call stand in one line and share
 //! one body.
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 mod allocator;
 mod elsewhere;

@@ -24,4 +24,12 @@ family! { remap_file_pages => (at: *mut c_void, len: size_t, prot: c_int, page: 
     remap_pages(at, len, || real(at, len, prot, page, flags))
 }}
 
-resolve_all!(mmap, mmap64, munmap, mremap, mprotect, pkey_mprotect, remap_file_pages);
+resolve_all!(
+    mmap,
+    mmap64,
+    munmap,
+    mremap,
+    mprotect,
+    pkey_mprotect,
+    remap_file_pages
+);

@@ -151,7 +151,17 @@ family! { system => (command: *const c_char) -> c_int, |real| {
 
 mod list {
     use super::*;
-    resolve_all!(execve, execveat, fexecve, execvpe, execv, execvp, posix_spawn, posix_spawnp, system);
+    resolve_all!(
+        execve,
+        execveat,
+        fexecve,
+        execvpe,
+        execv,
+        execvp,
+        posix_spawn,
+        posix_spawnp,
+        system
+    );
 }
 
 pub fn resolve() {

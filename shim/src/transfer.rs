@@ -6,11 +6,23 @@ use libc::{iovec, off64_t, size_t, ssize_t};
 use protocol::transfer::{Data, Position, Transfer, seek, transfer};
 
 fn reading(fd: c_int, data: Data, at: Position, flags: c_int) -> Transfer {
-    Transfer { fd, write: false, data, at, flags }
+    Transfer {
+        fd,
+        write: false,
+        data,
+        at,
+        flags,
+    }
 }
 
 fn writing(fd: c_int, data: Data, at: Position, flags: c_int) -> Transfer {
-    Transfer { fd, write: true, data, at, flags }
+    Transfer {
+        fd,
+        write: true,
+        data,
+        at,
+        flags,
+    }
 }
 
 fn vector(iov: *const iovec, count: c_int) -> Data {
@@ -19,7 +31,11 @@ fn vector(iov: *const iovec, count: c_int) -> Data {
 
 /// The v2 forms take -1 for "at the file offset".
 fn offset_or_current(offset: off64_t) -> Position {
-    if offset == -1 { Position::Offset } else { Position::At(offset) }
+    if offset == -1 {
+        Position::Offset
+    } else {
+        Position::At(offset)
+    }
 }
 
 family! { read, __read => (fd: c_int, buf: *mut c_void, n: size_t) -> ssize_t, |real| {
@@ -68,7 +84,30 @@ family! { lseek, lseek64, __lseek => (fd: c_int, offset: off64_t, whence: c_int)
 }}
 
 resolve_all!(
-    read, __read, __read_chk, pread, pread64, __pread64, __pread_chk, __pread64_chk, readv, preadv, preadv64,
-    preadv2, preadv64v2, write, __write, pwrite, pwrite64, __pwrite64, writev, pwritev, pwritev64, pwritev2,
-    pwritev64v2, lseek, lseek64, __lseek,
+    read,
+    __read,
+    __read_chk,
+    pread,
+    pread64,
+    __pread64,
+    __pread_chk,
+    __pread64_chk,
+    readv,
+    preadv,
+    preadv64,
+    preadv2,
+    preadv64v2,
+    write,
+    __write,
+    pwrite,
+    pwrite64,
+    __pwrite64,
+    writev,
+    pwritev,
+    pwritev64,
+    pwritev2,
+    pwritev64v2,
+    lseek,
+    lseek64,
+    __lseek,
 );

@@ -76,7 +76,9 @@ fn tell_submitted(count: c_long, blocks: *const *mut c_void) {
     for i in 0..usize::try_from(count).unwrap_or(0).min(1024) {
         let mut block = [core::ptr::null_mut::<c_void>()];
         if protocol::raw::copy_from_program(blocks.wrapping_add(i), &mut block).is_ok() {
-            block.iter().for_each(|b| uncovered(number_at(*b, 20), "io_submit"));
+            block
+                .iter()
+                .for_each(|b| uncovered(number_at(*b, 20), "io_submit"));
         }
     }
 }
@@ -130,6 +132,16 @@ family! { syscall => (number: c_long, a: usize, b: usize, c: usize, d: usize, e:
 }}
 
 resolve_all!(
-    aio_read, aio_read64, aio_write, aio_write64, lio_listio, lio_listio64, copy_file_range, sendfile, sendfile64,
-    splice, process_vm_writev, syscall,
+    aio_read,
+    aio_read64,
+    aio_write,
+    aio_write64,
+    lio_listio,
+    lio_listio64,
+    copy_file_range,
+    sendfile,
+    sendfile64,
+    splice,
+    process_vm_writev,
+    syscall,
 );
