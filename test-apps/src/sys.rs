@@ -174,8 +174,9 @@ impl Map {
         self.word(at).load(Ordering::SeqCst)
     }
 
+    /// In order with what this process does before and after: a later system call or mark can't overtake it.
     pub fn store(&self, at: u64, value: u64) {
-        self.word(at).store(value, Ordering::SeqCst);
+        self.word(at).store(value, Ordering::Release);
     }
 }
 

@@ -45,8 +45,10 @@ impl<'a> Team<'a> {
         match unsafe { libc::fork() } {
             -1 => failed("fork"),
             0 => {
-                // SAFETY: plain calls; a worker must not outlive its supervisor.
+                // SAFETY: plain calls; a worker must not outlive its supervisor, and sleeps of microseconds
+                // must not be stretched to fifty.
                 unsafe {
+                    libc::prctl(libc::PR_SET_TIMERSLACK, 1);
                     libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
                     libc::signal(libc::SIGINT, libc::SIG_DFL);
                     libc::signal(libc::SIGTERM, libc::SIG_DFL);

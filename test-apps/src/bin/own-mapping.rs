@@ -8,7 +8,7 @@
 
 use pagefence_test_apps::args::Args;
 use pagefence_test_apps::board::Board;
-use pagefence_test_apps::collision::{BEGAN, MIB};
+use pagefence_test_apps::collision::{BEGAN, MIB, READY};
 use pagefence_test_apps::content::{Model, fill, word};
 use pagefence_test_apps::harness::{Turns, run};
 use pagefence_test_apps::random::Random;
@@ -119,7 +119,8 @@ fn body(setup: &Setup) -> Result<(), Stop> {
     let board = &*setup.board;
     let mut random = Random::new(setup.args.seed);
     let mut referee = Referee::new(setup, SIZE)?;
-    let source = setup.open_buffered()?;
+    // Direct, so that the source is clean: a direct read would first wait for it to be written back.
+    let source = setup.open_direct()?;
     let mut buffer = Buffer::new(SOURCE_LEN)?;
     let job = |worker| if worker == WRITER { write_parts(setup) } else { read_parts(setup) };
     let mut team = Team::start(board, &setup.args, 2, &job)?;
@@ -143,21 +144,36 @@ fn body(setup: &Setup) -> Result<(), Stop> {
     referee.last_look()
 }
 
-fn map(file: &Fd, offset: u64, len: u64) -> Res<Map> {
+fn map(file: &Fd, offset: u64, len: u64, advice: i32) -> Res<Map> {
     let map = Map::file(file, offset, len, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED)?;
-    map.advise(libc::MADV_HUGEPAGE);
+    map.advise(advice);
     Ok(map)
+}
+
+/// Brings the memory into the page cache page by page: it makes many small requests of the direct write, so
+/// that its end is long in coming.
+fn small_pages(buffered: &Fd, page: &mut Buffer, plan: &Plan, round: u64) -> Res<()> {
+    for at in (plan.memory..plan.memory + plan.len).step_by(PAGE as usize) {
+        fill(page.bytes(), at, round);
+        buffered.pwrite(page.bytes(), at)?;
+    }
+    Ok(())
 }
 
 fn write_parts(setup: &Setup) -> Res<()> {
     let (board, turns, file) = (&*setup.board, setup.turns()?, setup.open_direct()?);
+    let (buffered, mut page) = (setup.open_buffered()?, Buffer::new(PAGE)?);
     while let Some(round) = board.next_round(WRITER) {
         board.slots[WRITER].operation(round, || {
             let plan = Plan::read(board);
-            let memory = map(&file, plan.memory, plan.len)?;
+            if plan.memory == MEMORY {
+                small_pages(&buffered, &mut page, &plan, round)?;
+            }
+            let memory = map(&file, plan.memory, plan.len, libc::MADV_HUGEPAGE)?;
             for at in (0..plan.len).step_by(8) {
                 memory.store(at, word(plan.memory + at, round));
             }
+            board.await_mark(READY, round, READER);
             board.mark(BEGAN, round);
             let _turn = turns.take()?;
             file.pwrite_from(memory.pointer(), plan.len as usize, plan.target())
@@ -176,10 +192,11 @@ fn read_parts(setup: &Setup) -> Res<()> {
 
 fn read_part(board: &Board, turns: &Turns, file: &Fd, round: u64) -> Res<()> {
     let plan = Plan::read(board);
+    let memory = map(file, plan.read_to, plan.read_len, libc::MADV_HUGEPAGE)?;
+    board.mark(READY, round);
     board.await_mark(BEGAN, round, WRITER);
     spin(Duration::from_micros(plan.delay_us));
     let _turn = turns.take()?;
-    let memory = map(file, plan.read_to, plan.read_len)?;
     // Loaded before the read, as a program does that has used this memory.
     memory.load(0);
     match file.pread_to(memory.pointer(), plan.read_len as usize, SOURCE)? {
