@@ -295,6 +295,7 @@ fn open(path: &Path) -> Result<Table, Fault> {
         probe: AtomicI32::new(probe),
         life: AtomicUsize::new(0),
         reaping: AtomicBool::new(false),
+        reaped: AtomicU32::new(0),
         poisoned: AtomicBool::new(false),
         free_mapping: AtomicU32::new(0),
         free_use: AtomicU32::new(0),

@@ -125,7 +125,16 @@ impl Table {
             nothing
         };
         self.reaping.store(false, Release);
+        self.reaped.fetch_add(done.processes, Relaxed);
         done
+    }
+
+    /// How many dead this process has cleaned up after since it was last asked: for reports.
+    pub fn take_reaped(&self) -> u32 {
+        match self.reaped.load(Relaxed) {
+            0 => 0,
+            _ => self.reaped.swap(0, Relaxed),
+        }
     }
 
     /// Frees all that a dead process left. The caller has its byte. Everything here may be done twice, or half and

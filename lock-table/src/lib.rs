@@ -139,6 +139,7 @@ pub struct Table {
     life: AtomicUsize,
     /// A thread of this process is cleaning up after somebody.
     reaping: AtomicBool,
+    reaped: AtomicU32,
     poisoned: AtomicBool,
     /// Where to look for a free entry first.
     free_mapping: AtomicU32,

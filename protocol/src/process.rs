@@ -168,6 +168,7 @@ pub fn init() {
     match Table::attach(&path) {
         Ok(table) => {
             descriptors::claim_as_ours(table.probe_fd());
+            crate::ranges::tell_reaped(&table);
             let _ = TABLE.set(Box::new(table));
             take_kept_descriptors();
             STATE.store(FENCED, Release);

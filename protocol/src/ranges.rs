@@ -3,7 +3,7 @@
 //! No destructors: a cancelled thread runs none. What a call holds stands in its frame (see `thread`),
 //! so that whoever comes after can give it back.
 
-use lock_table::{Blocker, Claim, FileId, Mode, NotHeld, Slot};
+use lock_table::{Blocker, Claim, FileId, Mode, NotHeld, Slot, Table};
 
 use crate::events::{self, Event, Kind};
 use crate::files::File;
@@ -175,6 +175,7 @@ pub fn take(thread: &Thread, frame: &Frame, terms: &Terms, claim: &Claim, no_wai
         act_on_cancellation(frame)
     }) {
         Ok(held) => {
+            tell_reaped(table);
             events::count(Counter::WaitNanos, held.waited_ns);
             events::count_max(Counter::WaitMaxNanos, held.waited_ns);
             let event = tell(Kind::Wait, terms, claim, held.first_blocker.as_ref(), "");
@@ -188,6 +189,16 @@ pub fn take(thread: &Thread, frame: &Frame, terms: &Terms, claim: &Claim, no_wai
             frame.holding.set(false);
             without(terms, claim, &not_held)
         }
+    }
+}
+
+/// Whoever waits, or joins, cleans up after the dead he meets.
+pub fn tell_reaped(table: &Table) {
+    for _ in 0..table.take_reaped() {
+        events::emit(&Event {
+            reason: "a fenced process died; what it held is free",
+            ..Event::new(Kind::Reaped)
+        });
     }
 }
 
