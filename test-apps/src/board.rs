@@ -54,13 +54,19 @@ impl SharedBoard {
         if fd < 0 {
             return crate::sys::failed("memfd_create");
         }
-        Fd::inherited(fd).truncate_keeping(size_of::<Board>() as u64).and_then(SharedBoard::resume)?.begin()
+        Fd::inherited(fd)
+            .truncate_keeping(size_of::<Board>() as u64)
+            .and_then(SharedBoard::resume)?
+            .begin()
     }
 
     pub fn resume(fd: RawFd) -> Res<SharedBoard> {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let map = Map::new(fd, 0, size_of::<Board>(), protection, libc::MAP_SHARED)?;
-        Ok(SharedBoard { map, fd: Fd::inherited(fd) })
+        Ok(SharedBoard {
+            map,
+            fd: Fd::inherited(fd),
+        })
     }
 
     fn begin(self) -> Res<SharedBoard> {
@@ -114,8 +120,16 @@ impl Board {
             self.persistent.fetch_add(1, SeqCst);
         }
         if self.anomalies.fetch_add(1, SeqCst) < EXPLAINED {
-            let kept = if persistent { " (on the device too)" } else { "" };
-            say(&format!("anomaly at {:.3} s{kept}: {}\n", self.seconds(), explain()));
+            let kept = if persistent {
+                " (on the device too)"
+            } else {
+                ""
+            };
+            say(&format!(
+                "anomaly at {:.3} s{kept}: {}\n",
+                self.seconds(),
+                explain()
+            ));
         }
     }
 
@@ -146,7 +160,11 @@ impl Board {
         while !self.marked(at, round) && !self.finished(setter, round) && !self.stopped() {
             turns += 1;
             // Quick at first; but a setter who needs the processor must get it.
-            if turns < 200 { std::thread::yield_now() } else { std::thread::sleep(Duration::from_micros(10)) }
+            if turns < 200 {
+                std::thread::yield_now()
+            } else {
+                std::thread::sleep(Duration::from_micros(10))
+            }
         }
         self.marked(at, round)
     }
@@ -197,7 +215,8 @@ impl Board {
     pub fn was_cut(&self, slot: usize, number: u64) -> bool {
         let count = self.cut_count.load(SeqCst);
         let wanted = stamp(slot, number);
-        (count.saturating_sub(CUTS as u64)..count).any(|at| self.cuts[at as usize % CUTS].load(SeqCst) == wanted)
+        (count.saturating_sub(CUTS as u64)..count)
+            .any(|at| self.cuts[at as usize % CUTS].load(SeqCst) == wanted)
     }
 }
 

@@ -60,29 +60,55 @@ impl Plan {
         let page = random.between(WRITE / PAGE - 1, SIZE / PAGE - 1) * PAGE;
         let write_at = page + PAGE - WRITE;
         // A write that ends inside the page leaves bytes to store to that belong to nobody else.
-        let rest = if unit < PAGE && random.one_in(2) { random.between(1, 7) * unit } else { 0 };
+        let rest = if unit < PAGE && random.one_in(2) {
+            random.between(1, 7) * unit
+        } else {
+            0
+        };
         let free = if rest > 0 { rest } else { PAGE };
         let stores = random.between(1, 4);
         let store_at = page + PAGE - free + random.between(0, free / 8 - stores) * 8;
-        Plan { write_at, write_len: WRITE - rest, store_at, stores, huge: random.one_in(4), ..Plan::drawn(random) }
+        Plan {
+            write_at,
+            write_len: WRITE - rest,
+            store_at,
+            stores,
+            huge: random.one_in(4),
+            ..Plan::drawn(random)
+        }
     }
 
     /// The store goes into the page behind the write, which shares a large folio with its end.
     pub fn next_page(random: &mut Random, _unit: u64) -> Plan {
         let mut page = WRITE;
-        while page % (2 * MIB) == 0 {
+        while page.is_multiple_of(2 * MIB) {
             page = random.between(WRITE / PAGE, SIZE / PAGE - 2) * PAGE;
         }
         let stores = random.between(1, 4);
         let store_at = page + random.between(0, PAGE / 8 - stores) * 8;
-        Plan { write_at: page - WRITE, write_len: WRITE, store_at, stores, huge: true, ..Plan::drawn(random) }
+        Plan {
+            write_at: page - WRITE,
+            write_len: WRITE,
+            store_at,
+            stores,
+            huge: true,
+            ..Plan::drawn(random)
+        }
     }
 
     fn drawn(random: &mut Random) -> Plan {
         let life = [Life::Kept, Life::Late, Life::Brief][random.between(0, 2) as usize];
         // From 1 to 2,048 µs, short ones as often as long ones: how long 4 MiB take is the device's affair.
         let longest = 1 << random.between(3, 11);
-        Plan { write_at: 0, write_len: 0, store_at: 0, stores: 0, delay_us: random.between(1, longest), life, huge: false }
+        Plan {
+            write_at: 0,
+            write_len: 0,
+            store_at: 0,
+            stores: 0,
+            delay_us: random.between(1, longest),
+            life,
+            huge: false,
+        }
     }
 
     pub fn publish(&self, board: &Board) {
@@ -147,14 +173,22 @@ impl Plan {
         }
         if !cut_store {
             // Written too, and the order isn't known: both are right, the model keeps the write's.
-            for at in self.stored().filter(|at| after || cut_write || !self.writes(*at)) {
+            for at in self
+                .stored()
+                .filter(|at| after || cut_write || !self.writes(*at))
+            {
                 model.set(at, word(at, round + STORE_TAG));
             }
         }
         let free_order = !after || cut_write || cut_store;
         move |at, seen| {
-            (free_order && self.is_stored(at) && (cut_store || self.writes(at)) && seen == word(at, round + STORE_TAG))
-                || ((cut_write || (free_order && self.is_stored(at))) && self.writes(at) && seen == word(at, round))
+            (free_order
+                && self.is_stored(at)
+                && (cut_store || self.writes(at))
+                && seen == word(at, round + STORE_TAG))
+                || ((cut_write || (free_order && self.is_stored(at)))
+                    && self.writes(at)
+                    && seen == word(at, round))
         }
     }
 
@@ -172,7 +206,10 @@ impl Plan {
     pub fn describe(&self) -> String {
         let end = self.write_at + self.write_len;
         let page = if self.huge { "large folio" } else { "page" };
-        format!("direct write {}..{end}, store at {} ({page}, {:?})", self.write_at, self.store_at, self.life)
+        format!(
+            "direct write {}..{end}, store at {} ({page}, {:?})",
+            self.write_at, self.store_at, self.life
+        )
     }
 }
 
@@ -238,7 +275,13 @@ fn store(board: &Board, turns: &Turns, file: &Fd, round: u64) -> Res<Option<Map>
 }
 
 fn map_page(file: &Fd, plan: &Plan) -> Res<Map> {
-    let map = Map::file(file, plan.page(), PAGE, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED)?;
+    let map = Map::file(
+        file,
+        plan.page(),
+        PAGE,
+        libc::PROT_READ | libc::PROT_WRITE,
+        libc::MAP_SHARED,
+    )?;
     if plan.huge {
         map.advise(libc::MADV_HUGEPAGE);
     }
@@ -246,12 +289,21 @@ fn map_page(file: &Fd, plan: &Plan) -> Res<Map> {
 }
 
 /// The whole of a program that looks for lost updates after such collisions.
-pub fn look_for_lost_updates(setup: &Setup, draw: fn(&mut Random, u64) -> Plan) -> Result<(), Stop> {
+pub fn look_for_lost_updates(
+    setup: &Setup,
+    draw: fn(&mut Random, u64) -> Plan,
+) -> Result<(), Stop> {
     let unit = setup.direct_unit()?;
     let board = &*setup.board;
     let mut random = Random::new(setup.args.seed);
     let mut referee = Referee::new(setup, SIZE)?;
-    let job = |worker| if worker == WRITER { write_parts(setup) } else { store_parts(setup) };
+    let job = |worker| {
+        if worker == WRITER {
+            write_parts(setup)
+        } else {
+            store_parts(setup)
+        }
+    };
     let mut team = Team::start(board, &setup.args, 2, &job)?;
     while !setup.over() {
         let plan = draw(&mut random, unit);

@@ -21,14 +21,20 @@ pub fn fill(bytes: &mut [u8], offset: u64, tag: u64) {
 }
 
 pub fn words(bytes: &[u8]) -> impl Iterator<Item = u64> + '_ {
-    bytes.chunks_exact(8).map(|chunk| u64::from_ne_bytes(chunk.try_into().unwrap_or_default()))
+    bytes
+        .chunks_exact(8)
+        .map(|chunk| u64::from_ne_bytes(chunk.try_into().unwrap_or_default()))
 }
 
 /// What a word says, for a person.
 pub fn describe(word: u64) -> String {
     match word {
         0 => "zero".into(),
-        _ => format!("write {:#x}'s word of offset {}", tag_of(word), (word & ((1 << INDEX_BITS) - 1)) * 8),
+        _ => format!(
+            "write {:#x}'s word of offset {}",
+            tag_of(word),
+            (word & ((1 << INDEX_BITS) - 1)) * 8
+        ),
     }
 }
 
@@ -43,7 +49,10 @@ pub struct Wrong {
 impl Wrong {
     pub fn explain(&self) -> String {
         let (expected, seen) = (describe(self.expected), describe(self.seen));
-        format!("offset {}: expected {expected}, saw {seen}; {} words wrong", self.offset, self.count)
+        format!(
+            "offset {}: expected {expected}, saw {seen}; {} words wrong",
+            self.offset, self.count
+        )
     }
 }
 
@@ -70,13 +79,25 @@ impl Model {
     }
 
     /// Compares `bytes`, read at `offset`. Where they differ, `allow(offset, seen)` may say that this is right too.
-    pub fn check(&self, offset: u64, bytes: &[u8], allow: &dyn Fn(u64, u64) -> bool) -> Option<Wrong> {
+    pub fn check(
+        &self,
+        offset: u64,
+        bytes: &[u8],
+        allow: &dyn Fn(u64, u64) -> bool,
+    ) -> Option<Wrong> {
         let mut wrong: Option<Wrong> = None;
         for (index, seen) in words(bytes).enumerate() {
             let at = offset + index as u64 * 8;
             let expected = self.get(at);
             if seen != expected && !allow(at, seen) {
-                wrong.get_or_insert(Wrong { offset: at, expected, seen, count: 0 }).count += 1;
+                wrong
+                    .get_or_insert(Wrong {
+                        offset: at,
+                        expected,
+                        seen,
+                        count: 0,
+                    })
+                    .count += 1;
             }
         }
         wrong
@@ -90,7 +111,10 @@ impl Model {
     }
 
     pub fn copy_to(&self, offset: u64, bytes: &mut [u8]) -> Res<()> {
-        let from = self.0.get(offset as usize / 8..).ok_or("a range past the end of the model")?;
+        let from = self
+            .0
+            .get(offset as usize / 8..)
+            .ok_or("a range past the end of the model")?;
         for (chunk, value) in bytes.chunks_exact_mut(8).zip(from) {
             chunk.copy_from_slice(&value.to_ne_bytes());
         }

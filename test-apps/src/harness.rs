@@ -2,7 +2,7 @@
 
 use crate::args::{Args, Control};
 use crate::board::{SharedBoard, say};
-use crate::sys::{Fd, PAGE, Buffer, Res, errno, failed};
+use crate::sys::{Buffer, Fd, PAGE, Res, errno, failed};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
@@ -32,8 +32,13 @@ pub struct Setup {
 
 impl Setup {
     pub fn new(args: Args) -> Result<Setup, Stop> {
-        let work = args.dir.join(format!("test-app-{}-{}", std::process::id(), crate::sys::now() % 1_000_000));
-        std::fs::create_dir(&work).map_err(|error| format!("making {}: {error}", work.display()))?;
+        let work = args.dir.join(format!(
+            "test-app-{}-{}",
+            std::process::id(),
+            crate::sys::now() % 1_000_000
+        ));
+        std::fs::create_dir(&work)
+            .map_err(|error| format!("making {}: {error}", work.display()))?;
         let deadline = Instant::now() + Duration::from_secs_f64(args.seconds);
         let board = match SharedBoard::create() {
             Ok(board) => board,
@@ -42,7 +47,12 @@ impl Setup {
                 return Err(error.into());
             }
         };
-        Ok(Setup { args, work, board, deadline })
+        Ok(Setup {
+            args,
+            work,
+            board,
+            deadline,
+        })
     }
 
     pub fn file(&self) -> PathBuf {
@@ -55,7 +65,11 @@ impl Setup {
 
     /// O_DIRECT, but for the control run that does without.
     pub fn direct_flag(&self) -> i32 {
-        if self.args.control == Some(Control::Buffered) { 0 } else { libc::O_DIRECT }
+        if self.args.control == Some(Control::Buffered) {
+            0
+        } else {
+            libc::O_DIRECT
+        }
     }
 
     pub fn open_direct(&self) -> Res<Fd> {
@@ -71,7 +85,10 @@ impl Setup {
         if self.args.control != Some(Control::Serial) {
             return Ok(Turns(None));
         }
-        Ok(Turns(Some(Fd::open(&self.work.join("turns"), libc::O_RDWR | libc::O_CREAT)?)))
+        Ok(Turns(Some(Fd::open(
+            &self.work.join("turns"),
+            libc::O_RDWR | libc::O_CREAT,
+        )?)))
     }
 
     /// The smallest unit of direct writes here (a file must be there).
@@ -82,11 +99,18 @@ impl Setup {
         file.pwrite(buffer.bytes(), 0)?;
         file.fsync()?;
         let direct = match Fd::open(&path, libc::O_RDWR | libc::O_DIRECT) {
-            Err(_) if errno() == libc::EINVAL => return Err(Stop::NotHere("this filesystem refuses O_DIRECT".into())),
+            Err(_) if errno() == libc::EINVAL => {
+                return Err(Stop::NotHere("this filesystem refuses O_DIRECT".into()));
+            }
             other => other?,
         };
-        let unit = if direct.pwrite(buffer.part(512), 512).is_ok() { 512 } else { PAGE };
-        std::fs::remove_file(&path).map_err(|error| format!("removing {}: {error}", path.display()))?;
+        let unit = if direct.pwrite(buffer.part(512), 512).is_ok() {
+            512
+        } else {
+            PAGE
+        };
+        std::fs::remove_file(&path)
+            .map_err(|error| format!("removing {}: {error}", path.display()))?;
         Ok(unit)
     }
 }
@@ -150,11 +174,16 @@ pub fn run(args: Args, body: fn(&Setup) -> Result<(), Stop>) -> ! {
     let stopped = body(&setup).err();
     let code = stopped.map_or(0, explain);
     let anomalies = setup.board.anomalies.load(SeqCst);
-    let (persistent, ops) = (setup.board.persistent.load(SeqCst), setup.board.ops.load(SeqCst));
+    let (persistent, ops) = (
+        setup.board.persistent.load(SeqCst),
+        setup.board.ops.load(SeqCst),
+    );
     let seconds = setup.board.seconds();
     drop(setup);
     if code != 2 && code != 77 {
-        say(&format!("anomalies={anomalies} persistent={persistent} ops={ops} seconds={seconds:.1}\n"));
+        say(&format!(
+            "anomalies={anomalies} persistent={persistent} ops={ops} seconds={seconds:.1}\n"
+        ));
     }
     std::process::exit(if code == 0 && anomalies > 0 { 1 } else { code });
 }

@@ -11,7 +11,7 @@ impl Random {
         Random((mixed ^ (mixed >> 31)) | 1)
     }
 
-    pub fn next(&mut self) -> u64 {
+    fn draw(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -20,7 +20,7 @@ impl Random {
 
     /// From `low` to `high`, both included.
     pub fn between(&mut self, low: u64, high: u64) -> u64 {
-        low + (self.next() >> 11) % (high - low + 1)
+        low + (self.draw() >> 11) % (high - low + 1)
     }
 
     pub fn one_in(&mut self, n: u64) -> bool {

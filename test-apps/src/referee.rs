@@ -35,8 +35,14 @@ impl<'a> Referee<'a> {
     pub fn new(setup: &'a Setup, size: u64) -> Res<Referee<'a>> {
         let buffered = Fd::open(&setup.file(), libc::O_RDWR | libc::O_CREAT)?;
         let direct = setup.open_direct()?;
-        let mut referee =
-            Referee { setup, model: Model::new(size, 0), buffered, direct, size, buffer: Buffer::new(size)? };
+        let mut referee = Referee {
+            setup,
+            model: Model::new(size, 0),
+            buffered,
+            direct,
+            size,
+            buffer: Buffer::new(size)?,
+        };
         referee.restore(0, size)?;
         Ok(referee)
     }
@@ -59,7 +65,13 @@ impl<'a> Referee<'a> {
 
     /// After a round, when no call is in flight: compares `offset..offset + len`. `allow` names what is right
     /// besides the model; `cut`: a call was cut short by a kill, so cache and device may each show part of it.
-    pub fn judge(&mut self, offset: u64, len: u64, cut: bool, allow: &dyn Fn(u64, u64) -> bool) -> Res<Verdict> {
+    pub fn judge(
+        &mut self,
+        offset: u64,
+        len: u64,
+        cut: bool,
+        allow: &dyn Fn(u64, u64) -> bool,
+    ) -> Res<Verdict> {
         let bytes = self.buffer.part(len);
         self.buffered.pread_all(bytes, offset)?;
         let cache = self.model.check(offset, bytes, allow);
@@ -71,7 +83,9 @@ impl<'a> Referee<'a> {
         let bytes = self.buffer.part(len);
         self.direct.pread_all(bytes, offset)?;
         let none = |_, _| false;
-        let device = self.model.check(offset, bytes, if cut { allow } else { &none });
+        let device = self
+            .model
+            .check(offset, bytes, if cut { allow } else { &none });
         if cut && device.is_none() {
             self.model.adopt(offset, bytes);
         }
@@ -83,10 +97,19 @@ impl<'a> Referee<'a> {
     }
 
     /// As `judge`, and counts what is wrong as one anomaly.
-    pub fn count(&mut self, what: &str, offset: u64, len: u64, cut: bool, allow: &dyn Fn(u64, u64) -> bool) -> Res<()> {
+    pub fn count(
+        &mut self,
+        what: &str,
+        offset: u64,
+        len: u64,
+        cut: bool,
+        allow: &dyn Fn(u64, u64) -> bool,
+    ) -> Res<()> {
         let verdict = self.judge(offset, len, cut, allow)?;
         if let Some(wrong) = verdict.wrong() {
-            self.setup.board.anomaly(verdict.device.is_some(), || format!("{what}: {wrong}"));
+            self.setup
+                .board
+                .anomaly(verdict.device.is_some(), || format!("{what}: {wrong}"));
         }
         Ok(())
     }

@@ -26,10 +26,15 @@ pub struct Fd(RawFd);
 
 impl Fd {
     pub fn open(path: &Path, flags: libc::c_int) -> Res<Fd> {
-        let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| "a zero byte in a path".to_string())?;
+        let name = CString::new(path.as_os_str().as_bytes())
+            .map_err(|_| "a zero byte in a path".to_string())?;
         // SAFETY: `name` is a C string that outlives the call.
         let fd = unsafe { libc::open(name.as_ptr(), flags | libc::O_CLOEXEC, 0o600) };
-        if fd < 0 { failed(&format!("open {} with flags {flags:#o}", path.display())) } else { Ok(Fd(fd)) }
+        if fd < 0 {
+            failed(&format!("open {} with flags {flags:#o}", path.display()))
+        } else {
+            Ok(Fd(fd))
+        }
     }
 
     /// Takes a descriptor that this process has inherited.
@@ -50,7 +55,11 @@ impl Fd {
     pub fn pread_to(&self, to: *mut u8, len: usize, offset: u64) -> Res<usize> {
         // SAFETY: the callers own `len` bytes at `to`; the kernel checks the addresses.
         let got = unsafe { libc::pread(self.0, to.cast(), len, offset as i64) };
-        if got < 0 { failed(&format!("pread of {len} at {offset}")) } else { Ok(got as usize) }
+        if got < 0 {
+            failed(&format!("pread of {len} at {offset}"))
+        } else {
+            Ok(got as usize)
+        }
     }
 
     /// All of `buffer`, or an error.
@@ -97,7 +106,11 @@ impl Fd {
 
     pub fn truncate(&self, size: u64) -> Res<()> {
         // SAFETY: no memory is involved.
-        if unsafe { libc::ftruncate(self.0, size as i64) } < 0 { failed(&format!("ftruncate to {size}")) } else { Ok(()) }
+        if unsafe { libc::ftruncate(self.0, size as i64) } < 0 {
+            failed(&format!("ftruncate to {size}"))
+        } else {
+            Ok(())
+        }
     }
 
     /// Ok(false): the filesystem doesn't know this mode.
@@ -114,7 +127,11 @@ impl Fd {
         // SAFETY: an all-zero stat is a valid value to be written over.
         let mut stat: libc::stat = unsafe { std::mem::zeroed() };
         // SAFETY: `stat` is ours.
-        if unsafe { libc::fstat(self.0, &mut stat) } < 0 { failed("fstat") } else { Ok(stat.st_size as u64) }
+        if unsafe { libc::fstat(self.0, &mut stat) } < 0 {
+            failed("fstat")
+        } else {
+            Ok(stat.st_size as u64)
+        }
     }
 }
 
@@ -147,9 +164,20 @@ impl Map {
 
     pub fn new(fd: RawFd, offset: u64, len: usize, protection: i32, flags: i32) -> Res<Map> {
         // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing.
-        let start = unsafe { libc::mmap(std::ptr::null_mut(), len, protection, flags, fd, offset as i64) };
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                len,
+                protection,
+                flags,
+                fd,
+                offset as i64,
+            )
+        };
         match NonNull::new(start.cast::<u8>()) {
-            Some(start) if start.as_ptr() != libc::MAP_FAILED.cast::<u8>() => Ok(Map { start, len }),
+            Some(start) if start.as_ptr() != libc::MAP_FAILED.cast::<u8>() => {
+                Ok(Map { start, len })
+            }
             _ => failed(&format!("mmap of {len} at {offset}")),
         }
     }
@@ -165,7 +193,11 @@ impl Map {
 
     fn word(&self, at: u64) -> &AtomicU64 {
         let at = at as usize;
-        assert!(at % 8 == 0 && at + 8 <= self.len, "offset {at} is outside the mapping of {}", self.len);
+        assert!(
+            at.is_multiple_of(8) && at + 8 <= self.len,
+            "offset {at} is outside the mapping of {}",
+            self.len
+        );
         // SAFETY: inside the mapping and aligned, as checked; valid as long as `self`.
         unsafe { AtomicU64::from_ptr(self.start.as_ptr().add(at).cast()) }
     }
@@ -193,7 +225,13 @@ pub struct Buffer(Map);
 impl Buffer {
     pub fn new(len: u64) -> Res<Buffer> {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        Ok(Buffer(Map::new(-1, 0, len as usize, libc::PROT_READ | libc::PROT_WRITE, flags)?))
+        Ok(Buffer(Map::new(
+            -1,
+            0,
+            len as usize,
+            libc::PROT_READ | libc::PROT_WRITE,
+            flags,
+        )?))
     }
 
     pub fn bytes(&mut self) -> &mut [u8] {
@@ -216,7 +254,10 @@ pub fn spin(delay: Duration) {
 
 /// Nanoseconds of the monotonic clock, the same in all processes.
 pub fn now() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: `time` is ours.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64

@@ -28,9 +28,23 @@ struct Kills {
 }
 
 impl<'a> Team<'a> {
-    pub fn start(board: &'a Board, args: &Args, workers: usize, job: &'a Job<'a>) -> Result<Team<'a>, Stop> {
-        let kills = args.kills.then(|| Kills { random: Random::new(args.seed ^ 0xdead), next: Instant::now() });
-        let mut team = Team { board, job, pids: Vec::new(), kills, cut: vec![false; workers] };
+    pub fn start(
+        board: &'a Board,
+        args: &Args,
+        workers: usize,
+        job: &'a Job<'a>,
+    ) -> Result<Team<'a>, Stop> {
+        let kills = args.kills.then(|| Kills {
+            random: Random::new(args.seed ^ 0xdead),
+            next: Instant::now(),
+        });
+        let mut team = Team {
+            board,
+            job,
+            pids: Vec::new(),
+            kills,
+            cut: vec![false; workers],
+        };
         for worker in 0..workers {
             let pid = team.fork(worker)?;
             team.pids.push(pid);
@@ -133,11 +147,19 @@ impl<'a> Team<'a> {
             .iter()
             .map(|slot| format!("{}/{}", slot.finished.load(SeqCst), slot.begun.load(SeqCst)))
             .collect();
-        Stop::Hang(format!("{what}: no progress for {} s; finished/begun by worker: {}", PATIENCE.as_secs(), state.join(" ")))
+        Stop::Hang(format!(
+            "{what}: no progress for {} s; finished/begun by worker: {}",
+            PATIENCE.as_secs(),
+            state.join(" ")
+        ))
     }
 
     /// Runs until `until`, ticking; for workers that go on by themselves. `look` is called in between.
-    pub fn run_until(&mut self, until: Instant, mut look: impl FnMut(&Team) -> Res<()>) -> Result<(), Stop> {
+    pub fn run_until(
+        &mut self,
+        until: Instant,
+        mut look: impl FnMut(&Team) -> Res<()>,
+    ) -> Result<(), Stop> {
         let mut ops = (self.board.ops.load(SeqCst), Instant::now());
         while Instant::now() < until {
             self.tick()?;
@@ -159,7 +181,9 @@ impl<'a> Team<'a> {
         let start = Instant::now();
         while self.pids.iter().any(|pid| *pid != 0) {
             for worker in 0..self.pids.len() {
-                let Some(status) = reap(self.pids[worker])? else { continue };
+                let Some(status) = reap(self.pids[worker])? else {
+                    continue;
+                };
                 self.pids[worker] = 0;
                 if status != 0 {
                     return Err(Stop::Error(ended(worker, status)));
@@ -189,7 +213,10 @@ fn ended(worker: usize, status: i32) -> String {
     if libc::WIFSIGNALED(status) {
         format!("worker {worker} died of signal {}", libc::WTERMSIG(status))
     } else {
-        format!("worker {worker} ended with code {}", libc::WEXITSTATUS(status))
+        format!(
+            "worker {worker} ended with code {}",
+            libc::WEXITSTATUS(status)
+        )
     }
 }
 

@@ -44,7 +44,9 @@ fn body(setup: &Setup) -> Result<(), Stop> {
     while !setup.over() {
         let path = round_file(setup, board.round() + 1);
         let file = Fd::open(&path, libc::O_RDWR | libc::O_CREAT)?;
-        let first: Vec<u64> = (0..WORKERS).map(|worker| board.next_number(worker + INNER)).collect();
+        let first: Vec<u64> = (0..WORKERS)
+            .map(|worker| board.next_number(worker + INNER))
+            .collect();
         let millis = if setup.args.kills { 30 } else { 100 };
         board.set_plan(END, now() + millis * 1_000_000);
         board.set_plan(UNIT, if random.one_in(2) { unit } else { PAGE });
@@ -52,7 +54,8 @@ fn body(setup: &Setup) -> Result<(), Stop> {
         team.round(WORKERS)?;
         judge(setup, &file, &path, &first, &mut buffer)?;
         drop(file);
-        std::fs::remove_file(&path).map_err(|error| format!("removing {}: {error}", path.display()))?;
+        std::fs::remove_file(&path)
+            .map_err(|error| format!("removing {}: {error}", path.display()))?;
     }
     team.finish()
 }
@@ -73,7 +76,10 @@ fn append_parts(setup: &Setup, worker: usize) -> Res<()> {
         board.slots[worker].operation(round, || {
             let buffered = board.plan(BUFFERED) >> worker & 1 == 1;
             let mode = if buffered { 0 } else { setup.direct_flag() };
-            let file = Fd::open(&round_file(setup, round), libc::O_WRONLY | libc::O_APPEND | mode)?;
+            let file = Fd::open(
+                &round_file(setup, round),
+                libc::O_WRONLY | libc::O_APPEND | mode,
+            )?;
             let mut put = 0;
             while put < MOST && now() < board.plan(END) {
                 let number = board.next_number(worker + INNER);
@@ -112,7 +118,11 @@ fn sector_word(stamp: u64, sector: u64, sectors: u64, index: usize) -> u64 {
 /// One sector as it was read: whose, which, of how many.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sector {
-    Record { stamp: u64, sector: u64, sectors: u64 },
+    Record {
+        stamp: u64,
+        sector: u64,
+        sectors: u64,
+    },
     Zero,
     Mixed,
 }
@@ -124,11 +134,27 @@ fn parse(bytes: &[u8]) -> Sector {
         return Sector::Zero;
     }
     let (sector, sectors) = (place & 0xffff_ffff, place >> 32);
-    let right = words(bytes).enumerate().all(|(index, word)| word == sector_word(stamp, sector, sectors, index));
-    if right { Sector::Record { stamp, sector, sectors } } else { Sector::Mixed }
+    let right = words(bytes)
+        .enumerate()
+        .all(|(index, word)| word == sector_word(stamp, sector, sectors, index));
+    if right {
+        Sector::Record {
+            stamp,
+            sector,
+            sectors,
+        }
+    } else {
+        Sector::Mixed
+    }
 }
 
-fn judge(setup: &Setup, file: &Fd, path: &std::path::Path, first: &[u64], buffer: &mut Buffer) -> Res<()> {
+fn judge(
+    setup: &Setup,
+    file: &Fd,
+    path: &std::path::Path,
+    first: &[u64],
+    buffer: &mut Buffer,
+) -> Res<()> {
     let board = &*setup.board;
     let size = file.size()?.min(buffer.bytes().len() as u64);
     file.pread_all(buffer.part(size), 0)?;
@@ -141,8 +167,16 @@ fn judge(setup: &Setup, file: &Fd, path: &std::path::Path, first: &[u64], buffer
     direct.pread(buffer.part(aligned), 0)?;
     let device = faults(board, first, buffer.part(size));
     for at in 0..cache.len().max(device.len()) {
-        let text = cache.get(at).or(device.get(at)).cloned().unwrap_or_default();
-        let modes = format!("buffered workers {:#b}, sizes in units of {}", board.plan(BUFFERED), board.plan(UNIT));
+        let text = cache
+            .get(at)
+            .or(device.get(at))
+            .cloned()
+            .unwrap_or_default();
+        let modes = format!(
+            "buffered workers {:#b}, sizes in units of {}",
+            board.plan(BUFFERED),
+            board.plan(UNIT)
+        );
         board.anomaly(at < device.len(), || format!("{text} ({modes})"));
     }
     Ok(())
@@ -163,7 +197,10 @@ fn faults(board: &Board, first: &[u64], bytes: &[u8]) -> Vec<String> {
         *seen.entry(stamp).or_default() += 1;
         if let Some((worker, number)) = unstamp(stamp).filter(|(worker, _)| *worker < WORKERS) {
             if number < latest[worker] {
-                faults.push(format!("worker {worker}'s record {number} comes after its record {}", latest[worker]));
+                faults.push(format!(
+                    "worker {worker}'s record {number} comes after its record {}",
+                    latest[worker]
+                ));
             }
             latest[worker] = number;
         }
@@ -185,11 +222,23 @@ fn faults(board: &Board, first: &[u64], bytes: &[u8]) -> Vec<String> {
 
 /// A whole record that begins here, and its sectors.
 fn record_at(sectors: &[Sector], at: usize) -> Option<(u64, usize)> {
-    let Sector::Record { stamp, sector: 0, sectors: count } = sectors[at] else { return None };
+    let Sector::Record {
+        stamp,
+        sector: 0,
+        sectors: count,
+    } = sectors[at]
+    else {
+        return None;
+    };
     let count = count as usize;
     let body = sectors.get(at..at.checked_add(count)?)?;
     let whole = body.iter().enumerate().all(|(index, seen)| {
-        *seen == Sector::Record { stamp, sector: index as u64, sectors: count as u64 }
+        *seen
+            == Sector::Record {
+                stamp,
+                sector: index as u64,
+                sectors: count as u64,
+            }
     });
     (whole && count > 0).then_some((stamp, count))
 }
@@ -197,11 +246,14 @@ fn record_at(sectors: &[Sector], at: usize) -> Option<(u64, usize)> {
 /// May be what a kill has left: part of a record that was being written, or space allocated for one.
 fn is_cut_short(board: &Board, sector: Sector) -> bool {
     match sector {
-        Sector::Record { stamp, .. } => {
-            unstamp(stamp).is_some_and(|(worker, number)| worker < WORKERS && board.was_cut(worker + INNER, number))
-        }
-        Sector::Zero | Sector::Mixed => {
-            (0..WORKERS).any(|worker| board.was_cut(worker + INNER, board.slots[worker + INNER].finished.load(SeqCst)))
-        }
+        Sector::Record { stamp, .. } => unstamp(stamp).is_some_and(|(worker, number)| {
+            worker < WORKERS && board.was_cut(worker + INNER, number)
+        }),
+        Sector::Zero | Sector::Mixed => (0..WORKERS).any(|worker| {
+            board.was_cut(
+                worker + INNER,
+                board.slots[worker + INNER].finished.load(SeqCst),
+            )
+        }),
     }
 }

@@ -54,7 +54,11 @@ fn body(setup: &Setup) -> Result<(), Stop> {
 fn innocent(setup: &Setup, worker: usize) -> Res<()> {
     let board = &*setup.board;
     let turns = setup.turns()?;
-    let append = if worker == APPENDER { libc::O_APPEND } else { 0 };
+    let append = if worker == APPENDER {
+        libc::O_APPEND
+    } else {
+        0
+    };
     let file = Fd::open(&setup.file(), libc::O_RDWR | append)?;
     let mut buffer = Buffer::new(OWN_LEN)?;
     while !board.stopped() {
@@ -62,10 +66,20 @@ fn innocent(setup: &Setup, worker: usize) -> Res<()> {
         fill(buffer.bytes(), OWN, number);
         board.slots[worker].operation(number, || {
             let _turn = turns.take()?;
-            if worker == APPENDER { file.append(buffer.part(PAGE))? } else { file.pwrite(buffer.bytes(), OWN)? }
+            if worker == APPENDER {
+                file.append(buffer.part(PAGE))?
+            } else {
+                file.pwrite(buffer.bytes(), OWN)?
+            }
             if !file.fsync()? {
-                let what = if worker == APPENDER { "appends" } else { "overwrites its own region" };
-                board.anomaly(false, || format!("fsync gave EIO to the process that only {what}"));
+                let what = if worker == APPENDER {
+                    "appends"
+                } else {
+                    "overwrites its own region"
+                };
+                board.anomaly(false, || {
+                    format!("fsync gave EIO to the process that only {what}")
+                });
             }
             Ok(())
         })?;
@@ -88,7 +102,9 @@ fn check_own_region(setup: &Setup, file: &Fd) -> Result<(), Stop> {
     let mut model = Model::new(OWN + OWN_LEN, 0);
     model.write(OWN, OWN_LEN, last);
     if let Some(wrong) = model.check(OWN, buffer.bytes(), &|_, _| false) {
-        setup.board.anomaly(true, || format!("the innocent's own region, at the end: {}", wrong.explain()));
+        setup.board.anomaly(true, || {
+            format!("the innocent's own region, at the end: {}", wrong.explain())
+        });
     }
     Ok(())
 }

@@ -87,11 +87,18 @@ impl Plan {
             change => change,
         };
         let grows = matches!(change, Change::Up | Change::WritePastEnd);
-        let size = if grows { MOST - random.between(1, MIB / 8) * 8 } else { MOST };
+        let size = if grows {
+            MOST - random.between(1, MIB / 8) * 8
+        } else {
+            MOST
+        };
         let (start, len) = match change {
             Change::Collapse => (random.between(8, 40) * BLOCK, random.between(1, 16) * BLOCK),
             Change::Up | Change::WritePastEnd => (size, random.between(1, MIB / 8) * 8),
-            _ => (random.between(MIB / 16, MIB * 5 / 16) * 8, random.between(1, MIB / 8) * 8),
+            _ => (
+                random.between(MIB / 16, MIB * 5 / 16) * 8,
+                random.between(1, MIB / 8) * 8,
+            ),
         };
         // The writer's bytes end where the changed page begins, or a little below.
         let end = (start / PAGE - random.between(0, 2)) * PAGE;
@@ -99,25 +106,69 @@ impl Plan {
         let write_at = end.saturating_sub(write_len);
         let delay_us = random.between(0, 300);
         let direct_write = random.one_in(2);
-        Plan { change, start, len, size, write_at, write_len: end - write_at, direct_write, delay_us }
+        Plan {
+            change,
+            start,
+            len,
+            size,
+            write_at,
+            write_len: end - write_at,
+            direct_write,
+            delay_us,
+        }
     }
 
     fn publish(&self, board: &Board) {
-        let change = CHANGES.iter().position(|change| *change == self.change).unwrap_or(0) as u64;
+        let change = CHANGES
+            .iter()
+            .position(|change| *change == self.change)
+            .unwrap_or(0) as u64;
         let direct = u64::from(self.direct_write);
-        let values = [change, self.start, self.len, self.size, self.write_at, self.write_len, direct, self.delay_us];
-        values.into_iter().enumerate().for_each(|(at, value)| board.set_plan(at, value));
+        let values = [
+            change,
+            self.start,
+            self.len,
+            self.size,
+            self.write_at,
+            self.write_len,
+            direct,
+            self.delay_us,
+        ];
+        values
+            .into_iter()
+            .enumerate()
+            .for_each(|(at, value)| board.set_plan(at, value));
     }
 
     fn read(board: &Board) -> Plan {
-        let [change, start, len, size, write_at, write_len, direct, delay_us] = std::array::from_fn(|at| board.plan(at));
+        let [
+            change,
+            start,
+            len,
+            size,
+            write_at,
+            write_len,
+            direct,
+            delay_us,
+        ] = std::array::from_fn(|at| board.plan(at));
         let change = CHANGES[change as usize % CHANGES.len()];
-        Plan { change, start, len, size, write_at, write_len, direct_write: direct == 1, delay_us }
+        Plan {
+            change,
+            start,
+            len,
+            size,
+            write_at,
+            write_len,
+            direct_write: direct == 1,
+            delay_us,
+        }
     }
 
     fn size_at(&self, moment: Moment) -> u64 {
         match (self.change, moment) {
-            (_, Moment::Before) | (Change::Punch | Change::Zero, _) | (Change::DownAndUp, Moment::After) => self.size,
+            (_, Moment::Before)
+            | (Change::Punch | Change::Zero, _)
+            | (Change::DownAndUp, Moment::After) => self.size,
             (Change::Collapse, _) => self.size - self.len,
             (Change::Down | Change::DownAndUp, _) => self.start,
             (Change::Up | Change::WritePastEnd, _) => self.size + self.len,
@@ -133,7 +184,9 @@ impl Plan {
             Change::Punch | Change::Zero if at < self.start + self.len => 0,
             Change::Punch | Change::Zero => word(at, round),
             Change::Collapse => word(at + self.len, round),
-            Change::WritePastEnd if at >= self.size + self.len - self.written_past() => word(at, round + GROW_TAG),
+            Change::WritePastEnd if at >= self.size + self.len - self.written_past() => {
+                word(at, round + GROW_TAG)
+            }
             _ => 0,
         }
     }
@@ -148,15 +201,31 @@ impl Plan {
     }
 
     /// Does a read of `bytes` at `from` show this moment?
-    fn mismatch(&self, from: u64, bytes: &[u8], asked: u64, moment: Moment, round: u64) -> Option<String> {
+    fn mismatch(
+        &self,
+        from: u64,
+        bytes: &[u8],
+        asked: u64,
+        moment: Moment,
+        round: u64,
+    ) -> Option<String> {
         let right = self.size_at(moment).saturating_sub(from).min(asked);
         if bytes.len() as u64 != right {
             return Some(format!("{} bytes instead of {right}", bytes.len()));
         }
-        words(bytes).enumerate().map(|(index, seen)| (from + index as u64 * 8, seen)).find_map(|(at, seen)| {
-            let expected = self.word_at(at, moment, round);
-            (seen != expected).then(|| format!("at {at} {} instead of {}", describe(seen), describe(expected)))
-        })
+        words(bytes)
+            .enumerate()
+            .map(|(index, seen)| (from + index as u64 * 8, seen))
+            .find_map(|(at, seen)| {
+                let expected = self.word_at(at, moment, round);
+                (seen != expected).then(|| {
+                    format!(
+                        "at {at} {} instead of {}",
+                        describe(seen),
+                        describe(expected)
+                    )
+                })
+            })
     }
 }
 
@@ -166,7 +235,10 @@ fn main() {
 
 fn body(setup: &Setup) -> Result<(), Stop> {
     if setup.args.control == Some(Control::Buffered) {
-        return Err(Stop::NotHere("buffered reads alone show half a change on some filesystems: use --control serial".into()));
+        return Err(Stop::NotHere(
+            "buffered reads alone show half a change on some filesystems: use --control serial"
+                .into(),
+        ));
     }
     setup.direct_unit()?;
     let board = &*setup.board;
@@ -204,7 +276,14 @@ fn knows_collapse(file: &Fd) -> Res<bool> {
     file.fallocate(libc::FALLOC_FL_COLLAPSE_RANGE, 0, BLOCK)
 }
 
-fn judge(board: &Board, file: &Fd, direct: &Fd, buffer: &mut Buffer, plan: &Plan, cut: &[bool]) -> Res<()> {
+fn judge(
+    board: &Board,
+    file: &Fd,
+    direct: &Fd,
+    buffer: &mut Buffer,
+    plan: &Plan,
+    cut: &[bool],
+) -> Res<()> {
     let round = board.round();
     let room = buffer.bytes().len() as u64;
     let got = file.pread(buffer.part(room), 0)? as u64;
@@ -214,7 +293,9 @@ fn judge(board: &Board, file: &Fd, direct: &Fd, buffer: &mut Buffer, plan: &Plan
     let got = direct.pread(buffer.part(room), 0)? as u64;
     let device = fault(plan, buffer.part(got), round, cut);
     if let Some(text) = cache.as_ref().or(device.as_ref()) {
-        board.anomaly(device.is_some(), || format!("after the round, {text}; {plan:?}"));
+        board.anomaly(device.is_some(), || {
+            format!("after the round, {text}; {plan:?}")
+        });
     }
     Ok(())
 }
@@ -225,17 +306,23 @@ fn fault(plan: &Plan, bytes: &[u8], round: u64, cut: &[bool]) -> Option<String> 
     let sure = if cut[LAYOUT] { plan.start } else { u64::MAX };
     let size = bytes.len() as u64;
     if !cut[LAYOUT] && size != plan.size_at(Moment::After) {
-        return Some(format!("size {size} instead of {}", plan.size_at(Moment::After)));
+        return Some(format!(
+            "size {size} instead of {}",
+            plan.size_at(Moment::After)
+        ));
     }
-    words(bytes).enumerate().map(|(index, seen)| (index as u64 * 8, seen)).find_map(|(at, seen)| {
-        let before = plan.word_at(at, Moment::After, round);
-        let right = match plan.is_written(at) {
-            true if cut[WRITER] => seen == before || seen == word(at, round + WRITE_TAG),
-            true => seen == word(at, round + WRITE_TAG),
-            false => seen == before || at >= sure,
-        };
-        (!right).then(|| format!("at {at} {} instead of {}", describe(seen), describe(before)))
-    })
+    words(bytes)
+        .enumerate()
+        .map(|(index, seen)| (index as u64 * 8, seen))
+        .find_map(|(at, seen)| {
+            let before = plan.word_at(at, Moment::After, round);
+            let right = match plan.is_written(at) {
+                true if cut[WRITER] => seen == before || seen == word(at, round + WRITE_TAG),
+                true => seen == word(at, round + WRITE_TAG),
+                false => seen == before || at >= sure,
+            };
+            (!right).then(|| format!("at {at} {} instead of {}", describe(seen), describe(before)))
+        })
 }
 
 fn change_parts(setup: &Setup) -> Res<()> {
@@ -265,7 +352,10 @@ fn change(file: &Fd, plan: &Plan, page: &mut [u8], round: u64) -> Res<()> {
         }
         Change::Collapse => file.fallocate(libc::FALLOC_FL_COLLAPSE_RANGE, plan.start, plan.len)?,
         Change::Down => file.truncate(plan.start).map(|()| true)?,
-        Change::DownAndUp => file.truncate(plan.start).and_then(|()| file.truncate(plan.size)).map(|()| true)?,
+        Change::DownAndUp => file
+            .truncate(plan.start)
+            .and_then(|()| file.truncate(plan.size))
+            .map(|()| true)?,
         Change::Up => file.truncate(plan.size + plan.len).map(|()| true)?,
         Change::WritePastEnd => {
             let at = plan.size + plan.len - page.len() as u64;
@@ -273,7 +363,11 @@ fn change(file: &Fd, plan: &Plan, page: &mut [u8], round: u64) -> Res<()> {
             file.pwrite(page, at).map(|()| true)?
         }
     };
-    if known { Ok(()) } else { Err(format!("{:?} isn't known here", plan.change)) }
+    if known {
+        Ok(())
+    } else {
+        Err(format!("{:?} isn't known here", plan.change))
+    }
 }
 
 fn write_parts(setup: &Setup) -> Res<()> {
@@ -286,7 +380,11 @@ fn write_parts(setup: &Setup) -> Res<()> {
             let bytes = buffer.part(plan.write_len);
             fill(bytes, plan.write_at, round + WRITE_TAG);
             let _turn = turns.take()?;
-            let file = if plan.direct_write { &direct } else { &buffered };
+            let file = if plan.direct_write {
+                &direct
+            } else {
+                &buffered
+            };
             file.pwrite(bytes, plan.write_at)
         })?;
     }
@@ -295,7 +393,11 @@ fn write_parts(setup: &Setup) -> Res<()> {
 
 fn read_parts(setup: &Setup, me: usize) -> Res<()> {
     let (board, turns) = (&*setup.board, setup.turns()?);
-    let file = if me == DIRECT_READER { setup.open_direct()? } else { setup.open_buffered()? };
+    let file = if me == DIRECT_READER {
+        setup.open_direct()?
+    } else {
+        setup.open_buffered()?
+    };
     let mut buffer = Buffer::new(2 * MIB)?;
     while let Some(round) = board.next_round(me) {
         board.slots[me].operation(round, || {
@@ -311,7 +413,14 @@ fn read_parts(setup: &Setup, me: usize) -> Res<()> {
     Ok(())
 }
 
-fn read_once(board: &Board, turns: &Turns, file: &Fd, buffer: &mut Buffer, me: usize, plan: &Plan) -> Res<()> {
+fn read_once(
+    board: &Board,
+    turns: &Turns,
+    file: &Fd,
+    buffer: &mut Buffer,
+    me: usize,
+    plan: &Plan,
+) -> Res<()> {
     let round = board.round();
     let from = plan.start / PAGE * PAGE;
     let asked = (plan.len + PAGE).next_multiple_of(PAGE).min(MIB);
@@ -323,7 +432,9 @@ fn read_once(board: &Board, turns: &Turns, file: &Fd, buffer: &mut Buffer, me: u
     board.done(1);
     let bytes = buffer.part(got as u64);
     let mismatch = |moment| plan.mismatch(from, bytes, asked, moment, round);
-    let Some(text) = mismatch(Moment::After) else { return Ok(()) };
+    let Some(text) = mismatch(Moment::After) else {
+        return Ok(());
+    };
     if !after && (mismatch(Moment::Before).is_none() || mismatch(Moment::Between).is_none()) {
         return Ok(());
     }
@@ -333,8 +444,16 @@ fn read_once(board: &Board, turns: &Turns, file: &Fd, buffer: &mut Buffer, me: u
         return Ok(());
     }
     board.anomaly(false, || {
-        let mode = if me == BUFFERED_READER { "buffered" } else { "direct" };
-        let when = if after { "after the change had returned" } else { "while the file changed: neither before nor after" };
+        let mode = if me == BUFFERED_READER {
+            "buffered"
+        } else {
+            "direct"
+        };
+        let when = if after {
+            "after the change had returned"
+        } else {
+            "while the file changed: neither before nor after"
+        };
         format!("{mode} read of {asked} at {from}, {when}: {text}; {plan:?}")
     });
     Ok(())

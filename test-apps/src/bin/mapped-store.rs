@@ -12,5 +12,7 @@ const ABOUT: &str = "Stores through a shared mapping while another process write
 and looks for lost updates, in the page cache and on the device";
 
 fn main() {
-    run(Args::parse("mapped-store", ABOUT), |setup| look_for_lost_updates(setup, Plan::last_page));
+    run(Args::parse("mapped-store", ABOUT), |setup| {
+        look_for_lost_updates(setup, Plan::last_page)
+    });
 }

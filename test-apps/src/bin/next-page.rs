@@ -12,5 +12,7 @@ const ABOUT: &str = "Stores through a mapping of the page behind a direct write'
 its end, and looks for lost updates: the bytes of the two never overlap";
 
 fn main() {
-    run(Args::parse("next-page", ABOUT), |setup| look_for_lost_updates(setup, Plan::next_page));
+    run(Args::parse("next-page", ABOUT), |setup| {
+        look_for_lost_updates(setup, Plan::next_page)
+    });
 }

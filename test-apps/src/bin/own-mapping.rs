@@ -48,7 +48,7 @@ struct Plan {
 impl Plan {
     fn draw(random: &mut Random) -> Plan {
         let mut border = 4 * MIB;
-        while border % (2 * MIB) == 0 {
+        while border.is_multiple_of(2 * MIB) {
             border = random.between(4 * MIB / PAGE, (TARGETS - MIB) / PAGE) * PAGE;
         }
         let read_len = random.between(1, 16) * PAGE;
@@ -57,19 +57,51 @@ impl Plan {
         if random.one_in(3) {
             // The memory is next to the target; the reader works at the end of what belongs to nobody then.
             let read_to = MEMORY + MEMORY_LEN - read_len;
-            return Plan { border, memory: border, len: MIB / 2, read_len, read_to, delay_us };
+            return Plan {
+                border,
+                memory: border,
+                len: MIB / 2,
+                read_len,
+                read_to,
+                delay_us,
+            };
         }
-        Plan { border, memory: MEMORY, len: MEMORY_LEN, read_len, read_to: border, delay_us }
+        Plan {
+            border,
+            memory: MEMORY,
+            len: MEMORY_LEN,
+            read_len,
+            read_to: border,
+            delay_us,
+        }
     }
 
     fn publish(&self, board: &Board) {
-        let values = [self.border, self.memory, self.len, self.read_len, self.read_to, self.delay_us];
-        values.into_iter().enumerate().for_each(|(at, value)| board.set_plan(at, value));
+        let values = [
+            self.border,
+            self.memory,
+            self.len,
+            self.read_len,
+            self.read_to,
+            self.delay_us,
+        ];
+        values
+            .into_iter()
+            .enumerate()
+            .for_each(|(at, value)| board.set_plan(at, value));
     }
 
     fn read(board: &Board) -> Plan {
-        let [border, memory, len, read_len, read_to, delay_us] = std::array::from_fn(|at| board.plan(at));
-        Plan { border, memory, len, read_len, read_to, delay_us }
+        let [border, memory, len, read_len, read_to, delay_us] =
+            std::array::from_fn(|at| board.plan(at));
+        Plan {
+            border,
+            memory,
+            len,
+            read_len,
+            read_to,
+            delay_us,
+        }
     }
 
     fn target(&self) -> u64 {
@@ -77,10 +109,18 @@ impl Plan {
     }
 
     /// As for every plan: enters what must be there, and answers what may be there besides.
-    fn outcome(self, model: &mut Model, round: u64, cut: &[bool]) -> impl Fn(u64, u64) -> bool + use<> {
+    fn outcome(
+        self,
+        model: &mut Model,
+        round: u64,
+        cut: &[bool],
+    ) -> impl Fn(u64, u64) -> bool + use<> {
         let (cut_write, cut_read) = (cut[WRITER], cut[READER]);
         // A write cut short may have taken its memory's old content too.
-        let old: Vec<u64> = (0..if cut_write { self.len } else { 0 }).step_by(8).map(|at| model.get(self.memory + at)).collect();
+        let old: Vec<u64> = (0..if cut_write { self.len } else { 0 })
+            .step_by(8)
+            .map(|at| model.get(self.memory + at))
+            .collect();
         if !cut_write {
             model.write(self.memory, self.len, round);
             for at in (0..self.len).step_by(8) {
@@ -92,13 +132,15 @@ impl Plan {
                 model.set(self.read_to + at, word(SOURCE + at, round + SOURCE_TAG));
             }
         }
-        let within = |at: u64, start: u64, len: u64| at.checked_sub(start).filter(|inner| *inner < len);
+        let within =
+            |at: u64, start: u64, len: u64| at.checked_sub(start).filter(|inner| *inner < len);
         move |at, seen| {
             let written = within(at, self.target(), self.len).filter(|_| cut_write);
             let stored = within(at, self.memory, self.len).filter(|_| cut_write);
             let taken = within(at, self.read_to, self.read_len).filter(|_| cut_read);
             written.is_some_and(|inner| {
-                seen == word(self.memory + inner, round) || old.get(inner as usize / 8) == Some(&seen)
+                seen == word(self.memory + inner, round)
+                    || old.get(inner as usize / 8) == Some(&seen)
             }) || stored.is_some_and(|_| seen == word(at, round))
                 || taken.is_some_and(|inner| seen == word(SOURCE + inner, round + SOURCE_TAG))
         }
@@ -106,7 +148,10 @@ impl Plan {
 
     fn describe(&self) -> String {
         let (target, border, memory) = (self.target(), self.border, self.memory);
-        format!("direct write {target}..{border} from a mapping of {memory}, direct read into a mapping of {}", self.read_to)
+        format!(
+            "direct write {target}..{border} from a mapping of {memory}, direct read into a mapping of {}",
+            self.read_to
+        )
     }
 }
 
@@ -122,7 +167,13 @@ fn body(setup: &Setup) -> Result<(), Stop> {
     // Direct, so that the source is clean: a direct read would first wait for it to be written back.
     let source = setup.open_direct()?;
     let mut buffer = Buffer::new(SOURCE_LEN)?;
-    let job = |worker| if worker == WRITER { write_parts(setup) } else { read_parts(setup) };
+    let job = |worker| {
+        if worker == WRITER {
+            write_parts(setup)
+        } else {
+            read_parts(setup)
+        }
+    };
     let mut team = Team::start(board, &setup.args, 2, &job)?;
     while !setup.over() {
         let plan = Plan::draw(&mut random);
@@ -135,8 +186,11 @@ fn body(setup: &Setup) -> Result<(), Stop> {
         let allow = plan.outcome(&mut referee.model, round, &cut);
         let cut = cut.contains(&true);
         let folio = (plan.border - PAGE) / (2 * MIB) * 2 * MIB;
-        let (offset, len) =
-            if cut || round.is_multiple_of(16) { (0, SIZE) } else { (folio, plan.border + MIB - folio) };
+        let (offset, len) = if cut || round.is_multiple_of(16) {
+            (0, SIZE)
+        } else {
+            (folio, plan.border + MIB - folio)
+        };
         referee.count(&plan.describe(), offset, len, cut, &allow)?;
         board.done(2);
     }
@@ -145,7 +199,13 @@ fn body(setup: &Setup) -> Result<(), Stop> {
 }
 
 fn map(file: &Fd, offset: u64, len: u64, advice: i32) -> Res<Map> {
-    let map = Map::file(file, offset, len, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED)?;
+    let map = Map::file(
+        file,
+        offset,
+        len,
+        libc::PROT_READ | libc::PROT_WRITE,
+        libc::MAP_SHARED,
+    )?;
     map.advise(advice);
     Ok(map)
 }
@@ -201,6 +261,9 @@ fn read_part(board: &Board, turns: &Turns, file: &Fd, round: u64) -> Res<()> {
     memory.load(0);
     match file.pread_to(memory.pointer(), plan.read_len as usize, SOURCE)? {
         n if n as u64 == plan.read_len => Ok(()),
-        n => Err(format!("direct read into a mapping gave {n} of {}", plan.read_len)),
+        n => Err(format!(
+            "direct read into a mapping gave {n} of {}",
+            plan.read_len
+        )),
     }
 }

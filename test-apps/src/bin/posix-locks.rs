@@ -37,13 +37,15 @@ fn main() {
     let args = Args::parse("posix-locks", ABOUT);
     match args.resume {
         Some(board) => {
-            let code = SharedBoard::resume(board).and_then(|board| hold(&board, &args)).map_or_else(
-                |error| {
-                    eprintln!("holder after exec: {error}");
-                    2
-                },
-                |()| 0,
-            );
+            let code = SharedBoard::resume(board)
+                .and_then(|board| hold(&board, &args))
+                .map_or_else(
+                    |error| {
+                        eprintln!("holder after exec: {error}");
+                        2
+                    },
+                    |()| 0,
+                );
             std::process::exit(code);
         }
         None => run(args, body),
@@ -56,7 +58,13 @@ fn body(setup: &Setup) -> Result<(), Stop> {
     let file = Fd::open(&setup.file(), libc::O_RDWR | libc::O_CREAT)?;
     file.pwrite(Buffer::new(SIZE)?.bytes(), 0)?;
     file.fsync()?;
-    let job = |worker| if worker == MAPPER { map_parts(setup) } else { start_holding(setup, &file) };
+    let job = |worker| {
+        if worker == MAPPER {
+            map_parts(setup)
+        } else {
+            start_holding(setup, &file)
+        }
+    };
     let mut team = Team::start(board, &setup.args, 2, &job)?;
     team.run_until(setup.deadline, |team| {
         let holder = board.plan(HELD_BY);
@@ -68,7 +76,11 @@ fn body(setup: &Setup) -> Result<(), Stop> {
             if seen != Some((kind, holder as i32)) {
                 board.set_plan(MISSED, holder);
                 let execs = board.plan(EXECS);
-                board.anomaly(false, || format!("process {holder}'s lock at {start} is lost after {execs} execs: {seen:?}"));
+                board.anomaly(false, || {
+                    format!(
+                        "process {holder}'s lock at {start} is lost after {execs} execs: {seen:?}"
+                    )
+                });
                 break;
             }
         }
@@ -86,7 +98,10 @@ fn lock_at(file: &Fd, start: i64, len: i64) -> Res<Option<(i32, i32)>> {
         return failed("F_GETLK");
     }
     let kind = i32::from(lock.l_type);
-    Ok((kind != libc::F_UNLCK && lock.l_start == start && lock.l_len == len).then_some((kind, lock.l_pid)))
+    Ok(
+        (kind != libc::F_UNLCK && lock.l_start == start && lock.l_len == len)
+            .then_some((kind, lock.l_pid)),
+    )
 }
 
 fn describe_lock(start: i64, len: i64, kind: i32) -> libc::flock {
@@ -154,10 +169,20 @@ fn hold(board: &SharedBoard, args: &Args) -> Res<()> {
 
 fn execute_again(board: &SharedBoard, args: &Args) -> Res<()> {
     board.set_plan(EXECS, board.plan(EXECS) + 1);
-    let text = |text: &str| CString::new(text).map_err(|_| "a zero byte in an argument".to_string());
+    let text =
+        |text: &str| CString::new(text).map_err(|_| "a zero byte in an argument".to_string());
     let fd = board.raw_fd().to_string();
-    let arguments = [text("posix-locks")?, text(&args.dir.display().to_string())?, text("--resume")?, text(&fd)?];
-    let pointers: Vec<_> = arguments.iter().map(|argument| argument.as_ptr()).chain([std::ptr::null()]).collect();
+    let arguments = [
+        text("posix-locks")?,
+        text(&args.dir.display().to_string())?,
+        text("--resume")?,
+        text(&fd)?,
+    ];
+    let pointers: Vec<_> = arguments
+        .iter()
+        .map(|argument| argument.as_ptr())
+        .chain([std::ptr::null()])
+        .collect();
     // SAFETY: a null-terminated list of C strings that outlive the call.
     unsafe { libc::execv(c"/proc/self/exe".as_ptr(), pointers.as_ptr()) };
     failed("execv")
@@ -169,7 +194,13 @@ fn map_parts(setup: &Setup) -> Res<()> {
     let mut random = Random::new(now());
     while !board.stopped() {
         let offset = random.between(0, SIZE / PAGE - 16) * PAGE;
-        let map = Map::file(&file, offset, 16 * PAGE, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED)?;
+        let map = Map::file(
+            &file,
+            offset,
+            16 * PAGE,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED,
+        )?;
         for _ in 0..random.between(1, 50) {
             map.store(random.between(0, 16 * PAGE / 8 - 1) * 8, now());
             std::thread::sleep(Duration::from_micros(100));

@@ -6,7 +6,9 @@
 
 use pagefence_test_apps::args::Args;
 use pagefence_test_apps::board::Board;
-use pagefence_test_apps::collision::{MAPPER, Plan, RETURNED, SIZE, WRITER, store_parts, write_parts, AFTER};
+use pagefence_test_apps::collision::{
+    AFTER, MAPPER, Plan, RETURNED, SIZE, WRITER, store_parts, write_parts,
+};
 use pagefence_test_apps::content::{describe, word};
 use pagefence_test_apps::harness::run;
 use pagefence_test_apps::random::Random;
@@ -58,9 +60,13 @@ fn body(setup: &Setup) -> Result<(), Stop> {
         match verdict.wrong() {
             // The reader has counted this round already.
             Some(_) if board.marked(STALE, round) => {
-                board.persistent.fetch_add(u64::from(verdict.device.is_some()), SeqCst);
+                board
+                    .persistent
+                    .fetch_add(u64::from(verdict.device.is_some()), SeqCst);
             }
-            Some(wrong) => board.anomaly(verdict.device.is_some(), || format!("{}: {wrong}", plan.describe())),
+            Some(wrong) => board.anomaly(verdict.device.is_some(), || {
+                format!("{}: {wrong}", plan.describe())
+            }),
             None => {}
         }
         board.done(3);
@@ -74,9 +80,16 @@ fn read_parts(setup: &Setup) -> Res<()> {
     while let Some(round) = board.next_round(READER) {
         board.slots[READER].operation(round, || {
             let plan = Plan::read(board);
-            let flags = if board.plan(PRIVATE) == 1 { libc::MAP_PRIVATE } else { libc::MAP_SHARED };
+            let flags = if board.plan(PRIVATE) == 1 {
+                libc::MAP_PRIVATE
+            } else {
+                libc::MAP_SHARED
+            };
             let map = Map::file(&file, plan.page(), PAGE, libc::PROT_READ, flags)?;
-            while !board.marked(RETURNED, round) && !board.finished(WRITER, round) && !board.stopped() {
+            while !board.marked(RETURNED, round)
+                && !board.finished(WRITER, round)
+                && !board.stopped()
+            {
                 map.load(0);
                 spin(Duration::from_micros(5));
                 std::thread::yield_now();
@@ -97,13 +110,31 @@ fn look(board: &Board, plan: &Plan, map: &Map, round: u64) {
     }
     std::thread::sleep(WAIT);
     let later = stale(plan, map, round);
-    let Some((offset, seen)) = at_once.or(later) else { return };
+    let Some((offset, seen)) = at_once.or(later) else {
+        return;
+    };
     board.mark(STALE, round);
     board.anomaly(false, || {
-        let kind = if board.plan(PRIVATE) == 1 { "private" } else { "shared" };
-        let still = if later.is_some() { "20 ms later still" } else { "20 ms later no longer" };
-        let stored = if plan.stores == 0 { ", nobody stored" } else { "" };
-        format!("{}{stored}: after it returned, the {kind} mapping shows {} at {offset}, {still}", plan.describe(), describe(seen))
+        let kind = if board.plan(PRIVATE) == 1 {
+            "private"
+        } else {
+            "shared"
+        };
+        let still = if later.is_some() {
+            "20 ms later still"
+        } else {
+            "20 ms later no longer"
+        };
+        let stored = if plan.stores == 0 {
+            ", nobody stored"
+        } else {
+            ""
+        };
+        format!(
+            "{}{stored}: after it returned, the {kind} mapping shows {} at {offset}, {still}",
+            plan.describe(),
+            describe(seen)
+        )
     });
 }
 

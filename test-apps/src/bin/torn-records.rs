@@ -33,7 +33,9 @@ fn main() {
 
 fn body(setup: &Setup) -> Result<(), Stop> {
     if setup.args.control == Some(Control::Buffered) {
-        return Err(Stop::NotHere("only xfs keeps buffered calls whole among themselves: use --control serial".into()));
+        return Err(Stop::NotHere(
+            "only xfs keeps buffered calls whole among themselves: use --control serial".into(),
+        ));
     }
     setup.direct_unit()?;
     let board = &*setup.board;
@@ -44,7 +46,13 @@ fn body(setup: &Setup) -> Result<(), Stop> {
         write_record(&file, &mut buffer, place, len, stamp(REFEREE, 1))?;
     }
     file.fsync()?;
-    let job = |worker| if worker < WRITERS { write_parts(setup, worker) } else { read_parts(setup, worker) };
+    let job = |worker| {
+        if worker < WRITERS {
+            write_parts(setup, worker)
+        } else {
+            read_parts(setup, worker)
+        }
+    };
     let mut team = Team::start(board, &setup.args, WORKERS, &job)?;
     while !setup.over() {
         board.set_plan(END, now() + 50_000_000);
@@ -58,12 +66,21 @@ fn body(setup: &Setup) -> Result<(), Stop> {
 
 fn write_record(file: &Fd, buffer: &mut Buffer, place: usize, len: u64, stamp: u64) -> Res<()> {
     let bytes = buffer.part(len);
-    bytes.chunks_exact_mut(8).for_each(|word| word.copy_from_slice(&stamp.to_ne_bytes()));
+    bytes
+        .chunks_exact_mut(8)
+        .for_each(|word| word.copy_from_slice(&stamp.to_ne_bytes()));
     file.pwrite(bytes, place as u64 * PLACE)
 }
 
 /// Nobody is at work: is the record in one piece, in the cache and on the device?
-fn look_for_good(board: &Board, file: &Fd, direct: &Fd, buffer: &mut Buffer, place: usize, len: u64) -> Res<()> {
+fn look_for_good(
+    board: &Board,
+    file: &Fd,
+    direct: &Fd,
+    buffer: &mut Buffer,
+    place: usize,
+    len: u64,
+) -> Res<()> {
     let at = place as u64 * PLACE;
     file.pread_all(buffer.part(len), at)?;
     let cache = torn(board, buffer.part(len));
@@ -72,7 +89,9 @@ fn look_for_good(board: &Board, file: &Fd, direct: &Fd, buffer: &mut Buffer, pla
     direct.pread_all(buffer.part(len), at)?;
     let device = torn(board, buffer.part(len));
     if let Some(text) = cache.as_ref().or(device.as_ref()) {
-        board.anomaly(device.is_some(), || format!("record of {len} bytes torn for good: {text}"));
+        board.anomaly(device.is_some(), || {
+            format!("record of {len} bytes torn for good: {text}")
+        });
         write_record(file, buffer, place, len, stamp(REFEREE, 1))?;
         file.fsync()?;
     }
@@ -92,7 +111,13 @@ fn write_parts(setup: &Setup, worker: usize) -> Res<()> {
                 let number = board.next_number(worker + INNER);
                 board.slots[worker + INNER].operation(number, || {
                     let _turn = turns.take()?;
-                    write_record(file, &mut buffer, place, RECORDS[place], stamp(worker + INNER, number))
+                    write_record(
+                        file,
+                        &mut buffer,
+                        place,
+                        RECORDS[place],
+                        stamp(worker + INNER, number),
+                    )
                 })?;
                 board.done(1);
             }
@@ -120,7 +145,9 @@ fn read_parts(setup: &Setup, worker: usize) -> Res<()> {
                 }
                 if let Some(text) = torn(board, buffer.part(len)) {
                     let mode = if is_direct { "direct" } else { "buffered" };
-                    board.anomaly(false, || format!("{mode} read of a record of {len} bytes: {text}"));
+                    board.anomaly(false, || {
+                        format!("{mode} read of a record of {len} bytes: {text}")
+                    });
                 }
                 board.done(1);
             }
@@ -142,7 +169,11 @@ fn torn(board: &Board, bytes: &[u8]) -> Option<String> {
     if stamps.len() < 2 {
         return None;
     }
-    let whole: Vec<String> = stamps.into_iter().filter(|stamp| !cut_short(board, *stamp)).map(name).collect();
+    let whole: Vec<String> = stamps
+        .into_iter()
+        .filter(|stamp| !cut_short(board, *stamp))
+        .map(name)
+        .collect();
     (whole.len() > 1).then(|| format!("holds parts of {}", whole.join(" and ")))
 }
 
@@ -156,7 +187,9 @@ fn name(stamp: u64) -> String {
 
 /// Was this write cut short by a kill? Waits until that is known: the writer may still be at it.
 fn cut_short(board: &Board, stamp: u64) -> bool {
-    let Some((slot, number)) = unstamp(stamp).filter(|(slot, _)| *slot != REFEREE) else { return false };
+    let Some((slot, number)) = unstamp(stamp).filter(|(slot, _)| *slot != REFEREE) else {
+        return false;
+    };
     let start = Instant::now();
     while !board.finished(slot, number) && start.elapsed() < PATIENCE {
         std::thread::sleep(Duration::from_micros(100));
