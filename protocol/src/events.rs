@@ -13,6 +13,7 @@ use once_cell::race::OnceBox;
 use tracing::field::{Field, Visit};
 use tracing::{Level, Metadata, span};
 
+use crate::text::Text;
 use crate::{files, process, raw};
 
 macro_rules! kinds {
@@ -279,69 +280,22 @@ fn tell(event: &Event) {
 
 /// A message of our own on stderr, if that is still the stderr we started with.
 pub fn say(message: fmt::Arguments) {
-    let mut line = Line::new();
-    let _ = line.write_fmt(message);
-    line.to_stderr();
+    to_stderr(&Line::of(message));
 }
 
-/// "/proc/self/fd/N" in the given buffer.
-pub fn number_path(fd: i32, buffer: &mut [u8; 40]) -> Option<&CStr> {
-    let mut line = Line::new();
-    write!(line, "/proc/self/fd/{fd}\0").ok()?;
-    let text = line.bytes();
-    buffer.get_mut(..text.len())?.copy_from_slice(text);
-    CStr::from_bytes_until_nul(buffer).ok()
+/// "/proc/self/fd/N".
+pub fn number_path(fd: i32) -> Text<40> {
+    Text::of(format_args!("/proc/self/fd/{fd}"))
 }
 
-/// A line under construction; what doesn't fit is cut.
-struct Line {
-    bytes: [u8; 4096],
-    used: usize,
-}
+type Line = Text<4096>;
 
-impl Line {
-    fn new() -> Line {
-        Line {
-            bytes: [0; 4096],
-            used: 0,
-        }
-    }
-    fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.used).unwrap_or(&[])
-    }
-    fn to_stderr(&self) {
-        let [dev, ino] = &STDERR;
-        let is_ours =
-            raw::fstat(2).is_ok_and(|s| s.dev == dev.load(Relaxed) && s.ino == ino.load(Relaxed));
-        if is_ours {
-            raw::write(2, self.bytes());
-        }
-    }
-}
-
-impl Write for Line {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        // The end of the line always fits.
-        let room = (self.bytes.len() - 64).saturating_sub(self.used);
-        let take = text.len().min(room);
-        if let (Some(to), Some(from)) = (
-            self.bytes.get_mut(self.used..self.used + take),
-            text.as_bytes().get(..take),
-        ) {
-            to.copy_from_slice(from);
-            self.used += take;
-        }
-        Ok(())
-    }
-}
-
-impl Line {
-    /// The tail that is written whatever was cut before.
-    fn finish(&mut self, tail: &str) {
-        if let Some(to) = self.bytes.get_mut(self.used..self.used + tail.len()) {
-            to.copy_from_slice(tail.as_bytes());
-            self.used += tail.len();
-        }
+fn to_stderr(line: &Line) {
+    let [dev, ino] = &STDERR;
+    let is_ours =
+        raw::fstat(2).is_ok_and(|s| s.dev == dev.load(Relaxed) && s.ino == ino.load(Relaxed));
+    if is_ours {
+        raw::write(2, line.as_bytes());
     }
 }
 
@@ -373,9 +327,9 @@ impl tracing::Subscriber for Subscriber {
             );
             event.record(&mut json);
             json.line.finish("}\n");
-            raw::write(trace, json.line.bytes());
+            raw::write(trace, json.line.as_bytes());
         }
-        let mut text = Text {
+        let mut text = Plain {
             line: Line::new(),
             wanted: false,
         };
@@ -383,7 +337,7 @@ impl tracing::Subscriber for Subscriber {
         event.record(&mut text);
         text.line.finish("\n");
         if text.wanted {
-            text.line.to_stderr();
+            to_stderr(&text.line);
         }
     }
 }
@@ -401,9 +355,9 @@ impl Visit for Json {
     }
     fn record_str(&mut self, field: &Field, value: &str) {
         let _ = write!(self.line, ",\"{}\":\"", field.name());
-        let enough = self.line.used + FIELD;
+        let enough = self.line.len() + FIELD;
         for c in value.chars() {
-            if self.line.used > enough {
+            if self.line.len() > enough {
                 break;
             }
             let _ = match c {
@@ -418,12 +372,12 @@ impl Visit for Json {
 }
 
 /// `pagefence: fallback file=/a/b first=0 ...`
-struct Text {
+struct Plain {
     line: Line,
     wanted: bool,
 }
 
-impl Visit for Text {
+impl Visit for Plain {
     fn record_u64(&mut self, field: &Field, value: u64) {
         let _ = write!(self.line, " {}={value}", field.name());
     }

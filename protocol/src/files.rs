@@ -246,7 +246,7 @@ pub fn obtain(found: &Found, bits: u32) -> Option<u32> {
     file.owed_error.store(0, Relaxed);
     file.refs.store(1, Release);
     file.register_use(index, found.fd);
-    for kept in process::kept_for(found.id) {
+    for kept in crate::exec::kept_for(found.id) {
         file.mark(POSIX_LOCKED);
         second::adopt(file, kept);
     }
@@ -276,10 +276,7 @@ fn settings_of(found: &Found) -> Option<Settings> {
 
 /// The path behind a descriptor, as the kernel knows it; empty where there is no `/proc`.
 pub fn path_of(fd: i32, buffer: &mut [u8]) -> &str {
-    let mut link = [0u8; 40];
-    let n = crate::events::number_path(fd, &mut link)
-        .and_then(|l| raw::read_link(l, buffer))
-        .unwrap_or(0);
+    let n = raw::read_link(crate::events::number_path(fd).as_c_str(), buffer).unwrap_or(0);
     let bytes = buffer.get(..n).unwrap_or(&[]);
     core::str::from_utf8(bytes)
         .unwrap_or("")

@@ -14,7 +14,7 @@
 //! | [`second`] | the second descriptor that the check and the fall back need |
 //! | [`mappings`] | mmap and its family: which parts of a file may be dirtied through memory |
 //! | [`layout`] | truncate, fallocate, `O_TRUNC` |
-//! | [`process`] | the constructor, fork, vfork, exec |
+//! | [`process`], [`fork`], [`exec`] | the constructor; what becomes of it all in a child and in the next program |
 //! | [`events`] | what is told, and where it goes |
 //!
 //! Rules of the house: no panic, no allocation on the way of an I/O call, no libc function that is
@@ -34,7 +34,9 @@ pub mod arena;
 pub mod descriptors;
 pub mod direct;
 pub mod events;
+pub mod exec;
 pub mod files;
+pub mod fork;
 pub mod layout;
 pub mod mappings;
 pub mod numbers;
@@ -43,5 +45,6 @@ pub mod ranges;
 pub mod raw;
 pub mod registry;
 pub mod second;
+pub mod text;
 pub mod thread;
 pub mod transfer;

@@ -1,8 +1,7 @@
-//! This process: the constructor, and what fork, vfork and exec do to it.
+//! This process: the constructor, and what is known everywhere of it.
 
-use core::ffi::{CStr, c_char};
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering::*};
-use std::cell::UnsafeCell;
+use core::ffi::CStr;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
 use std::ffi::CString;
 
 use lock_table::Table;
@@ -10,10 +9,8 @@ use once_cell::race::OnceBox;
 use policy::{Mode, OnTableError, Policy};
 
 use crate::events::{self, Event, Kind};
-use crate::files::{self, POSIX_LOCKED};
-use crate::registry::{self, Registry};
 use crate::thread::{self, Thread};
-use crate::{descriptors, mappings, raw, second};
+use crate::{descriptors, exec, files, fork, raw, registry, second};
 
 /// Nothing is known yet, or the process is not fenced: every call passes through.
 const PASSING: u32 = 0;
@@ -25,16 +22,9 @@ static STATE: AtomicU32 = AtomicU32::new(PASSING);
 static PID: AtomicU32 = AtomicU32::new(0);
 static GENERATION: AtomicU32 = AtomicU32::new(1);
 static MEMBARRIER: AtomicBool = AtomicBool::new(false);
-/// A word that the kernel zeroes in every forked child, also one that was forked behind our back.
-static SAME_PROCESS: AtomicPtr<AtomicU32> = AtomicPtr::new(core::ptr::null_mut());
 static TABLE: OnceBox<Table> = OnceBox::new();
 static POLICY: OnceBox<Policy> = OnceBox::new();
 static PROGRAM: OnceBox<String> = OnceBox::new();
-static ENVIRONMENT: OnceBox<Vec<CString>> = OnceBox::new();
-
-/// Descriptors kept across exec for the sake of POSIX locks, until their file is met again.
-const KEPT: &CStr = c"PAGEFENCE_KEPT";
-static KEPT_NUMBERS: [AtomicI32; 64] = [const { AtomicI32::new(-1) }; 64];
 
 pub fn pid() -> u32 {
     PID.load(Relaxed)
@@ -73,10 +63,8 @@ fn own_thread() -> Option<&'static Thread> {
     if thread.after_vfork.get() != 0 && is_vfork_child(thread) {
         return None;
     }
-    let word = SAME_PROCESS.load(Relaxed);
-    // SAFETY: null, or a page that is mapped for good.
-    if unsafe { word.as_ref() }.is_some_and(|w| w.load(Relaxed) == 0) {
-        forked_behind_our_back();
+    if !fork::is_same_process() {
+        fork::behind_our_back();
         return (STATE.load(Relaxed) == FENCED).then_some(thread);
     }
     Some(thread)
@@ -91,6 +79,18 @@ fn is_vfork_child(thread: &Thread) -> bool {
     }
     thread.after_vfork.set(0);
     false
+}
+
+/// In a forked child.
+pub fn become_another() {
+    PID.store(raw::getpid(), Relaxed);
+    GENERATION.fetch_add(1, AcqRel);
+    MEMBARRIER.store(raw::membarrier_register(), Relaxed);
+}
+
+/// From now on every call passes through: that has been told.
+pub fn stop_fencing() {
+    STATE.store(PASSING, Release);
 }
 
 /// Whether descriptors are followed: not in a vfork child, whose numbers are not the parent's.
@@ -133,7 +133,7 @@ fn variable(name: &CStr) -> Option<&'static CStr> {
         .filter(|v| !v.is_empty())
 }
 
-fn text(name: &CStr) -> Option<&'static str> {
+pub fn text(name: &CStr) -> Option<&'static str> {
     variable(name).and_then(|v| v.to_str().ok())
 }
 
@@ -159,18 +159,18 @@ pub fn init() {
     let defaults = *policy.defaults();
     let idle = policy.is_off();
     let _ = POLICY.set(Box::new(policy));
-    remember_environment(defaults.keep_preload);
+    exec::remember_environment(defaults.keep_preload);
     if idle {
         return;
     }
-    watch_for_forks();
+    fork::watch();
     MEMBARRIER.store(raw::membarrier_register(), Relaxed);
     match Table::attach(&path) {
         Ok(table) => {
             descriptors::claim_as_ours(table.probe_fd());
             crate::ranges::tell_reaped(&table);
             let _ = TABLE.set(Box::new(table));
-            take_kept_descriptors();
+            exec::take_kept_descriptors();
             STATE.store(FENCED, Release);
         }
         Err(error) => {
@@ -238,163 +238,6 @@ fn table_path(policy: &Policy) -> CString {
     lock_table::default_path()
 }
 
-/// Our variables as they were, for programs that exec with an environment of their own making.
-fn remember_environment(keep: bool) {
-    let mut saved = Vec::new();
-    if keep {
-        for (name, value) in std::env::vars_os() {
-            let (name, value) = (name.as_encoded_bytes(), value.as_encoded_bytes());
-            if name == b"LD_PRELOAD" || name.starts_with(b"PAGEFENCE_") && name != KEPT.to_bytes() {
-                saved.extend(CString::new([name, b"=", value].concat()));
-            }
-        }
-    }
-    let _ = ENVIRONMENT.set(Box::new(saved));
-}
-
-// ---- fork -----------------------------------------------------------------------------------------
-
-struct Stash(UnsafeCell<Option<Registry>>);
-// SAFETY: written and read only between prepare and parent/child, by the thread that forks.
-unsafe impl Sync for Stash {}
-static FORKING: Stash = Stash(UnsafeCell::new(None));
-
-fn watch_for_forks() {
-    if let Some(page) = raw::map_anonymous(4096)
-        && raw::wipe_on_fork(page, 4096)
-    {
-        let word = page.cast::<AtomicU32>();
-        // SAFETY: a fresh page of ours.
-        unsafe { (*word).store(1, Relaxed) };
-        SAME_PROCESS.store(word, Release);
-    }
-    // SAFETY: the handlers stay loaded.
-    unsafe {
-        libc::pthread_atfork(
-            Some(before_fork),
-            Some(after_fork_in_parent),
-            Some(after_fork_in_child),
-        )
-    };
-}
-
-extern "C" fn before_fork() {
-    if active().is_none() {
-        return;
-    }
-    descriptors::all_shared();
-    let registry = registry::lock();
-    // SAFETY: we hold the registry lock: no other fork is between prepare and parent.
-    unsafe { *FORKING.0.get() = Some(registry) };
-}
-
-fn take_stash() -> Option<Registry> {
-    // SAFETY: as above; in the child there is no other thread.
-    unsafe { (*FORKING.0.get()).take() }
-}
-
-extern "C" fn after_fork_in_parent() {
-    if registry::is_held() && raw::getpid() == pid() {
-        drop(take_stash());
-    }
-}
-
-extern "C" fn after_fork_in_child() {
-    if let Some(registry) = take_stash() {
-        become_child(registry);
-    }
-}
-
-/// Without a trip through `pthread_atfork` (a raw clone): only if nobody was in the registry.
-#[cold]
-fn forked_behind_our_back() {
-    if registry::is_held() {
-        STATE.store(PASSING, Release);
-        events::emit(&Event::uncovered(
-            0,
-            "forked past libc while a file was being opened: this child is not fenced",
-        ));
-        return;
-    }
-    descriptors::all_shared();
-    become_child(registry::lock());
-}
-
-fn become_child(registry: Registry) {
-    PID.store(raw::getpid(), Relaxed);
-    GENERATION.fetch_add(1, AcqRel);
-    let thread = thread::current();
-    thread.after_vfork.set(0);
-    thread.forget_parent();
-    // SAFETY: null, or a page that is mapped for good.
-    if let Some(word) = unsafe { SAME_PROCESS.load(Acquire).as_ref() } {
-        word.store(1, Release);
-    }
-    for cell in &KEPT_NUMBERS {
-        let kept = cell.swap(-1, AcqRel);
-        if kept >= 0 {
-            descriptors::forget_ours(kept);
-            raw::close(kept);
-        }
-    }
-    MEMBARRIER.store(raw::membarrier_register(), Relaxed);
-    let attached = table().map(Table::reattach_in_child);
-    if let Some(Err(error)) = attached {
-        STATE.store(PASSING, Release);
-        registry::reset_in_child(registry);
-        let reason = Reason::of(&error);
-        events::emit(&Event::uncovered(0, reason.text()));
-        return;
-    }
-    descriptors::reset_in_child();
-    files::reregister_in_child();
-    registry::reset_in_child(registry);
-    mappings::reregister_in_child();
-}
-
-/// An error's text without allocation.
-struct Reason {
-    bytes: [u8; 400],
-    used: usize,
-}
-
-impl Reason {
-    fn of(error: &lock_table::TableError) -> Reason {
-        use core::fmt::Write;
-        let mut reason = Reason {
-            bytes: [0; 400],
-            used: 0,
-        };
-        let _ = write!(reason, "a forked child can't join: {error}");
-        reason
-    }
-    fn text(&self) -> &str {
-        core::str::from_utf8(self.bytes.get(..self.used).unwrap_or(&[]))
-            .unwrap_or("a forked child can't join")
-    }
-}
-
-impl core::fmt::Write for Reason {
-    fn write_str(&mut self, text: &str) -> core::fmt::Result {
-        let take = text.len().min(self.bytes.len() - self.used);
-        if let (Some(to), Some(from)) = (
-            self.bytes.get_mut(self.used..self.used + take),
-            text.as_bytes().get(..take),
-        ) {
-            to.copy_from_slice(from);
-            self.used += take;
-        }
-        Ok(())
-    }
-}
-
-/// A child that shares our open file descriptions is being started (vfork, posix_spawn, `SCM_RIGHTS`).
-pub fn sharing() {
-    if active().is_some() {
-        descriptors::all_shared();
-    }
-}
-
 /// A call that names no file of ours but may change one; told once.
 pub fn uncovered_call(what: &str) {
     static TOLD: AtomicBool = AtomicBool::new(false);
@@ -421,8 +264,6 @@ pub fn refuses_io_uring() -> bool {
     refuse
 }
 
-// ---- our own numbers ------------------------------------------------------------------------------
-
 /// The program wants this number for itself.
 pub fn move_ours_away(fd: i32) {
     let registry = registry::lock();
@@ -443,171 +284,4 @@ pub fn move_ours_away(fd: i32) {
     drop(registry);
     descriptors::claim_as_ours(to);
     descriptors::forget_ours(fd);
-}
-
-/// A descriptor that an earlier image of this process kept for this file.
-pub fn kept_for(id: lock_table::FileId) -> impl Iterator<Item = i32> {
-    KEPT_NUMBERS.iter().filter_map(move |cell| {
-        let fd = cell.load(Acquire);
-        let same =
-            fd >= 0 && raw::fstat(fd).ok().as_ref().and_then(descriptors::identity) == Some(id);
-        (same && cell.compare_exchange(fd, -1, AcqRel, Acquire).is_ok()).then_some(fd)
-    })
-}
-
-fn take_kept_descriptors() {
-    let numbers = text(KEPT)
-        .unwrap_or("")
-        .split(',')
-        .filter_map(|n| n.parse::<i32>().ok());
-    for (cell, fd) in KEPT_NUMBERS.iter().zip(numbers) {
-        if raw::fstat(fd).is_ok_and(|s| descriptors::identity(&s).is_some()) {
-            descriptors::claim_as_ours(fd);
-            cell.store(fd, Release);
-        }
-    }
-    // SAFETY: in the constructor, before the program runs.
-    unsafe { libc::unsetenv(KEPT.as_ptr()) };
-}
-
-// ---- exec -----------------------------------------------------------------------------------------
-
-const MOST_VARIABLES: usize = 1024;
-
-unsafe extern "C" {
-    static environ: *const *const c_char;
-}
-
-/// The environment for a program that is about to be started: what the caller gave, and our variables
-/// unless the program removed them from its own environment on purpose.
-fn with_ours<R>(
-    given: *const *const c_char,
-    extra: Option<*const c_char>,
-    call: impl FnOnce(*const *const c_char) -> R,
-) -> R {
-    // SAFETY: libc's own variable.
-    let current = unsafe { environ };
-    if given.is_null() || (given == current && extra.is_none()) {
-        return call(given);
-    }
-    let mut list = [core::ptr::null::<c_char>(); MOST_VARIABLES];
-    let room = MOST_VARIABLES - 32;
-    let mut used = 0;
-    loop {
-        // SAFETY: `given` is the program's own null-terminated list, which exec is about to read.
-        let entry = unsafe { *given.add(used) };
-        if entry.is_null() {
-            break;
-        }
-        match list.get_mut(used).filter(|_| used < room) {
-            Some(cell) => *cell = entry,
-            None => return call(given),
-        }
-        used += 1;
-    }
-    let ours = ENVIRONMENT.get().map_or(&[][..], Vec::as_slice);
-    let missing = ours
-        .iter()
-        .filter(|v| given != current && has(current, v) && !has(given, v))
-        .map(|v| v.as_ptr());
-    for entry in missing.take(24).chain(extra) {
-        if let Some(cell) = list.get_mut(used) {
-            *cell = entry;
-            used += 1;
-        }
-    }
-    call(list.as_ptr())
-}
-
-/// Whether the list has a variable of this name.
-fn has(list: *const *const c_char, variable: &CString) -> bool {
-    let name = variable
-        .to_bytes()
-        .split(|b| *b == b'=')
-        .next()
-        .unwrap_or(&[]);
-    if list.is_null() {
-        return false;
-    }
-    for i in 0..usize::MAX {
-        // SAFETY: a null-terminated list of C strings, as above.
-        let entry = unsafe { *list.add(i) };
-        if entry.is_null() {
-            return false;
-        }
-        // SAFETY: as above.
-        let bytes = unsafe { CStr::from_ptr(entry) }.to_bytes();
-        if bytes
-            .strip_prefix(name)
-            .is_some_and(|rest| rest.first() == Some(&b'='))
-        {
-            return true;
-        }
-    }
-    false
-}
-
-/// posix_spawn: a child with this environment.
-pub fn spawn<R>(given: *const *const c_char, real: impl FnOnce(*const *const c_char) -> R) -> R {
-    sharing();
-    with_ours(given, None, real)
-}
-
-/// The exec family: this process becomes another program; returns only if that failed.
-pub fn exec<R>(given: *const *const c_char, real: impl FnOnce(*const *const c_char) -> R) -> R {
-    if active().is_none() {
-        return with_ours(given, None, real);
-    }
-    // Our second descriptors close at exec, and with them would go the POSIX locks on their files.
-    let mut line = [0u8; 512];
-    let mut used = 0;
-    put(&mut line, &mut used, KEPT.to_bytes());
-    let mut separator = b"=".as_slice();
-    for fd in numbers_to_keep() {
-        raw::set_close_on_exec(fd, false);
-        put(&mut line, &mut used, separator);
-        put_number(&mut line, &mut used, fd);
-        separator = b",";
-    }
-    let any = separator == b",";
-    let result = with_ours(given, any.then_some(line.as_ptr().cast()), real);
-    let errno = raw::errno();
-    numbers_to_keep().for_each(|fd| raw::set_close_on_exec(fd, true));
-    raw::set_errno(errno);
-    result
-}
-
-fn numbers_to_keep() -> impl Iterator<Item = i32> {
-    let locked = files::all()
-        .filter(|(_, f)| f.has(POSIX_LOCKED))
-        .flat_map(|(_, f)| second::numbers(f));
-    let kept = KEPT_NUMBERS
-        .iter()
-        .map(|c| c.load(Acquire))
-        .filter(|fd| *fd >= 0);
-    locked.chain(kept).take(60)
-}
-
-fn put(line: &mut [u8], used: &mut usize, bytes: &[u8]) {
-    if let Some(to) = line.get_mut(*used..*used + bytes.len()) {
-        to.copy_from_slice(bytes);
-        *used += bytes.len();
-    }
-}
-
-fn put_number(line: &mut [u8], used: &mut usize, number: i32) {
-    let mut digits = [0u8; 12];
-    let mut at = digits.len();
-    let mut left = number.max(0);
-    loop {
-        at -= 1;
-        if let Some(d) = digits.get_mut(at) {
-            *d = b'0' + (left % 10) as u8;
-        }
-        left /= 10;
-        if left == 0 {
-            break;
-        }
-    }
-    put(line, used, digits.get(at..).unwrap_or(&[]));
 }

@@ -44,8 +44,7 @@ fn open(file: &File, fd: i32, purpose: For) -> Option<i32> {
     if stored != 0 {
         return Some(stored - 1);
     }
-    let mut buffer = [0u8; 40];
-    let path = number_path(fd, &mut buffer)?;
+    let path = number_path(fd);
     // cachestat wants a writer; one who may only write must do.
     let ways: &[i32] = match purpose {
         For::Reading => &[libc::O_RDONLY],
@@ -53,7 +52,7 @@ fn open(file: &File, fd: i32, purpose: For) -> Option<i32> {
     };
     let opened = ways
         .iter()
-        .map(|way| raw::open(path, way | libc::O_NOCTTY))
+        .map(|way| raw::open(path.as_c_str(), way | libc::O_NOCTTY))
         .find(|fd| *fd >= 0)? as i32;
     let same = raw::fstat(opened).is_ok_and(|stat| descriptors::stands_for(&stat, file));
     if !same {

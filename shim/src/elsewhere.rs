@@ -4,8 +4,8 @@
 use crate::{family, resolve_all};
 use core::ffi::{c_char, c_int, c_uint, c_void};
 use libc::{DIR, FILE, msghdr, sockaddr, socklen_t, ssize_t};
+use protocol::fork::sharing;
 use protocol::numbers::{closing_elsewhere, made_elsewhere};
-use protocol::process::sharing;
 
 /// The number behind a stream; -1: none.
 fn number(stream: *mut FILE) -> c_int {

@@ -4,7 +4,8 @@ use crate::{family, resolve_all};
 use core::ffi::{c_char, c_int};
 use core::sync::atomic::{AtomicUsize, Ordering};
 use libc::{pid_t, posix_spawn_file_actions_t, posix_spawnattr_t};
-use protocol::process::{exec, sharing, spawn};
+use protocol::exec::{exec, spawn};
+use protocol::fork::sharing;
 
 type List = *const *const c_char;
 
