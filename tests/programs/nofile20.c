@@ -1,5 +1,5 @@
-// With 20 descriptors at most the program gets all of them, and a direct write beside a mapping is
-// right even when not one is free.
+// With 20 descriptors at most a direct write beside a mapping is right even when not one is free,
+// and the program gets them all but for one or two that a fence needs, the highest.
 #include "hazard.h"
 
 int main(int argc, char **argv) {
@@ -12,7 +12,8 @@ int main(int argc, char **argv) {
         last = fd;
         count++;
     }
-    say("%d more, the last is %d, then %s", count, last, strerrorname_np(errno));
+    say("%s more, then %s", count >= 12 ? "enough" : "too few", strerrorname_np(errno));
+    say("the lowest first: %d", last == file.direct + count);
     map[0] = 'm';
     say("none free: %zd", pwrite(file.direct, page, PAGE, 2 * PAGE));
     say("flags: %d", !!(fcntl(file.direct, F_GETFL) & O_DIRECT));
@@ -26,10 +27,10 @@ int main(int argc, char **argv) {
     say("one free: %zd", pwrite(file.direct, page, PAGE, 3 * PAGE));
     int fds[2];
     SAY(pipe(fds));
-    SAY(open("/dev/null", O_RDONLY));
+    SAY(open("/dev/null", O_RDONLY) == last ? 1 : 0);
     SAY(open("/dev/null", O_RDONLY));
     MUST(close(file.buffered));
-    SAY(open("/dev/null", O_RDONLY));
+    say("the same again: %d", open("/dev/null", O_RDONLY) == file.buffered);
     pid_t pid = MUST(fork());
     if (pid == 0) {
         alarm(20);

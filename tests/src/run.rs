@@ -210,6 +210,15 @@ mod tests {
         .unwrap()
     }
 
+    /// Whether the process, by its number, is dead or about to be.
+    fn dies(number: &str) -> bool {
+        let stat = format!("/proc/{}/stat", number.trim());
+        (0..100).any(|_| {
+            std::thread::sleep(Duration::from_millis(10));
+            std::fs::read_to_string(&stat).map_or(true, |text| text.contains(") Z "))
+        })
+    }
+
     #[test]
     fn tells_code_signal_and_output() {
         let outcome = shell("echo out; echo err >&2; exit 3", 5000);
@@ -227,23 +236,13 @@ mod tests {
                 .as_deref()
                 .is_some_and(|text| text.contains("sleep"))
         );
-        let child = format!("/proc/{}/stat", outcome.stdout.trim());
-        let gone = (0..100).any(|_| {
-            std::thread::sleep(Duration::from_millis(10));
-            std::fs::read_to_string(&child).is_ok_and(|s| !s.contains(") Z ")) == false
-        });
-        assert!(gone, "{child} is still there");
+        assert!(dies(&outcome.stdout), "{} is still there", outcome.stdout);
     }
 
     #[test]
     fn what_is_left_in_the_background_dies_too() {
         let outcome = shell("sleep 60 & echo $!", 5000);
         assert!(outcome.hang.is_none());
-        let child = format!("/proc/{}/stat", outcome.stdout.trim());
-        let gone = (0..100).any(|_| {
-            std::thread::sleep(Duration::from_millis(10));
-            std::fs::read_to_string(&child).is_ok_and(|s| !s.contains(") Z ")) == false
-        });
-        assert!(gone, "{child} is still there");
+        assert!(dies(&outcome.stdout), "{} is still there", outcome.stdout);
     }
 }
