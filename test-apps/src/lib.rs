@@ -4,7 +4,8 @@
 //! The programs in `src/bin` are plain programs that mix buffered, direct and mapped I/O on one file from
 //! several processes. They know nothing of any library that may be loaded beside them. Each one's oracle
 //! forbids only what no order of whole calls could produce. `apps.toml` says for each what it needs and
-//! where the bare kernel was seen to fail.
+//! where the bare kernel was seen to fail. Build them with `--release`: unoptimized, they fill and compare
+//! memory so slowly that few races are run.
 
 pub mod args;
 pub mod board;
