@@ -1,0 +1,89 @@
+//! Instructions per call, counted by callgrind: they don't depend on what else the machine does. Only the
+//! program and the library are counted, not the kernel.
+
+use crate::io::{Kind, run_one};
+use crate::{IoArgs, Tools};
+use pagefence_tests::places::Place;
+use serde::Serialize;
+use std::process::Command;
+
+/// Of two runs that differ in nothing but the number of calls, the difference is what the calls took.
+const FEW: u64 = 64;
+const MANY: u64 = 576;
+
+/// Where the library works on one call. (What a fork or a spawn costs is the kernel's and the loader's.)
+const FIGURES: [&str; 8] = [
+    "pread-4k",
+    "pread-1",
+    "pwrite-4k",
+    "read-4k",
+    "direct-write-4k",
+    "direct-read-4k",
+    "open-close",
+    "mmap-munmap",
+];
+
+#[derive(Serialize)]
+pub struct Count {
+    pub name: String,
+    pub bare: f64,
+    pub fenced: f64,
+    pub fenced_mixed: f64,
+}
+
+pub fn measure(tools: &Tools, place: &Place, args: &IoArgs) -> Result<Vec<Count>, String> {
+    let wanted =
+        |name: &&str| args.figure.is_empty() || args.figure.iter().any(|f| f.as_str() == *name);
+    let mut counts = Vec::new();
+    for figure in FIGURES.into_iter().filter(wanted) {
+        eprintln!("instructions: {figure}");
+        let count = |fenced, mixed| per_call(tools, place, figure, Kind { fenced, mixed });
+        counts.push(Count {
+            name: figure.to_owned(),
+            bare: count(false, false)?,
+            fenced: count(true, false)?,
+            fenced_mixed: count(true, true)?,
+        });
+    }
+    Ok(counts)
+}
+
+fn per_call(tools: &Tools, place: &Place, figure: &str, kind: Kind) -> Result<f64, String> {
+    let few = collected(tools, place, figure, kind, FEW)?;
+    let many = collected(tools, place, figure, kind, MANY)?;
+    Ok((many as f64 - few as f64) / (MANY - FEW) as f64)
+}
+
+fn collected(
+    tools: &Tools,
+    place: &Place,
+    figure: &str,
+    kind: Kind,
+    calls: u64,
+) -> Result<u64, String> {
+    let directory = place.directory();
+    let mut command = Command::new("valgrind");
+    command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
+    command.arg(&tools.app).arg(directory.path());
+    command.args(["--only", figure, "--calls", &calls.to_string()]);
+    let ended = run_one(tools, command, kind, None)?;
+    parse(&ended.stderr).ok_or_else(|| format!("callgrind gave no count:\n{}", ended.stderr))
+}
+
+/// `==123== Collected : 2239026`
+fn parse(stderr: &str) -> Option<u64> {
+    let line = stderr.lines().find(|line| line.contains("Collected :"))?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_callgrind_says() {
+        let text = "==7== Events    : Ir\n==7== Collected : 2239026\n==7== \n";
+        assert_eq!(parse(text), Some(2_239_026));
+        assert_eq!(parse("==7== Events    : Ir\n"), None);
+    }
+}

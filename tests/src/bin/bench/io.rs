@@ -1,0 +1,211 @@
+//! Runs `io-cost` bare and fenced in turn on one filesystem.
+
+use crate::statistics::Series;
+use crate::{IoArgs, Tools};
+use pagefence_tests::fence::scratch;
+use pagefence_tests::places::{Place, places};
+use pagefence_tests::run::run;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+/// What `io-cost` prints.
+#[derive(Deserialize)]
+struct Output {
+    figures: Vec<Cost>,
+}
+
+#[derive(Deserialize)]
+struct Cost {
+    name: String,
+    /// None where the filesystem has no O_DIRECT.
+    ns: Option<f64>,
+}
+
+/// All figures of one filesystem, in the order of `io-cost`.
+#[derive(Serialize)]
+pub struct Measured {
+    pub filesystem: String,
+    pub figures: Vec<Figure>,
+}
+
+#[derive(Serialize)]
+pub struct Figure {
+    pub name: String,
+    /// Buffered and direct calls have a file each.
+    pub one_mode: Series,
+    /// One file for both.
+    pub mixed: Series,
+}
+
+/// How a run is made.
+#[derive(Clone, Copy)]
+pub struct Kind {
+    pub fenced: bool,
+    pub mixed: bool,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match (self.fenced, self.mixed) {
+            (false, false) => "bare",
+            (true, false) => "fenced",
+            (false, true) => "bare, mixed",
+            (true, true) => "fenced, mixed",
+        }
+    }
+}
+
+pub fn chosen(only: &[String]) -> Result<Vec<Place>, String> {
+    let all = places();
+    if let Some(missing) = only.iter().find(|o| !all.iter().any(|p| p.name == **o)) {
+        let names: Vec<_> = all.iter().map(|p| p.name.as_str()).collect();
+        return Err(format!(
+            "no filesystem {missing} here; there are: {}",
+            names.join(", ")
+        ));
+    }
+    let wanted = |place: &Place| only.is_empty() || only.contains(&place.name);
+    Ok(all.into_iter().filter(wanted).collect())
+}
+
+pub fn measure(tools: &Tools, place: &Place, args: &IoArgs) -> Result<Measured, String> {
+    for mixed in [false, true] {
+        check(tools, place, mixed)?;
+    }
+    let mut arguments = vec!["--time".to_owned(), args.time.to_string()];
+    for figure in &args.figure {
+        arguments.extend(["--only".to_owned(), figure.clone()]);
+    }
+    let mut figures: Vec<Figure> = Vec::new();
+    for round in 1..=args.rounds {
+        eprintln!("{}: round {round} of {}", place.name, args.rounds);
+        for mixed in [false, true] {
+            let [bare, fenced] = [false, true].map(|fenced| {
+                let kind = Kind { fenced, mixed };
+                costs(tools, place, kind, &arguments)
+            });
+            add(&mut figures, mixed, bare?, fenced?);
+        }
+    }
+    Ok(Measured {
+        filesystem: place.name.clone(),
+        figures,
+    })
+}
+
+fn add(figures: &mut Vec<Figure>, mixed: bool, bare: Output, fenced: Output) {
+    for (bare, fenced) in bare.figures.into_iter().zip(fenced.figures) {
+        let (Some(before), Some(after)) = (bare.ns, fenced.ns) else {
+            continue;
+        };
+        let at = figures.iter().position(|f| f.name == bare.name);
+        let at = at.unwrap_or_else(|| {
+            figures.push(Figure {
+                name: bare.name,
+                one_mode: Series::default(),
+                mixed: Series::default(),
+            });
+            figures.len() - 1
+        });
+        let figure = &mut figures[at];
+        let series = if mixed {
+            &mut figure.mixed
+        } else {
+            &mut figure.one_mode
+        };
+        series.push(before, after);
+    }
+}
+
+fn costs(tools: &Tools, place: &Place, kind: Kind, arguments: &[String]) -> Result<Output, String> {
+    let directory = place.directory();
+    let mut command = Command::new(&tools.app);
+    command.arg(directory.path()).args(arguments);
+    let ended = run_one(tools, command, kind, None)?;
+    serde_json::from_str(&ended.stdout)
+        .map_err(|e| format!("io-cost printed no such JSON: {e}: {}", ended.stdout))
+}
+
+/// What a run wrote.
+pub struct Ended {
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Runs `command`, fenced with a lock table of its own or bare, and looks that it was so.
+pub fn run_one(
+    tools: &Tools,
+    mut command: Command,
+    kind: Kind,
+    trace: Option<&Path>,
+) -> Result<Ended, String> {
+    for (name, _) in std::env::vars_os() {
+        if name == "LD_PRELOAD" || name.as_encoded_bytes().starts_with(b"PAGEFENCE_") {
+            command.env_remove(name);
+        }
+    }
+    let dir = scratch();
+    let table = dir.path().join("table");
+    if kind.fenced {
+        command.env("LD_PRELOAD", &tools.library);
+        command.env("PAGEFENCE_TABLE", &table);
+        if let Some(trace) = trace {
+            command.env("PAGEFENCE_TRACE", trace);
+        }
+    }
+    if kind.mixed {
+        command.arg("--mixed");
+    }
+    let what = kind.name();
+    let outcome =
+        run(&mut command, Duration::from_secs(120)).map_err(|e| format!("{what}: {e}"))?;
+    if outcome.hang.is_some() || outcome.code() != 0 {
+        return Err(format!("{what}: {command:?}: {}", outcome.report()));
+    }
+    if table.exists() != kind.fenced {
+        let why = "the library wasn't loaded, or was where it shouldn't be";
+        return Err(format!("{what}: {why}: {}", outcome.report()));
+    }
+    Ok(Ended {
+        stdout: outcome.stdout,
+        stderr: outcome.stderr,
+    })
+}
+
+/// A short run with a trace: the file must be in mixed use when it should be and not otherwise, and nothing
+/// may happen that would make the figures mean something else.
+fn check(tools: &Tools, place: &Place, mixed: bool) -> Result<(), String> {
+    let (directory, log) = (place.directory(), scratch());
+    let trace = log.path().join("trace");
+    let mut command = Command::new(&tools.app);
+    command.arg(directory.path()).args(["--calls", "3"]);
+    let kind = Kind {
+        fenced: true,
+        mixed,
+    };
+    run_one(tools, command, kind, Some(&trace))?;
+    let text = std::fs::read_to_string(&trace).unwrap_or_default();
+    let seen = |event: &str| text.contains(&format!("\"event\":\"{event}\""));
+    let wrong = [
+        "fallback",
+        "invalidate_failed",
+        "uncovered",
+        "table_error",
+        "nested",
+    ];
+    let name = &place.name;
+    match wrong.iter().find(|event| seen(event)) {
+        Some(event) => Err(format!(
+            "{name}: an event '{event}' in a plain run:\n{text}"
+        )),
+        None if seen("mixed") != mixed => {
+            let not = if mixed { "isn't" } else { "is" };
+            Err(format!(
+                "{name}: the file {not} in mixed use, so the figures would mislead:\n{text}"
+            ))
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,127 @@
+//! Tables for people, JSON for programs.
+
+use crate::IoArgs;
+use crate::instructions::Count;
+use crate::io::Measured;
+use crate::machine::Machine;
+use crate::pair::Line;
+use crate::statistics::Series;
+use serde::Serialize;
+use std::path::Path;
+
+#[derive(Serialize)]
+pub struct Report {
+    pub machine: Machine,
+    rounds: u32,
+    milliseconds_per_figure: u64,
+    pub filesystems: Vec<Measured>,
+    pub pair: Vec<Line>,
+    pub instructions: Option<Vec<Count>>,
+}
+
+impl Report {
+    pub fn begin(args: &IoArgs) -> Report {
+        Report {
+            machine: Machine::look(),
+            rounds: args.rounds,
+            milliseconds_per_figure: args.time,
+            filesystems: Vec::new(),
+            pair: Vec::new(),
+            instructions: None,
+        }
+    }
+
+    pub fn write(&self, file: &Path) -> Result<(), String> {
+        let text = serde_json::to_string_pretty(self).map_err(|e| e.to_string())?;
+        std::fs::write(file, text + "\n").map_err(|e| format!("{}: {e}", file.display()))
+    }
+}
+
+/// Figure × one mode and mixed.
+pub fn table(measured: &Measured) -> String {
+    let head = columns(["bare", "fenced", "more", "low..high", "times"]);
+    let width = head.len();
+    let mut lines = vec![
+        format!(
+            "{:15} {:^width$}  {:^width$}",
+            measured.filesystem,
+            "-- a file for each mode, ns per call --",
+            "-- one file in mixed use, ns per call --"
+        ),
+        format!("{:15} {head}  {head}", ""),
+    ];
+    for figure in &measured.figures {
+        let (one_mode, mixed) = (half(&figure.one_mode), half(&figure.mixed));
+        lines.push(format!("{:15} {one_mode}  {mixed}", figure.name));
+    }
+    lines.join("\n")
+}
+
+fn columns([bare, fenced, more, range, times]: [&str; 5]) -> String {
+    format!("{bare:>7} {fenced:>7} {more:>7} {range:>16} {times:>6}")
+}
+
+fn half(series: &Series) -> String {
+    let Some(summary) = series.summary() else {
+        return columns(["-"; 5]);
+    };
+    let more = summary.difference_ns;
+    columns([
+        &short(summary.bare_ns.median, ""),
+        &short(summary.fenced_ns.median, ""),
+        &short(more.median, "+"),
+        &format!("{}..{}", short(more.low, "+"), short(more.high, "+")),
+        &format!("{:.2}", summary.ratio.median),
+    ])
+}
+
+/// Thousands as `k` where there are many: nobody reads the rest of their digits.
+fn short(ns: f64, plus: &str) -> String {
+    let sign = if ns < 0.0 { "-" } else { plus };
+    match ns.abs() {
+        size if size < 10_000.0 => format!("{sign}{size:.0}"),
+        size if size < 100_000.0 => format!("{sign}{:.1}k", size / 1000.0),
+        size => format!("{sign}{:.0}k", size / 1000.0),
+    }
+}
+
+pub fn pair_table(lines: &[Line]) -> String {
+    let mut text = format!("{:36} {:>8}  low..high", "lock table, one thread", "ns");
+    for Line { what, ns } in lines {
+        text += &format!(
+            "\n{what:36} {:8.1}  {:.1}..{:.1}",
+            ns.median, ns.low, ns.high
+        );
+    }
+    text
+}
+
+pub fn instruction_table(counts: &[Count]) -> String {
+    let mut text = format!(
+        "{:28} {:>8} {:>8} {:>8} {:>14} {:>8}",
+        "instructions outside kernel", "bare", "fenced", "more", "fenced, mixed", "more"
+    );
+    for count in counts {
+        text += &format!(
+            "\n{:28} {:8.0} {:8.0} {:+8.0} {:14.0} {:+8.0}",
+            count.name,
+            count.bare,
+            count.fenced,
+            count.fenced - count.bare,
+            count.fenced_mixed,
+            count.fenced_mixed - count.bare
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_short() {
+        let said = [381.4, -381.6, 12_046.0, -149_065.0].map(|ns| short(ns, "+"));
+        assert_eq!(said, ["+381", "-382", "+12.0k", "-149k"]);
+    }
+}

@@ -1,0 +1,102 @@
+//! Pairs of runs, and what they say together.
+
+use serde::{Serialize, Serializer};
+
+/// Nanoseconds per call, bare and fenced, pair by pair.
+#[derive(Default)]
+pub struct Series {
+    bare: Vec<f64>,
+    fenced: Vec<f64>,
+}
+
+/// The median, and between what it lies.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Spread {
+    pub median: f64,
+    pub low: f64,
+    pub high: f64,
+}
+
+impl Spread {
+    pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Spread> {
+        let mut sorted: Vec<f64> = values.into_iter().collect();
+        sorted.sort_by(f64::total_cmp);
+        let (low, high) = (*sorted.first()?, *sorted.last()?);
+        let upper = *sorted.get(sorted.len() / 2)?;
+        let lower = *sorted.get((sorted.len() - 1) / 2)?;
+        Some(Spread {
+            median: f64::midpoint(lower, upper),
+            low,
+            high,
+        })
+    }
+}
+
+#[derive(Serialize)]
+pub struct Summary {
+    pub bare_ns: Spread,
+    pub fenced_ns: Spread,
+    pub difference_ns: Spread,
+    pub ratio: Spread,
+}
+
+impl Series {
+    pub fn push(&mut self, bare: f64, fenced: f64) {
+        self.bare.push(bare);
+        self.fenced.push(fenced);
+    }
+
+    /// None without a pair.
+    pub fn summary(&self) -> Option<Summary> {
+        let pairs = || self.bare.iter().zip(&self.fenced);
+        Some(Summary {
+            bare_ns: Spread::of(self.bare.iter().copied())?,
+            fenced_ns: Spread::of(self.fenced.iter().copied())?,
+            difference_ns: Spread::of(pairs().map(|(b, f)| f - b))?,
+            ratio: Spread::of(pairs().map(|(b, f)| f / b))?,
+        })
+    }
+}
+
+impl Serialize for Series {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Whole<'a> {
+            summary: Option<Summary>,
+            bare_runs_ns: &'a [f64],
+            fenced_runs_ns: &'a [f64],
+        }
+        let whole = Whole {
+            summary: self.summary(),
+            bare_runs_ns: &self.bare,
+            fenced_runs_ns: &self.fenced,
+        };
+        whole.serialize(serializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians_of_odd_and_even_numbers() {
+        let odd = Spread::of([3.0, 1.0, 9.0]).unwrap();
+        assert_eq!((odd.low, odd.median, odd.high), (1.0, 3.0, 9.0));
+        assert_eq!(Spread::of([4.0, 1.0]).unwrap().median, 2.5);
+        assert_eq!(Spread::of([]), None);
+    }
+
+    /// A machine that gets slower from pair to pair doesn't change what a pair says.
+    #[test]
+    fn pairs_are_compared_with_themselves() {
+        let mut series = Series::default();
+        for speed in [1.0, 2.0, 10.0] {
+            series.push(100.0 * speed, 150.0 * speed);
+        }
+        let summary = series.summary().unwrap();
+        assert_eq!(summary.ratio.low, 1.5);
+        assert_eq!(summary.ratio.high, 1.5);
+        assert_eq!(summary.difference_ns.median, 100.0);
+    }
+}
