@@ -2,29 +2,46 @@
 
 use serde::Deserialize;
 use std::path::Path;
+use std::process::Command;
 
 #[derive(Deserialize)]
 struct List {
     app: Vec<App>,
 }
 
-/// One program, what it needs, and where the bare kernel was seen to fail it.
+/// One program, what it needs, and where the bare kernel was seen to fail.
 #[derive(Clone, Deserialize)]
 pub struct App {
     pub name: String,
-    /// What it does and what can be lost, in plain words.
-    pub about: String,
-    #[serde(default)]
     pub needs_atomic: bool,
     /// Filesystems on which a bare run that loses nothing proves nothing.
-    #[serde(default)]
-    pub bare_must_fail: Vec<String>,
+    must_fail: Vec<String>,
+    /// It loses nothing on the bare kernel either, and shows what a fence might break.
+    pub always_clean: bool,
+    not_applicable: Vec<String>,
 }
 
 impl App {
     pub fn must_fail_on(&self, filesystem: &str) -> bool {
-        self.bare_must_fail.iter().any(|name| name == filesystem)
+        self.must_fail.iter().any(|name| name == filesystem)
     }
+
+    pub fn applies_to(&self, filesystem: &str) -> bool {
+        !self.not_applicable.iter().any(|name| name == filesystem)
+    }
+}
+
+/// What a program does and what can be lost, in its own words: the head of its `--help`.
+pub fn about(program: &Path) -> String {
+    let help = Command::new(program).arg("--help").output();
+    let text = help
+        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+        .unwrap_or_default();
+    text.split("\nUsage:")
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
 }
 
 /// Those named in `only`, or all.

@@ -75,7 +75,7 @@ fn races(args: &Args) -> Result<bool, String> {
     let total = apps.len() * places.len();
     for (app, tools) in apps.iter().zip(&tools) {
         if args.demo {
-            println!("{}", story::introduce(app, paint));
+            println!("{}", story::introduce(app, &apps::about(&tools.app), paint));
         }
         for place in &places {
             let number = cells.len() + 1;
@@ -158,8 +158,8 @@ fn chosen(args: &Args) -> Result<Vec<Place>, String> {
 fn plan(args: &Args, cells: usize) -> Plan {
     let seed = args.seed;
     if args.demo {
-        // Each run costs about half a second beyond its own time.
-        let each = (DEMO_SECONDS / (2.0 * cells.max(1) as f64) - 0.5).clamp(1.0, 3.0);
+        // Each run costs a quarter of a second beyond its own time.
+        let each = (DEMO_SECONDS / (2.0 * cells.max(1) as f64) - 0.25).clamp(1.0, 3.0);
         return Plan {
             bare: each,
             fenced: each,

@@ -23,17 +23,19 @@ pub fn opening(paint: Paint) -> String {
     )
 }
 
-pub fn introduce(app: &App, paint: Paint) -> String {
-    let atomic = if app.needs_atomic {
-        "\n    (fenced with --isolation atomic)"
-    } else {
-        ""
-    };
-    format!(
-        "\n{}\n    {}{atomic}",
+pub fn introduce(app: &App, about: &str, paint: Paint) -> String {
+    let mut text = format!(
+        "\n{}\n    {}",
         paint.bold(&app.name),
-        wrap(&app.about, 88, "\n    ")
-    )
+        wrap(about, 88, "\n    ")
+    );
+    if app.needs_atomic {
+        text += "\n    (Fenced with --isolation atomic: every call's whole range at once.)";
+    }
+    if app.always_clean {
+        text += "\n    (The bare kernel keeps it too: here a fence must not break it.)";
+    }
+    text
 }
 
 /// What happened on one filesystem, with the first thing that was lost.
