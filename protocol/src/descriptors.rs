@@ -242,9 +242,14 @@ fn use_of(flags: u32) -> u32 {
     }
 }
 
-/// The number was opened just now, by us: a description of its own.
-pub fn opened(fd: i32) {
-    replace(fd, make(FRESH, SHARINGS.load(Acquire)));
+/// The moment before an open, for [`opened`].
+pub fn sharings() -> u32 {
+    SHARINGS.load(Acquire)
+}
+
+/// The number was opened by the program's call: a description of its own, unless sharing has happened since.
+pub fn opened(fd: i32, before: u32) {
+    replace(fd, make(FRESH, before));
 }
 
 /// What stood behind the number is gone, or may be; look again at its next use.
@@ -300,9 +305,9 @@ pub fn claim_as_ours(fd: i32) {
 }
 
 /// A number of ours is closed, or the program's from now on.
-pub fn forget_ours(fd: i32) {
-    if is_ours(fd) {
-        replace(fd, make(UNKNOWN, 0));
+pub fn disown(fd: i32) {
+    if let Some(w) = word(fd).filter(|_| is_ours(fd)) {
+        w.store(make(UNKNOWN, 0), Release);
     }
 }
 
@@ -322,12 +327,26 @@ pub fn all_shared() {
     SHARINGS.fetch_add(1, AcqRel);
 }
 
-/// In a forked child: no other thread exists, so nobody holds an offset.
-pub fn reset_in_child() {
-    for index in 1..DESCRIPTIONS.end() {
-        if let Some(d) = description(index) {
-            d.offset_lock.store(0, Relaxed);
-        }
+/// In a forked child: what the parent's other threads had pinned or locked is nobody's here.
+pub fn recount_in_child() {
+    let live = || {
+        (1..DESCRIPTIONS.end())
+            .filter_map(description)
+            .filter(|d| d.refs.load(Relaxed) != 0)
+    };
+    for d in live() {
+        d.offset_lock.store(0, Relaxed);
+        d.refs.store(1, Relaxed);
+    }
+    let words = (0..WORDS.end())
+        .filter_map(|n| WORDS.get(n))
+        .map(|w| w.load(Relaxed));
+    for d in words.filter_map(description_of).filter_map(description) {
+        d.refs.fetch_add(1, Relaxed);
+    }
+    // One that was being closed while the parent forked has no number: it is kept, unused.
+    for d in live().filter(|d| d.refs.load(Relaxed) > 1) {
+        d.refs.fetch_sub(1, Relaxed);
     }
 }
 
@@ -364,23 +383,26 @@ impl Description {
         }
     }
 
-    /// Take the file offset for one call. False: this very thread holds it (a signal handler).
-    pub fn lock_offset(&self, tid: u32) -> bool {
+    /// Take the file offset for one call. False: this very thread has it (a signal handler's call), or
+    /// it was not to be had before the deadline, or at once where waiting could close a circle.
+    pub fn lock_offset(&self, tid: u32, deadline: Option<u64>) -> bool {
         loop {
-            match self.offset_lock.compare_exchange(0, tid, Acquire, Relaxed) {
+            let holder = match self.offset_lock.compare_exchange(0, tid, Acquire, Relaxed) {
                 Ok(_) => return true,
-                Err(holder) if holder & !WAITED_FOR == tid => return false,
-                Err(holder) => {
-                    let marked = holder | WAITED_FOR;
-                    if holder == marked
-                        || self
-                            .offset_lock
-                            .compare_exchange(holder, marked, Relaxed, Relaxed)
-                            .is_ok()
-                    {
-                        raw::futex_wait_private(&self.offset_lock, marked);
-                    }
-                }
+                Err(holder) => holder,
+            };
+            let waits = deadline.is_some_and(|d| raw::monotonic_ns() < d);
+            if holder & !WAITED_FOR == tid || !waits {
+                return false;
+            }
+            let marked = holder | WAITED_FOR;
+            if holder == marked
+                || self
+                    .offset_lock
+                    .compare_exchange(holder, marked, Relaxed, Relaxed)
+                    .is_ok()
+            {
+                raw::futex_wait_private(&self.offset_lock, marked);
             }
         }
     }

@@ -7,15 +7,20 @@ use policy::OnInvalidateFailure;
 use crate::descriptors::Pinned;
 use crate::events::{self, Event, Kind};
 use crate::files::{BLOCK_DEVICE, File};
+use crate::ranges::{self, Terms};
 use crate::second::{self, For};
+use crate::thread::Thread;
 use crate::transfer::{Data, Transfer};
 use crate::{mappings, process, raw};
 use lock_table::summary::Counter;
+use lock_table::{Mode, PAGE, UNIT};
 
 /// RWF_ATOMIC: all or nothing even at a power cut, which the page cache can't promise.
 const RWF_ATOMIC: i32 = 0x40;
-/// The flags that a write through the cache keeps.
-const KEPT: i32 = libc::RWF_DSYNC | libc::RWF_SYNC | libc::RWF_NOWAIT;
+const RWF_NOAPPEND: i32 = 0x20;
+/// The flags that a request through the cache does without: the rest is the kernel's to refuse.
+const LEFT_OUT: i32 =
+    libc::RWF_HIPRI | libc::RWF_DSYNC | libc::RWF_SYNC | libc::RWF_APPEND | RWF_NOAPPEND;
 
 /// One direct request whose range is held.
 pub struct Request<'a> {
@@ -30,16 +35,31 @@ pub struct Request<'a> {
     pub flags: u32,
     /// The file offset is to move.
     pub moves_offset: bool,
-    /// The whole file is held: `O_DIRECT` may be taken off the program's own descriptor.
-    pub exclusive: bool,
+    /// The end of the file under the range.
+    pub size: u64,
+    /// How much is held beyond the pages of the range.
+    pub held: Held,
+    /// For ranges beside the one that is held.
+    pub thread: &'a Thread,
+    pub terms: &'a Terms,
+}
+
+/// How wide a range is held.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Held {
+    Pages,
+    /// Rounded out to units: a write through the cache may dirty a whole large folio.
+    Units,
+    /// The whole file, and nobody else: `O_DIRECT` may be taken off the program's own descriptor.
+    WholeFile,
 }
 
 /// What came of it.
 pub enum Outcome {
     /// As libc gives it, errno set.
     Done(isize),
-    /// It can't be done safely with this range: hold the whole file, then ask again.
-    NeedsWholeFile,
+    /// It can't be done safely with this range: hold more, then ask again.
+    Needs(Held),
 }
 
 impl Request<'_> {
@@ -74,19 +94,34 @@ impl Request<'_> {
         });
     }
 
-    /// What the kernel would say of a direct request at this place with these buffers.
+    /// Whether the kernel would refuse a direct request at this place. Of the memory it asks what the
+    /// device's driver does, which is often less than statx says, but never less than four bytes.
     fn is_misaligned(&self) -> bool {
-        let (memory, offset) = alignment(self.file(), self.call.fd);
-        let off = |value: u64, align: u32| align > 1 && !value.is_multiple_of(u64::from(align));
-        off(self.position, offset)
-            || off(self.len, offset)
-            || self
-                .call
-                .data
-                .any_element(|base, len| off(base as u64, memory) || off(len as u64, offset))
+        const MEMORY: usize = 4;
+        let align = alignment(self.file(), self.call.fd);
+        !self.position.is_multiple_of(align)
+            || !self.len.is_multiple_of(align)
+            || (align > 1
+                && self
+                    .call
+                    .data
+                    .any_element(|base, len| len > 0 && base as usize % MEMORY != 0))
+    }
+
+    /// Through the cache a request with a partly bad buffer moves what it can; directly it is refused.
+    fn as_direct(&self, n: raw::Raw) -> raw::Raw {
+        let ends = !self.call.write && self.position.saturating_add(n as u64) >= self.size;
+        if n <= 0 || n as u64 >= self.len || ends || self.call.data.is_readable_at(n as u64) {
+            return n;
+        }
+        -libc::EFAULT as isize
     }
 
     pub fn read(&self, real: &dyn Fn() -> isize) -> Outcome {
+        // At the end there is nothing to read, however misaligned.
+        if self.position >= self.size {
+            return Outcome::Done(real());
+        }
         if !self.is_mapped_writable() {
             let buffers = mappings::pin_buffers(&self.call.data);
             let n = real();
@@ -97,26 +132,38 @@ impl Request<'_> {
         if self.is_misaligned() {
             return Outcome::Done(raw::libc_result(-libc::EINVAL as isize));
         }
-        let Some(fd) = second::descriptor(self.file(), self.call.fd, For::Reading) else {
+        let Some(fd) = second::borrow(self.file(), self.call.fd, For::Reading) else {
             return self.without_second(real);
         };
         events::count(Counter::FallbackMapped, 1);
         self.told(Kind::Fallback, "mapped", "buffered");
-        let flags = self.call.flags & libc::RWF_NOWAIT;
+        let flags = self.call.flags & !LEFT_OUT;
         let n = self
             .call
             .data
             .with_vector(|iov, count| raw::preadv2(fd, iov, count, self.position, flags));
-        Outcome::Done(raw::libc_result(self.advance(n)))
+        second::done(self.file());
+        Outcome::Done(raw::libc_result(self.advance(self.as_direct(n))))
     }
 
     pub fn write(&self, real: &dyn Fn() -> isize) -> Outcome {
         if self.is_mapped_writable() {
             return self.write_buffered(real);
         }
-        let Some(fd) = second::descriptor(self.file(), self.call.fd, For::Writing) else {
+        // Nobody uses the page cache of this file: nothing can be stale in it.
+        if !self.file().is_mixed() {
+            events::count(Counter::DirectWritesDirect, 1);
+            return Outcome::Done(real());
+        }
+        let Some(fd) = second::borrow(self.file(), self.call.fd, For::Writing) else {
             return self.without_second(real);
         };
+        let outcome = self.write_and_look(fd, real);
+        second::done(self.file());
+        outcome
+    }
+
+    fn write_and_look(&self, fd: i32, real: &dyn Fn() -> isize) -> Outcome {
         // An error from before is not this write's: it belongs to the program's next fsync.
         let Ok((before, epoch)) = look(self.file(), fd, self.position, self.len) else {
             return self.without_second(real);
@@ -124,11 +171,13 @@ impl Request<'_> {
         owe(self.file(), before);
         let n = real();
         let errno = raw::errno();
-        let (after, now) = look(self.file(), fd, self.position, self.len).unwrap_or((0, epoch));
         events::count(Counter::DirectWritesDirect, 1);
-        let stale = after < 0 || now != epoch;
-        let n = if stale { self.repair(fd, n) } else { n };
-        if n >= 0 || !stale {
+        let fresh = match look(self.file(), fd, self.position, self.len) {
+            Ok((after, now)) => after >= 0 && now == epoch,
+            Err(()) => false,
+        };
+        let n = if fresh { n } else { self.repair(fd, n) };
+        if n >= 0 || fresh {
             // A success leaves errno alone, as the kernel does.
             raw::set_errno(errno);
         }
@@ -145,11 +194,8 @@ impl Request<'_> {
             OnInvalidateFailure::Warn => "reported",
             OnInvalidateFailure::Error => "EIO",
         };
-        self.told(
-            Kind::InvalidateFailed,
-            "pages could not be dropped after a direct write",
-            done,
-        );
+        let what = "pages could not be dropped after a direct write";
+        self.told(Kind::InvalidateFailed, what, done);
         match policy {
             OnInvalidateFailure::Warn => return n,
             OnInvalidateFailure::Error => return raw::libc_result(-libc::EIO as isize),
@@ -159,17 +205,76 @@ impl Request<'_> {
         events::count(Counter::FallbackInvalidation, 1);
         self.told(Kind::Fallback, "invalidation failed", "buffered");
         let written = n as u64;
-        let again = self.write_again(fd, written);
-        let synced = if again < 0 {
-            again
-        } else {
-            raw::sync_range(fd, self.position, written)
-        };
-        if synced < 0 {
-            return raw::libc_result(synced);
+        let beside = self.hold_neighbours();
+        let again = self.through_cache(fd, written, || self.write_again(fd, written));
+        if let Some(frames) = beside {
+            frames
+                .into_iter()
+                .flatten()
+                .for_each(|f| ranges::end(self.thread, f));
+        }
+        if again < 0 {
+            return raw::libc_result(again);
         }
         raw::drop_pages(fd, self.position, written);
         n
+    }
+
+    /// The rest of the units that the pages of this write lie in: the folios that its second writing
+    /// dirties may reach into them. Without them (a deadlock, a timeout) the repair goes on all the same.
+    fn hold_neighbours(&self) -> Option<[Option<&crate::thread::Frame>; 2]> {
+        if self.held != Held::Pages {
+            return None;
+        }
+        let (first, last) = (self.position / PAGE * PAGE, self.last() | (PAGE - 1));
+        let below = (first / UNIT * UNIT, first.wrapping_sub(1));
+        let above = (last.wrapping_add(1), last | (UNIT - 1));
+        Some([below, above].map(|(from, to)| {
+            if to <= from || to == u64::MAX {
+                return None;
+            }
+            let frame = ranges::begin(self.thread, false)?;
+            let claim = self.terms.claim(Mode::DirectWrite, from, to);
+            let _ = ranges::take(self.thread, frame, self.terms, &claim, false);
+            Some(frame)
+        }))
+    }
+
+    /// Writes by `write`, then syncs as the descriptor asks. The error that a sync finds may be another
+    /// write's, of a page that could not be dropped; so once more: a device that fails, fails again.
+    fn through_cache(&self, fd: i32, len: u64, write: impl Fn() -> raw::Raw) -> raw::Raw {
+        let mut written = 0;
+        for _ in 0..2 {
+            written = write();
+            if written < 0 {
+                return written;
+            }
+            let synced = self.settle(fd, len);
+            if synced >= 0 {
+                return written;
+            }
+            if -synced as i32 != libc::EIO {
+                return synced;
+            }
+            written = synced;
+        }
+        written
+    }
+
+    /// Syncs what was written, under the lock of `look`: an error seen here is seen for all.
+    fn settle(&self, fd: i32, len: u64) -> raw::Raw {
+        let flags = self.flags as i32;
+        let all = flags & libc::O_SYNC == libc::O_SYNC || self.call.flags & libc::RWF_SYNC != 0;
+        let data = flags & libc::O_DSYNC != 0 || self.call.flags & libc::RWF_DSYNC != 0;
+        seen(self.file(), || {
+            let synced = raw::sync_range(fd, self.position, len);
+            if synced >= 0 && (all || data) {
+                raw::sync(fd, all)
+            } else {
+                synced
+            }
+        })
+        .0
     }
 
     /// The first `limit` bytes of the request once more, through the cache.
@@ -196,6 +301,10 @@ impl Request<'_> {
             }
             at >= end
         });
+        // A vector that has become unreadable since the real call.
+        if error == 0 && at < end {
+            return -libc::EFAULT as isize;
+        }
         error
     }
 
@@ -207,7 +316,10 @@ impl Request<'_> {
         if self.is_misaligned() {
             return Outcome::Done(raw::libc_result(-libc::EINVAL as isize));
         }
-        let Some(fd) = second::descriptor(self.file(), self.call.fd, For::Writing) else {
+        if self.held == Held::Pages {
+            return Outcome::Needs(Held::Units);
+        }
+        let Some(fd) = second::borrow(self.file(), self.call.fd, For::Writing) else {
             return self.without_second(real);
         };
         // Errors from before are not this write's.
@@ -216,41 +328,22 @@ impl Request<'_> {
         }
         events::count(Counter::FallbackMapped, 1);
         self.told(Kind::Fallback, "mapped", "buffered");
-        let n = self.call.data.with_vector(|iov, count| {
-            raw::pwritev2(
-                fd,
-                iov,
-                count,
-                self.position,
-                self.call.flags & KEPT | self.sync_flags(),
-            )
+        let flags = self.call.flags & !LEFT_OUT;
+        let n = self.through_cache(fd, self.len, || {
+            self.call
+                .data
+                .with_vector(|iov, count| raw::pwritev2(fd, iov, count, self.position, flags))
         });
-        if n > 0 {
-            let synced = raw::sync_range(fd, self.position, n as u64);
-            if synced < 0 {
-                return Outcome::Done(raw::libc_result(synced));
-            }
-        }
-        Outcome::Done(raw::libc_result(self.advance(n)))
-    }
-
-    fn sync_flags(&self) -> i32 {
-        let flags = self.flags as i32;
-        if flags & libc::O_SYNC == libc::O_SYNC {
-            libc::RWF_SYNC
-        } else if flags & libc::O_DSYNC != 0 {
-            libc::RWF_DSYNC
-        } else {
-            0
-        }
+        second::done(self.file());
+        Outcome::Done(raw::libc_result(self.advance(self.as_direct(n))))
     }
 
     /// Without a second descriptor: `O_DIRECT` off the program's own, the request, and on again,
     /// while nobody else is in the file.
     #[cold]
     fn without_second(&self, real: &dyn Fn() -> isize) -> Outcome {
-        if !self.exclusive {
-            return Outcome::NeedsWholeFile;
+        if self.held != Held::WholeFile {
+            return Outcome::Needs(Held::WholeFile);
         }
         if self.is_misaligned() {
             return Outcome::Done(raw::libc_result(-libc::EINVAL as isize));
@@ -290,29 +383,45 @@ impl Request<'_> {
     }
 }
 
-/// Look at the file's writeback error through the second descriptor, which reports each once: whoever
-/// sees it bumps the epoch, and a write during which the epoch moved has failed too. Err: the kernel
-/// doesn't let us look.
+/// Look at the file's writeback error through the second descriptor. Err: the kernel doesn't let us look.
 fn look(file: &File, fd: i32, offset: u64, len: u64) -> Result<(raw::Raw, u32), ()> {
-    // Bounded: a handler that jumped out of here leaves the lock taken.
-    for _ in 0..100 {
-        if file.check.compare_exchange(0, 1, Acquire, Relaxed).is_ok() {
-            break;
-        }
-        raw::futex_wait_private(&file.check, 1);
-    }
-    let error = raw::writeback_error(fd, offset, len);
-    if is_writeback_error(error) {
-        file.error_epoch.fetch_add(1, AcqRel);
-    }
-    let epoch = file.error_epoch.load(Acquire);
-    file.check.store(0, Release);
-    raw::futex_wake_private(&file.check);
+    let (error, epoch) = seen(file, || raw::writeback_error(fd, offset, len));
     if error < 0 && !is_writeback_error(error) {
         Err(())
     } else {
         Ok((error, epoch))
     }
+}
+
+/// The states of a file's `check` word.
+const FREE: u32 = 0;
+const TAKEN: u32 = 1;
+const WAITED_FOR: u32 = 2;
+
+/// A call that may report the file's writeback error, which the second descriptor does once: whoever
+/// sees it bumps the epoch, and a write during which the epoch moved has failed too. One at a time, and
+/// no signal handler in between, which might not come back.
+fn seen(file: &File, call: impl FnOnce() -> raw::Raw) -> (raw::Raw, u32) {
+    let signals = raw::block_signals();
+    if file
+        .check
+        .compare_exchange(FREE, TAKEN, Acquire, Relaxed)
+        .is_err()
+    {
+        while file.check.swap(WAITED_FOR, Acquire) != FREE {
+            raw::futex_wait_private(&file.check, WAITED_FOR);
+        }
+    }
+    let error = call();
+    if is_writeback_error(error) {
+        file.error_epoch.fetch_add(1, AcqRel);
+    }
+    let epoch = file.error_epoch.load(Acquire);
+    if file.check.swap(FREE, Release) == WAITED_FOR {
+        raw::futex_wake_private(&file.check);
+    }
+    raw::restore_signals(signals);
+    (error, epoch)
 }
 
 fn is_writeback_error(error: raw::Raw) -> bool {
@@ -339,20 +448,16 @@ pub fn after_sync(file: &File, result: isize) -> isize {
     result
 }
 
-/// (memory, offset and length) alignment of direct I/O; (1, 1) where the filesystem doesn't say.
-fn alignment(file: &File, fd: i32) -> (u32, u32) {
+/// The alignment of offsets and lengths in direct I/O; 1 where the filesystem doesn't say.
+fn alignment(file: &File, fd: i32) -> u64 {
     let known = file.alignment.load(Relaxed);
     if known != 0 {
-        return ((known >> 32) as u32, known as u32);
+        return known.into();
     }
-    let (memory, offset) = raw::direct_alignment(fd).unwrap_or(if file.has(BLOCK_DEVICE) {
-        (512, 512)
-    } else {
-        (1, 1)
-    });
-    file.alignment
-        .store(u64::from(memory) << 32 | u64::from(offset), Relaxed);
-    (memory, offset)
+    let unsaid = if file.has(BLOCK_DEVICE) { 512 } else { 1 };
+    let align = raw::direct_alignment(fd).unwrap_or(unsaid);
+    file.alignment.store(align, Relaxed);
+    align.into()
 }
 
 impl Data {
@@ -384,6 +489,24 @@ impl Data {
                 false
             }
         }
+    }
+
+    /// Whether the program's memory at this offset of the request can be read.
+    fn is_readable_at(&self, offset: u64) -> bool {
+        let mut passed = 0u64;
+        let mut readable = false;
+        let found = self.any_element(|base, len| {
+            let inside = offset - passed;
+            passed = passed.saturating_add(len as u64);
+            if offset >= passed {
+                return false;
+            }
+            let mut byte = [0u8];
+            let at = base.cast::<u8>().wrapping_add(inside as usize);
+            readable = raw::copy_from_program(at, &mut byte).is_ok();
+            true
+        });
+        found && readable
     }
 
     fn with_vector(&self, call: impl FnOnce(*const libc::iovec, usize) -> raw::Raw) -> raw::Raw {

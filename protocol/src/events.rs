@@ -283,9 +283,9 @@ pub fn say(message: fmt::Arguments) {
     to_stderr(&Line::of(message));
 }
 
-/// "/proc/self/fd/N".
-pub fn number_path(fd: i32) -> Text<40> {
-    Text::of(format_args!("/proc/self/fd/{fd}"))
+/// The thread's own: `/proc/self` is the main thread's, which may have ended.
+pub fn number_path(fd: i32) -> Text<48> {
+    Text::of(format_args!("/proc/thread-self/fd/{fd}"))
 }
 
 type Line = Text<4096>;
@@ -295,7 +295,9 @@ fn to_stderr(line: &Line) {
     let is_ours =
         raw::fstat(2).is_ok_and(|s| s.dev == dev.load(Relaxed) && s.ino == ino.load(Relaxed));
     if is_ours {
-        raw::write(2, line.as_bytes());
+        let signals = raw::block_signals();
+        raw::write_politely(2, line.as_bytes());
+        raw::restore_signals(signals);
     }
 }
 

@@ -2,9 +2,10 @@
 
 use core::ffi::{CStr, c_char};
 use core::fmt::Write;
-use core::sync::atomic::{AtomicI32, Ordering::*};
+use core::sync::atomic::{AtomicI32, AtomicU64, Ordering::*};
 use std::ffi::CString;
 
+use lock_table::FileId;
 use once_cell::race::OnceBox;
 
 use crate::descriptors;
@@ -15,34 +16,75 @@ use crate::{fork, raw, second};
 
 static ENVIRONMENT: OnceBox<Vec<CString>> = OnceBox::new();
 
-/// Descriptors kept across exec for the sake of POSIX locks, until their file is met again.
+/// Files on which the process held POSIX locks when it became this program, until they are met again:
+/// "FD:DEV:INO,...". FD is a second descriptor that was kept open for their sake, or -1.
 const KEPT: &CStr = c"PAGEFENCE_KEPT";
-static KEPT_NUMBERS: [AtomicI32; 64] = [const { AtomicI32::new(-1) }; 64];
+static LIST: [Kept; 32] = [const { Kept::new() }; 32];
 
-/// A descriptor that an earlier image of this process kept for this file.
-pub fn kept_for(id: lock_table::FileId) -> impl Iterator<Item = i32> {
-    KEPT_NUMBERS.iter().filter_map(move |cell| {
-        let fd = cell.load(Acquire);
-        let same =
-            fd >= 0 && raw::fstat(fd).ok().as_ref().and_then(descriptors::identity) == Some(id);
-        (same && cell.compare_exchange(fd, -1, AcqRel, Acquire).is_ok()).then_some(fd)
-    })
+struct Kept {
+    /// 0: an empty place; else the descriptor + 2.
+    fd: AtomicI32,
+    dev: AtomicU64,
+    ino: AtomicU64,
+}
+
+impl Kept {
+    const fn new() -> Kept {
+        Kept {
+            fd: AtomicI32::new(0),
+            dev: AtomicU64::new(0),
+            ino: AtomicU64::new(0),
+        }
+    }
+    fn id(&self) -> FileId {
+        FileId {
+            dev: self.dev.load(Relaxed),
+            ino: self.ino.load(Relaxed),
+        }
+    }
+    fn get(&self) -> Option<(i32, FileId)> {
+        let fd = self.fd.load(Acquire);
+        (fd != 0).then(|| (fd - 2, self.id()))
+    }
+    fn take(&self) -> Option<i32> {
+        match self.fd.swap(0, AcqRel) {
+            0 => None,
+            fd => Some(fd - 2),
+        }
+    }
+}
+
+/// What an earlier program of this process kept for this file: a descriptor, or -1.
+pub fn kept_for(id: FileId) -> impl Iterator<Item = i32> {
+    LIST.iter()
+        .filter(move |kept| kept.get().is_some_and(|(_, of)| of == id))
+        .filter_map(Kept::take)
 }
 
 /// In the constructor.
 pub fn take_kept_descriptors() {
-    let numbers = text(KEPT)
-        .unwrap_or("")
-        .split(',')
-        .filter_map(|n| n.parse::<i32>().ok());
-    for (cell, fd) in KEPT_NUMBERS.iter().zip(numbers) {
-        if raw::fstat(fd).is_ok_and(|s| descriptors::identity(&s).is_some()) {
+    let places = text(KEPT).unwrap_or("").split(',').filter_map(parse);
+    for (kept, (fd, id)) in LIST.iter().zip(places) {
+        // Another program in between may have used the number for something else.
+        let ours =
+            fd >= 0 && raw::fstat(fd).ok().as_ref().and_then(descriptors::identity) == Some(id);
+        if ours {
             descriptors::claim_as_ours(fd);
-            cell.store(fd, Release);
         }
+        kept.dev.store(id.dev, Relaxed);
+        kept.ino.store(id.ino, Relaxed);
+        kept.fd.store(if ours { fd + 2 } else { 1 }, Release);
     }
     // SAFETY: in the constructor, before the program runs.
     unsafe { libc::unsetenv(KEPT.as_ptr()) };
+}
+
+fn parse(entry: &str) -> Option<(i32, FileId)> {
+    let mut parts = entry.split(':');
+    let fd = parts.next()?.parse().ok()?;
+    let dev = parts.next()?.parse().ok()?;
+    let ino = parts.next()?.parse().ok()?;
+    Some((fd, FileId { dev, ino }))
 }
 
 const MOST_VARIABLES: usize = 1024;
@@ -53,12 +95,9 @@ unsafe extern "C" {
 
 /// In a forked child: its parent's locks are not its own.
 pub fn close_kept_in_child() {
-    for cell in &KEPT_NUMBERS {
-        let kept = cell.swap(-1, AcqRel);
-        if kept >= 0 {
-            descriptors::forget_ours(kept);
-            raw::close(kept);
-        }
+    for fd in LIST.iter().filter_map(Kept::take).filter(|fd| *fd >= 0) {
+        descriptors::disown(fd);
+        raw::close(fd);
     }
 }
 
@@ -143,30 +182,34 @@ pub fn exec<R>(given: *const *const c_char, real: impl FnOnce(*const *const c_ch
         return with_ours(given, None, real);
     }
     // Our second descriptors close at exec, and with them would go the POSIX locks on their files.
-    let mut kept = Text::<512>::of(format_args!("{}", KEPT.to_str().unwrap_or("")));
+    let mut kept = Text::<2048>::of(format_args!("{}", KEPT.to_str().unwrap_or("")));
     let mut separator = '=';
-    for fd in numbers_to_keep() {
-        raw::set_close_on_exec(fd, false);
-        let _ = write!(kept, "{separator}{fd}");
+    for (fd, id) in to_keep() {
+        if fd >= 0 {
+            raw::set_close_on_exec(fd, false);
+        }
+        let _ = write!(kept, "{separator}{fd}:{}:{}", id.dev, id.ino);
         separator = ',';
     }
     let extra = (separator == ',').then(|| kept.as_c_str().as_ptr());
     let result = with_ours(given, extra, real);
     let errno = raw::errno();
-    numbers_to_keep().for_each(|fd| raw::set_close_on_exec(fd, true));
+    for (fd, _) in to_keep().filter(|(fd, _)| *fd >= 0) {
+        raw::set_close_on_exec(fd, true);
+    }
     raw::set_errno(errno);
     result
 }
 
-fn numbers_to_keep() -> impl Iterator<Item = i32> {
+/// Files with POSIX locks, and the descriptors of ours that must not close. At most what fits the variable.
+fn to_keep() -> impl Iterator<Item = (i32, FileId)> {
     let locked = files::all()
         .filter(|(_, f)| f.has(POSIX_LOCKED))
-        .flat_map(|(_, f)| second::numbers(f));
-    let kept = KEPT_NUMBERS
-        .iter()
-        .map(|c| c.load(Acquire))
-        .filter(|fd| *fd >= 0);
-    locked.chain(kept).take(60)
+        .flat_map(|(_, f)| {
+            let none = second::numbers(f).next().is_none().then_some(-1);
+            second::numbers(f).chain(none).map(|fd| (fd, f.id()))
+        });
+    locked.chain(LIST.iter().filter_map(Kept::get)).take(32)
 }
 
 /// Our variables as they were, for programs that exec with an environment of their own making.

@@ -24,6 +24,8 @@ pub const LEASED: u32 = 4;
 pub const MIXED_TOLD: u32 = 8;
 /// That it is used past the library has been told.
 pub const UNCOVERED_TOLD: u32 = 16;
+/// A stream of libc's is or was open on it.
+pub const STREAMED: u32 = 64;
 /// The register of uses was full: always lock.
 pub const UNREGISTERED: u32 = 32;
 
@@ -47,11 +49,13 @@ pub struct File {
     pub error_epoch: AtomicU32,
     /// An error that our own calls consumed, owed to the program's next fsync.
     pub owed_error: AtomicI32,
-    /// (memory << 32 | offset) alignment for direct I/O; 0: not asked yet; 1: not said.
-    pub alignment: AtomicU64,
+    /// Of offsets in direct I/O; 0: not asked yet.
+    pub alignment: AtomicU32,
     /// The size when last seen: a guess that saves a second look, never trusted.
     pub size_guess: AtomicU64,
-    _line: [AtomicU64; 3],
+    /// Calls that use a second descriptor right now: it may not be closed under them.
+    pub second_users: AtomicU32,
+    _line: [AtomicU32; 5],
 }
 
 // SAFETY: atomics only.
@@ -132,10 +136,20 @@ impl File {
         if self.bits.load(Acquire) & bits == bits {
             return;
         }
-        let own = self.bits.fetch_or(bits, AcqRel) | bits;
+        // First so that everybody knows, then so that this process does: who finds the bit here relies on it.
+        let own = self.bits.load(Acquire) | bits;
         if let (Some(table), Some(entry)) = (process::table(), self.use_entry()) {
             let others = table.use_add(entry, bits);
             self.after_use(index, own, &others, bits, fd);
+        }
+        self.bits.fetch_or(bits, AcqRel);
+    }
+
+    /// Whether it is used both past the page cache and through it, as far as is known.
+    pub fn is_mixed(&self) -> bool {
+        match (process::table(), self.use_entry()) {
+            (Some(table), Some(entry)) => table.use_locks(entry),
+            _ => true,
         }
     }
 
@@ -157,6 +171,18 @@ impl File {
                 fd,
                 other: others.first,
                 ..Event::about(Kind::Mixed, index)
+            });
+            if self.has(STREAMED) {
+                self.tell_streamed(index, fd);
+            }
+        }
+    }
+
+    pub fn tell_streamed(&self, index: u32, fd: i32) {
+        if !self.mark(UNCOVERED_TOLD) {
+            events::emit(&Event {
+                fd,
+                ..Event::uncovered(index, "stdio")
             });
         }
     }
@@ -240,15 +266,16 @@ pub fn obtain(found: &Found, bits: u32) -> Option<u32> {
     file.bits.store(bits | observe, Relaxed);
     file.flags
         .store(if found.block_device { BLOCK_DEVICE } else { 0 }, Relaxed);
-    for word in [&file.alignment, &file.size_guess] {
-        word.store(0, Relaxed);
-    }
+    file.alignment.store(0, Relaxed);
+    file.size_guess.store(0, Relaxed);
     file.owed_error.store(0, Relaxed);
     file.refs.store(1, Release);
     file.register_use(index, found.fd);
     for kept in crate::exec::kept_for(found.id) {
         file.mark(POSIX_LOCKED);
-        second::adopt(file, kept);
+        if kept >= 0 {
+            second::adopt(file, kept);
+        }
     }
     by_identity().insert(found.id, index);
     Some(index)

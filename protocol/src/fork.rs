@@ -107,7 +107,8 @@ fn become_child(registry: Registry) {
         events::emit(&Event::uncovered(0, reason.as_str()));
         return;
     }
-    descriptors::reset_in_child();
+    descriptors::recount_in_child();
+    mappings::recount_in_child(&registry);
     files::reregister_in_child();
     registry::reset_in_child(registry);
     mappings::reregister_in_child();

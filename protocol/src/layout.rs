@@ -90,6 +90,22 @@ pub fn change(fd: i32, what: Change, real: impl Fn() -> isize) -> isize {
     })
 }
 
+/// A call that nobody else's on this file may overlap.
+pub fn alone(
+    fd: i32,
+    real: &dyn Fn() -> isize,
+    act: impl Fn(&descriptors::Pinned) -> isize,
+) -> isize {
+    under_frame(fd, real, |thread, frame, pinned| {
+        let terms = Terms::of(pinned.file_index, pinned.file, fd);
+        let claim = terms.claim(Mode::Layout, 0, END_OF_TIME);
+        Some(match ranges::take(thread, frame, &terms, &claim, false) {
+            Got::Go => act(pinned),
+            Got::Refused(error) => raw::libc_result(-error as isize),
+        })
+    })
+}
+
 /// What holds for a file that this process has no descriptor of: the policy's defaults.
 fn default_terms(id: FileId) -> Option<Terms> {
     let defaults = process::policy()?.defaults();
@@ -122,7 +138,7 @@ fn by_name(stat: Option<raw::Stat>, real: &dyn Fn() -> isize) -> (Option<FileId>
     let Some(terms) = terms else {
         return (None, real());
     };
-    let Some(frame) = ranges::begin(thread) else {
+    let Some(frame) = ranges::begin(thread, false) else {
         return (None, real());
     };
     let claim = terms.claim(Mode::Layout, 0, END_OF_TIME);
@@ -142,6 +158,26 @@ pub fn truncate_path(path: *const c_char, real: impl Fn() -> isize) -> isize {
     by_name(raw::fstatat(libc::AT_FDCWD, path, 0).ok(), &real).1
 }
 
+/// A stream opened for writing empties the file too.
+pub fn truncating_stream<R>(path: *const c_char, real: impl Fn() -> *mut R) -> *mut R {
+    if process::active().is_none() {
+        return real();
+    }
+    let stat = raw::fstatat(libc::AT_FDCWD, path, 0).ok();
+    match by_name(stat, &|| real() as isize).1 {
+        -1 => core::ptr::null_mut(),
+        stream => stream as *mut R,
+    }
+}
+
+/// Before anything is lost: whether this file would be fenced, and can't be.
+fn refused_by_name(dir: i32, path: *const c_char) -> bool {
+    let fd = raw::open_path(dir, path);
+    let refused = fd >= 0 && process::would_be_fenced(fd as i32);
+    raw::close(fd as i32);
+    refused
+}
+
 /// An open that empties the file, if it is there.
 pub fn open_truncating(
     dir: i32,
@@ -149,6 +185,9 @@ pub fn open_truncating(
     flags: i32,
     real: impl Fn() -> isize,
 ) -> isize {
+    if process::refuses() && refused_by_name(dir, path) {
+        return raw::libc_result(-libc::ENOLCK as isize);
+    }
     if process::active().is_none() {
         return real();
     }

@@ -96,12 +96,13 @@ impl Map {
     }
 }
 
-pub fn map(map: &Map, real: impl Fn() -> *mut c_void) -> *mut c_void {
+/// `real` takes the flags.
+pub fn map(map: &Map, real: impl Fn(i32) -> *mut c_void) -> *mut c_void {
     let plain = || {
         if map.is_fixed() && any() {
-            replacing(map.len, &real)
+            replacing(map.len, &|| real(map.flags))
         } else {
-            real()
+            real(map.flags)
         }
     };
     if map.flags & libc::MAP_ANONYMOUS != 0 || process::active().is_none() {
@@ -140,7 +141,7 @@ fn replacing(len: usize, real: &impl Fn() -> *mut c_void) -> *mut c_void {
     at
 }
 
-fn map_shared(map: &Map, pinned: &Pinned, real: &impl Fn() -> *mut c_void) -> *mut c_void {
+fn map_shared(map: &Map, pinned: &Pinned, real: &impl Fn(i32) -> *mut c_void) -> *mut c_void {
     let offset = map.offset as u64;
     let entry = match map.is_writable() {
         true => match register(pinned.file_index, map.fd, offset, last_of(offset, map.len)) {
@@ -153,7 +154,8 @@ fn map_shared(map: &Map, pinned: &Pinned, real: &impl Fn() -> *mut c_void) -> *m
         false => 0,
     };
     let registry = registry::lock();
-    let at = real();
+    // Reading the pages in may take another process's help, which may be waiting for the registry.
+    let at = real(map.flags & !libc::MAP_POPULATE);
     if failed(at) {
         let errno = raw::errno();
         release(entry, &registry);
@@ -175,6 +177,10 @@ fn map_shared(map: &Map, pinned: &Pinned, real: &impl Fn() -> *mut c_void) -> *m
             entry,
         },
     );
+    drop(registry);
+    if map.flags & libc::MAP_POPULATE != 0 {
+        raw::populate(start, map.len, map.is_writable());
+    }
     at
 }
 
@@ -188,7 +194,7 @@ fn register(file_index: u32, fd: i32, first: u64, last: u64) -> Result<u32, i32>
         return Ok(0);
     };
     let terms = coherent(Terms::of(file_index, file, fd));
-    let Some(frame) = ranges::begin(thread) else {
+    let Some(frame) = ranges::begin(thread, false) else {
         return Ok(enter(file_index, file.id(), fd, first, last));
     };
     let claim = terms.claim(Mode::BufferedWrite, first, last);
@@ -334,80 +340,55 @@ pub fn protect(at: *mut c_void, len: usize, prot: i32, real: impl Fn() -> i32) -
     }
     let (start, len) = (at as usize, page_up(len));
     let writable = prot & libc::PROT_WRITE != 0;
-    let entries = if writable {
-        register_places(start, len)
-    } else {
-        Ok(Vec::new())
-    };
-    let entries = match entries {
-        Ok(entries) => entries,
-        Err(error) => {
-            raw::set_errno(error);
-            return -1;
-        }
-    };
+    if writable && let Err(error) = register_places(start, len) {
+        raw::set_errno(error);
+        return -1;
+    }
     let registry = registry::lock();
     let result = real();
     let errno = raw::errno();
-    if result == 0 {
+    // Half of a call that failed may have been done: then the register says too much, never too little.
+    if result == 0 && !writable {
         for mut place in take_out(&registry, start, len) {
-            let covering = entries.iter().copied().find(|e| covers(*e, &place));
-            match covering.filter(|_| writable && place.entry == 0) {
-                Some(entry) => {
-                    retain_entry(entry);
-                    place.entry = entry;
-                }
-                None if !writable => release(core::mem::take(&mut place.entry), &registry),
-                None => {}
-            }
+            release(core::mem::take(&mut place.entry), &registry);
             add(&registry, place);
         }
-    }
-    for entry in entries {
-        release(entry, &registry);
     }
     raw::set_errno(errno);
     result
 }
 
-fn covers(entry: u32, place: &Place) -> bool {
-    ENTRIES.get(entry).is_some_and(|e| {
-        e.file.load(Relaxed) == place.file
-            && e.first.load(Relaxed) <= place.offset
-            && e.last.load(Relaxed) >= last_of(place.offset, place.end - place.start)
-    })
-}
-
-/// Entries for the places in a range of addresses that have none yet, before they become writable.
-fn register_places(start: usize, len: usize) -> Result<Vec<u32>, i32> {
+/// Registers the places in a range of addresses that have no entry yet, before they become writable.
+fn register_places(start: usize, len: usize) -> Result<(), i32> {
     let end = start.saturating_add(len);
-    let wanted: Vec<Place> = {
+    let bare = |p: &Place| p.entry == 0 && p.start < end && start < p.end;
+    loop {
+        let found = {
+            let registry = registry::lock();
+            with(&registry, |places| places.iter().copied().find(bare))
+        };
+        let Some(place) = found else { return Ok(()) };
+        let last = last_of(place.offset, place.end - place.start);
+        let entry = register(place.file, -1, place.offset, last)?;
+        if entry == 0 {
+            // The register is full, and that has been told.
+            return Ok(());
+        }
         let registry = registry::lock();
-        with(&registry, |places| {
+        let same = |p: &&mut Place| {
+            bare(p) && (p.start, p.file, p.offset) == (place.start, place.file, place.offset)
+        };
+        let given = with(&registry, |places| {
             places
-                .iter()
-                .filter(|p| p.entry == 0 && p.start < end && start < p.end)
-                .copied()
-                .collect()
-        })
-    };
-    let mut entries = Vec::with_capacity(wanted.len());
-    for place in &wanted {
-        match register(
-            place.file,
-            -1,
-            place.offset,
-            last_of(place.offset, place.end - place.start),
-        ) {
-            Ok(entry) => entries.push(entry),
-            Err(error) => {
-                let registry = registry::lock();
-                entries.into_iter().for_each(|e| release(e, &registry));
-                return Err(error);
-            }
+                .iter_mut()
+                .find(same)
+                .map(|p| p.entry = entry)
+                .is_some()
+        });
+        if !given {
+            release(entry, &registry);
         }
     }
-    Ok(entries)
 }
 
 /// What one mremap asks for.
@@ -626,22 +607,40 @@ pub fn unpin_buffers(pinned: &PinnedBuffers) {
     }
 }
 
+/// In a forked child, under the registry lock: requests of the parent's other threads are not ours.
+pub fn recount_in_child(registry: &Registry) {
+    for index in 1..ENTRIES.end() {
+        if let Some(e) = ENTRIES.get(index).filter(|e| e.refs.load(Acquire) != 0) {
+            e.refs.store(1, Release);
+            e.registered.store(0, Release);
+        }
+    }
+    with(registry, |places| {
+        places.iter().for_each(|p| retain_entry(p.entry))
+    });
+    for index in 1..ENTRIES.end() {
+        if ENTRIES
+            .get(index)
+            .is_some_and(|e| e.refs.load(Acquire) != 0)
+        {
+            release(index, registry);
+        }
+    }
+}
+
 /// In a forked child, before fork returns in it: its mappings are entries of its own.
 pub fn reregister_in_child() {
-    for index in 1..ENTRIES.end() {
-        let Some(e) = ENTRIES.get(index) else {
-            continue;
-        };
-        if e.refs.load(Acquire) == 0 {
-            continue;
-        }
-        let (Some(file), Some(thread)) = (files::get(e.file.load(Relaxed)), process::active())
-        else {
+    let Some(thread) = process::active() else {
+        return;
+    };
+    for e in (1..ENTRIES.end()).filter_map(|i| ENTRIES.get(i)) {
+        let index = e.file.load(Relaxed);
+        let Some(file) = files::get(index).filter(|_| e.refs.load(Acquire) != 0) else {
             continue;
         };
         let (first, last) = (e.first.load(Relaxed), e.last.load(Relaxed));
-        let terms = coherent(Terms::of(e.file.load(Relaxed), file, -1));
-        let Some(frame) = thread.enter() else {
+        let terms = coherent(Terms::of(index, file, -1));
+        let Some(frame) = ranges::begin(thread, false) else {
             continue;
         };
         let claim = terms.claim(Mode::BufferedWrite, first, last);
@@ -650,11 +649,10 @@ pub fn reregister_in_child() {
         let entry = process::table().and_then(|t| t.map_register(file.id(), first, last, true));
         e.registered
             .store(entry.map_or(0, |m| m.index() + 1), Release);
-        ranges::release(frame);
-        thread.leave();
+        ranges::end(thread, frame);
         if entry.is_none() {
             events::emit(&Event::uncovered(
-                e.file.load(Relaxed),
+                index,
                 "a forked child's mapping is not registered",
             ));
         }

@@ -1,18 +1,24 @@
 //! What the program does with descriptor numbers: close, dup, fcntl. Our own numbers don't exist for it.
 
 use crate::descriptors::{self, closed, closing, duplicated, forget, is_ours, known_in};
-use crate::files::{LEASED, POSIX_LOCKED};
-use crate::{direct, events, process, raw, second};
+use crate::files::{LEASED, STREAMED};
+use crate::{direct, events, layout, process, raw, second};
 use core::sync::atomic::Ordering::AcqRel;
+use lock_table::USE_DIRECT;
 
 fn bad_descriptor() -> i32 {
     raw::set_errno(libc::EBADF);
     -1
 }
 
-/// Opened by the call that just returned it.
-pub fn opened(fd: i32) -> i32 {
-    if fd < 0 || !process::follows_numbers() {
+/// A call that opens a file.
+pub fn opening(real: impl Fn() -> i32) -> i32 {
+    if !process::follows_numbers() {
+        return real();
+    }
+    let before = descriptors::sharings();
+    let fd = with_room(&real);
+    if fd < 0 {
         return fd;
     }
     if process::refuses() && process::would_be_fenced(fd) {
@@ -20,7 +26,16 @@ pub fn opened(fd: i32) -> i32 {
         raw::set_errno(libc::ENOLCK);
         return -1;
     }
-    descriptors::opened(fd);
+    descriptors::opened(fd, before);
+    fd
+}
+
+/// A call that makes a number; where the program has no more, we give ours up.
+fn with_room(real: &impl Fn() -> i32) -> i32 {
+    let fd = real();
+    if fd < 0 && raw::errno() == libc::EMFILE && second::shed() {
+        return real();
+    }
     fd
 }
 
@@ -75,6 +90,10 @@ pub fn close_range(first: u32, last: u32, flags: i32, real: impl Fn(u32, u32, i3
         }
         flags &= !UNSHARE;
     }
+    // Forgotten before they are closed: another thread may get the number at once.
+    for fd in known_in(first, last).filter(|fd| !is_ours(*fd)) {
+        closed(closing(fd));
+    }
     let mut from = first;
     for fd in known_in(first, last) {
         let number = fd as u32;
@@ -88,19 +107,11 @@ pub fn close_range(first: u32, last: u32, flags: i32, real: impl Fn(u32, u32, i3
             from = number.saturating_add(1);
         }
     }
-    let result = if from <= last {
+    if from <= last {
         real(from, last, flags)
     } else {
         0
-    };
-    let errno = raw::errno();
-    if result == 0 {
-        for fd in known_in(first, last).filter(|fd| !is_ours(*fd)) {
-            closed(closing(fd));
-        }
     }
-    raw::set_errno(errno);
-    result
 }
 
 pub fn dup(old: i32, real: impl Fn() -> i32) -> i32 {
@@ -110,7 +121,7 @@ pub fn dup(old: i32, real: impl Fn() -> i32) -> i32 {
     if is_ours(old) {
         return bad_descriptor();
     }
-    let new = real();
+    let new = with_room(&real);
     duplicated(old, new);
     new
 }
@@ -118,7 +129,7 @@ pub fn dup(old: i32, real: impl Fn() -> i32) -> i32 {
 /// dup2 and dup3: the number asked for may be one of ours; then ours moves.
 pub fn dup_to(old: i32, new: i32, real: impl Fn() -> i32) -> i32 {
     if process::follows_numbers() && is_ours(new) && !is_ours(old) {
-        process::move_ours_away(new);
+        process::surrender(new);
     }
     dup(old, real)
 }
@@ -133,7 +144,7 @@ pub fn fcntl(fd: i32, command: i32, argument: usize, real: impl Fn() -> i32) -> 
     }
     match command {
         libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => dup(fd, real),
-        libc::F_SETFL => set_flags(fd, real),
+        libc::F_SETFL => set_flags(fd, argument as i32, real),
         libc::F_GETFL => get_flags(fd, real),
         libc::F_SETLK | libc::F_SETLKW => posix_lock(fd, real),
         libc::F_SETLEASE if argument as i32 != libc::F_UNLCK => lease(fd, real),
@@ -141,17 +152,32 @@ pub fn fcntl(fd: i32, command: i32, argument: usize, real: impl Fn() -> i32) -> 
     }
 }
 
-fn set_flags(fd: i32, real: impl Fn() -> i32) -> i32 {
-    let result = real();
-    if result == 0
-        && let Some(pinned) = descriptors::pin(fd)
-    {
-        if let Ok(now) = raw::get_flags(fd) {
+/// Turning `O_DIRECT` on or off changes what calls in flight through this description are: they end
+/// before, and everybody knows of the new use before it begins.
+fn set_flags(fd: i32, flags: i32, real: impl Fn() -> i32) -> i32 {
+    let Some(pinned) = descriptors::pin(fd) else {
+        return real();
+    };
+    let turns = (flags ^ pinned.description.flags() as i32) & libc::O_DIRECT != 0;
+    if turns && flags & libc::O_DIRECT != 0 {
+        pinned.file.add_use(pinned.file_index, USE_DIRECT, fd);
+    }
+    let follow = |pinned: &descriptors::Pinned| {
+        let result = real();
+        if result == 0
+            && let Ok(now) = raw::get_flags(fd)
+        {
             pinned.description.set_flags(now, fd);
         }
-        pinned.unpin();
-    }
-    result
+        result as isize
+    };
+    let result = if turns && pinned.file.locks() {
+        layout::alone(fd, &|| real() as isize, follow)
+    } else {
+        follow(&pinned)
+    };
+    pinned.unpin();
+    result as i32
 }
 
 /// While we have taken `O_DIRECT` off for one request it doesn't show.
@@ -173,7 +199,7 @@ pub fn posix_lock(fd: i32, real: impl Fn() -> i32) -> i32 {
     if process::follows_numbers()
         && let Some(pinned) = descriptors::pin(fd)
     {
-        pinned.file.mark(POSIX_LOCKED);
+        second::before_posix_lock(pinned.file, fd, pinned.description.flags());
         pinned.unpin();
     }
     real()
@@ -199,15 +225,30 @@ fn lease(fd: i32, real: impl Fn() -> i32) -> i32 {
 
 /// fsync, fdatasync, sync_file_range: and then what we owe.
 pub fn sync(fd: i32, real: impl Fn() -> i32) -> i32 {
-    let result = real();
-    if process::active().is_some()
-        && let descriptors::Peek::Description { index, .. } = descriptors::peek(fd)
-        && let Some(file) =
-            descriptors::description(index).and_then(|d| crate::files::get(d.file_index()))
-    {
-        return direct::after_sync(file, result as isize) as i32;
+    let known = matches!(descriptors::peek(fd), descriptors::Peek::Description { .. });
+    if process::active().is_none() || !known {
+        return real();
     }
+    let Some(pinned) = descriptors::pin(fd) else {
+        return real();
+    };
+    let result = direct::after_sync(pinned.file, real() as isize) as i32;
+    pinned.unpin();
     result
+}
+
+/// A stream of libc's is open on the number: its reads and writes can't be hooked by name.
+pub fn streamed(fd: i32) {
+    if fd < 0 || process::active().is_none() {
+        return;
+    }
+    if let Some(pinned) = descriptors::pin(fd) {
+        pinned.file.mark(STREAMED);
+        if pinned.file.locks() {
+            pinned.file.tell_streamed(pinned.file_index, fd);
+        }
+        pinned.unpin();
+    }
 }
 
 /// As `uncovered`, but only where somebody uses the file past the page cache: otherwise the kernel

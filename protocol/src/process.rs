@@ -10,7 +10,7 @@ use policy::{Mode, OnTableError, Policy};
 
 use crate::events::{self, Event, Kind};
 use crate::thread::{self, Thread};
-use crate::{descriptors, exec, files, fork, raw, registry, second};
+use crate::{descriptors, exec, files, fork, raw, second};
 
 /// Nothing is known yet, or the process is not fenced: every call passes through.
 const PASSING: u32 = 0;
@@ -79,6 +79,13 @@ fn is_vfork_child(thread: &Thread) -> bool {
     }
     thread.after_vfork.set(0);
     false
+}
+
+/// A `longjmp` is about to take this thread's stack back to `target`.
+pub fn unwound_to(target: usize) {
+    if let Some(thread) = active() {
+        thread.unwound_to(target);
+    }
 }
 
 /// In a forked child.
@@ -264,24 +271,29 @@ pub fn refuses_io_uring() -> bool {
     refuse
 }
 
-/// The program wants this number for itself.
-pub fn move_ours_away(fd: i32) {
-    let registry = registry::lock();
-    let Ok(to) = lock_table::raise_fd_copy(fd) else {
-        return;
-    };
-    let replaced = table().is_some_and(|t| t.probe_fd() == fd);
-    if let Some(table) = table().filter(|_| replaced) {
+/// The program wants this number for itself, whatever becomes of ours.
+pub fn surrender(fd: i32) {
+    if let Some((index, file)) = files::all().find(|(_, f)| second::surrender(f, fd)) {
+        // It can be made again, but dup2 closes it, and with it go the POSIX locks on its file.
+        if file.has(files::POSIX_LOCKED) {
+            events::emit(&Event::uncovered(
+                index,
+                "dup2 onto our descriptor drops POSIX locks",
+            ));
+        }
+    } else if let Some(table) = table().filter(|t| t.probe_fd() == fd) {
+        let to = lock_table::raise_fd_copy(fd).unwrap_or(-1);
         table.set_probe_fd(to);
+        if to >= 0 {
+            descriptors::claim_as_ours(to);
+        }
+    } else {
+        let to = lock_table::raise_fd_copy(fd).unwrap_or(-1);
+        if events::replace_fd(fd, to) && to >= 0 {
+            descriptors::claim_as_ours(to);
+        } else {
+            raw::close(to);
+        }
     }
-    if !(replaced
-        || events::replace_fd(fd, to)
-        || files::all().any(|(_, f)| second::replace(f, fd, to)))
-    {
-        raw::close(to);
-        return;
-    }
-    drop(registry);
-    descriptors::claim_as_ours(to);
-    descriptors::forget_ours(fd);
+    descriptors::disown(fd);
 }

@@ -283,13 +283,21 @@ pub fn release(frame: &Frame) {
     frame.holding.set(false);
 }
 
-/// Begin a call that takes ranges: a pending cancellation acts now, with nothing held, and then waits
-/// until [`end`]. None: calls nest too deep.
-pub fn begin(thread: &Thread) -> Option<&Frame> {
+/// Begin a call that takes ranges. Cancellation waits until [`end`]; where the call is a cancellation
+/// point, a pending one acts now, with nothing held. None: calls nest too deep.
+pub fn begin(thread: &Thread, cancellation_point: bool) -> Option<&Frame> {
+    if cancellation_point {
+        // SAFETY: nothing is held: if this thread ends here, nothing of ours is left behind.
+        unsafe { pthread_testcancel() };
+    }
     let old = hold_cancellation();
     match thread.enter() {
         Some(frame) => {
-            frame.cancel_state.set(old);
+            frame.cancel_state.set(if cancellation_point {
+                old
+            } else {
+                old | NOT_HERE
+            });
             Some(frame)
         }
         None => {
@@ -325,29 +333,34 @@ pub fn release_offset(frame: &Frame) {
 fn act_on_cancellation(frame: &Frame) -> bool {
     if frame.cancel_state.get() == ENABLED {
         restore_cancellation(ENABLED);
+        // SAFETY: nothing is held (the slot is withdrawn).
+        unsafe { pthread_testcancel() };
         hold_cancellation();
     }
     false
 }
 
 const ENABLED: i32 = 0;
+/// A frame's cancel state in a call that didn't touch it.
+pub const UNTOUCHED: i32 = -1;
+/// Set in a frame's cancel state where POSIX names no cancellation point.
+const NOT_HERE: i32 = 1 << 8;
 
 #[inline]
 fn hold_cancellation() -> i32 {
     let mut old = 0;
-    // SAFETY: nothing is held: if this thread is cancelled here, nothing of ours is left behind.
-    unsafe {
-        pthread_testcancel();
-        pthread_setcancelstate(1, &mut old);
-    }
+    // SAFETY: a plain call.
+    unsafe { pthread_setcancelstate(1, &mut old) };
     old
 }
 
 #[inline]
-fn restore_cancellation(old: i32) {
-    let mut ignored = 0;
-    // SAFETY: a plain call.
-    unsafe { pthread_setcancelstate(old, &mut ignored) };
+pub fn restore_cancellation(old: i32) {
+    if old != UNTOUCHED {
+        let mut ignored = 0;
+        // SAFETY: a plain call.
+        unsafe { pthread_setcancelstate(old & !NOT_HERE, &mut ignored) };
+    }
 }
 
 unsafe extern "C" {

@@ -25,7 +25,7 @@ pub struct Frame {
     pub pinned: Cell<u32>,
     /// Whether the slot holds or announces a range.
     pub holding: Cell<bool>,
-    /// The thread's cancel state before the call.
+    /// The thread's cancel state before the call; `ranges::UNTOUCHED` if the call left it alone.
     pub cancel_state: Cell<i32>,
 }
 
@@ -154,7 +154,31 @@ impl Thread {
         level
     }
 
+    /// A `longjmp` is about to take the stack back to `target`: the calls below it end here.
+    pub fn unwound_to(&self, target: usize) {
+        let level = self.level.get() as usize;
+        if level == 0 || self.generation.get() != crate::process::generation() {
+            return;
+        }
+        let alternate = crate::raw::alternate_stack();
+        let leaves = |frame: &Frame| {
+            let at = frame.stack.get();
+            at < target || (alternate.contains(&at) && !alternate.contains(&target))
+        };
+        if let Some(first) = self.frames.iter().take(level).position(leaves) {
+            self.reclaim_down_to(first);
+        }
+    }
+
     fn reclaim_down_to(&self, level: usize) {
+        // The outermost of them knows how cancellation stood before.
+        if let Some(frame) = self
+            .frames
+            .get(level)
+            .filter(|_| level < self.level.get() as usize)
+        {
+            crate::ranges::restore_cancellation(frame.cancel_state.get());
+        }
         for frame in self.frames.iter().skip(level) {
             if frame.holding.replace(false) {
                 crate::ranges::release_abandoned(frame.slot.get());

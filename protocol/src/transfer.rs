@@ -1,11 +1,11 @@
 //! Read and write, in all their forms: which range, in which mode, and the real call under it.
 
 use core::ffi::c_void;
-use core::sync::atomic::{Ordering::*, compiler_fence};
+use core::sync::atomic::{Ordering::*, compiler_fence, fence};
 use lock_table::{Mode, UNIT};
 
 use crate::descriptors::{self, Peek, Pinned};
-use crate::direct::{Outcome, Request};
+use crate::direct::{Held, Outcome, Request};
 use crate::events::{self, Event};
 use crate::files::{self, BLOCK_DEVICE};
 use crate::ranges::{self, END_OF_TIME, Got, Terms};
@@ -78,6 +78,7 @@ pub fn unmixed<R>(fd: i32, mode: Mode, real: &impl Fn() -> R) -> Option<R> {
         return None;
     }
     let frame = thread.enter()?;
+    frame.cancel_state.set(ranges::UNTOUCHED);
     let Some(slot) = ranges::slot_of(thread, frame) else {
         thread.leave();
         return None;
@@ -96,6 +97,8 @@ pub fn unmixed<R>(fd: i32, mode: Mode, real: &impl Fn() -> R) -> Option<R> {
     // the file mixed sets `locks`, has every processor pass a barrier (membarrier), and only then looks
     // at the slots. The compiler must keep their order.
     compiler_fence(SeqCst);
+    // And what was read of the file's record was read before the number is looked at again.
+    fence(Acquire);
     let result = (!file.locks() && descriptors::still(fd, seen)).then(real);
     ranges::release(frame);
     thread.leave();
@@ -154,7 +157,7 @@ pub fn under_frame(
         return real();
     };
     for _ in 0..8 {
-        let Some(frame) = ranges::begin(thread) else {
+        let Some(frame) = ranges::begin(thread, true) else {
             events::emit(&Event {
                 fd,
                 ..Event::uncovered(0, "calls nest too deep")
@@ -200,7 +203,7 @@ fn view(call: &Transfer, thread: &Thread, frame: &Frame, pinned: &Pinned) -> Vie
         // Another process may move it: any place.
         Position::Offset if shared => None,
         Position::Offset => {
-            if !d.lock_offset(thread.tid.get()) {
+            if !d.lock_offset(thread.tid.get(), patience(thread, frame, pinned.file)) {
                 None
             } else {
                 frame.offset_locked.set(pinned.index);
@@ -216,6 +219,13 @@ fn view(call: &Transfer, thread: &Thread, frame: &Frame, pinned: &Pinned) -> Vie
     }
 }
 
+/// Until when to wait for the file offset. Not at all inside another call of this thread: somebody may
+/// hold the offset and wait for what that one holds.
+fn patience(thread: &Thread, frame: &Frame, file: &files::File) -> Option<u64> {
+    let alone = thread.outer_slots(frame.slot.get()).next().is_none();
+    alone.then(|| raw::monotonic_ns().saturating_add(file.lock_timeout_ns()))
+}
+
 /// Take the range and make the call. None: the number stands for another file now.
 fn under_range(
     call: &Transfer,
@@ -229,37 +239,42 @@ fn under_range(
     let terms = Terms::of(pinned.file_index, file, call.fd);
     let endless = file.has(BLOCK_DEVICE);
     let no_wait = call.flags & libc::RWF_NOWAIT != 0;
-    let mut whole = false;
+    let mut held = Held::Pages;
     for attempt in 0..16 {
         ranges::release(frame);
         ranges::release_offset(frame);
-        whole |= attempt > 8;
+        if attempt > 8 {
+            held = Held::WholeFile;
+        }
         let v = view(call, thread, frame, pinned);
         if matches!(call.at, Position::At(offset) if offset < 0) {
             return Some(real());
         }
-        let size = file.size_guess.load(Relaxed);
-        let claim = if whole || (v.direct && v.start.is_none() && !v.append) {
-            terms.claim(Mode::Layout, 0, END_OF_TIME)
-        } else {
-            let (first, last) = range_of(call, &v, len, if endless { u64::MAX } else { size });
-            terms.claim(mode_of(call.write, v.direct), first, last)
+        // Whoever may have to move a shared offset by hand must be alone with it.
+        if v.direct && v.start.is_none() && !v.append {
+            held = Held::WholeFile;
+        }
+        let guess = file.size_guess.load(Relaxed);
+        let (first, last) = range_of(call, &v, len, if endless { u64::MAX } else { guess });
+        let claim = match held {
+            Held::Pages => terms.claim(mode_of(call.write, v.direct), first, last),
+            Held::Units => {
+                let (first, last) = (first / UNIT * UNIT, last | (UNIT - 1));
+                terms.claim(mode_of(call.write, v.direct), first, last)
+            }
+            Held::WholeFile => terms.claim(Mode::Layout, 0, END_OF_TIME),
         };
         if let Got::Refused(error) = ranges::take(thread, frame, &terms, &claim, no_wait) {
             return Some(raw::libc_result(-error as isize));
         }
-        // Under the range: is it still this file, and did we guess its end right?
+        // Under the range: is it still this file, and did we guess its end and our place right?
         let stat = raw::fstat(call.fd)
             .ok()
             .filter(|s| descriptors::stands_for(s, file))?;
         let size = if endless { u64::MAX } else { stat.size };
         file.size_guess.store(size, Relaxed);
         let (first, last) = range_of(call, &v, len, size);
-        if claim.first > first || claim.last < last {
-            continue;
-        }
-        if pinned.description.is_shared() && raw::get_flags(call.fd).is_ok_and(|now| now != v.flags)
-        {
+        if claim.first > first || claim.last < last || has_moved(call, &v, pinned) {
             continue;
         }
         if !v.direct || terms.observe {
@@ -278,7 +293,10 @@ fn under_range(
             touches_from: first,
             flags: v.flags,
             moves_offset: call.at == Position::Offset,
-            exclusive: claim.mode == Mode::Layout && claim.first == 0,
+            size,
+            held,
+            thread,
+            terms: &terms,
         };
         let outcome = if call.write {
             request.write(real)
@@ -287,7 +305,7 @@ fn under_range(
         };
         match outcome {
             Outcome::Done(n) => return Some(n),
-            Outcome::NeedsWholeFile => whole = true,
+            Outcome::Needs(more) => held = held.max(more),
         }
     }
     events::emit(&Event {
@@ -295,6 +313,23 @@ fn under_range(
         ..Event::uncovered(pinned.file_index, "the file's size would not hold still")
     });
     Some(real())
+}
+
+/// Whether the descriptor changed while we waited: its flags, its offset, or who shares it.
+fn has_moved(call: &Transfer, v: &View, pinned: &Pinned) -> bool {
+    let shared = pinned.description.is_shared();
+    if shared && raw::get_flags(call.fd).is_ok_and(|now| now != v.flags) {
+        return true;
+    }
+    if !shared && pinned.description.flags() != v.flags {
+        return true;
+    }
+    match v.start {
+        Some(start) if call.at == Position::Offset => {
+            shared || raw::lseek(call.fd, 0, libc::SEEK_CUR) != start as isize
+        }
+        _ => false,
+    }
 }
 
 fn mode_of(write: bool, direct: bool) -> Mode {
@@ -331,19 +366,18 @@ pub fn seek(fd: i32, real: impl Fn() -> i64) -> i64 {
     let Some(thread) = process::active().filter(|_| locks) else {
         return real();
     };
-    let Some(pinned) = descriptors::pin(fd) else {
+    let Some(frame) = ranges::begin(thread, false) else {
         return real();
     };
-    let tid = if thread.tid.get() == 0 {
-        raw::gettid()
-    } else {
-        thread.tid.get()
-    };
-    let held = !pinned.description.is_shared() && pinned.description.lock_offset(tid);
-    let result = real();
-    if held {
-        pinned.description.unlock_offset();
+    if let Some(pinned) = descriptors::pin(fd) {
+        frame.pinned.set(pinned.index);
+        let d = pinned.description;
+        let deadline = patience(thread, frame, pinned.file);
+        if !d.is_shared() && d.lock_offset(thread.tid.get(), deadline) {
+            frame.offset_locked.set(pinned.index);
+        }
     }
-    pinned.unpin();
+    let result = real();
+    ranges::end(thread, frame);
     result
 }

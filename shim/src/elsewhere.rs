@@ -5,6 +5,7 @@ use crate::{family, resolve_all};
 use core::ffi::{c_char, c_int, c_uint, c_void};
 use libc::{DIR, FILE, msghdr, sockaddr, socklen_t, ssize_t};
 use protocol::fork::sharing;
+use protocol::layout::truncating_stream;
 use protocol::numbers::{closing_elsewhere, made_elsewhere};
 
 /// The number behind a stream; -1: none.
@@ -17,14 +18,36 @@ fn number(stream: *mut FILE) -> c_int {
     }
 }
 
+/// What libc reads and writes through a stream can't be hooked by name.
 fn streamed(stream: *mut FILE) -> *mut FILE {
-    made_elsewhere(number(stream));
+    let fd = made_elsewhere(number(stream));
+    protocol::numbers::streamed(fd);
     stream
 }
 
-family! { fopen, fopen64 => (path: *const c_char, mode: *const c_char) -> *mut FILE, |real| { streamed(real(path, mode)) }}
+/// Opening for writing empties the file.
+fn opening(path: *const c_char, mode: *const c_char, real: impl Fn() -> *mut FILE) -> *mut FILE {
+    // SAFETY: the mode is a C string that libc is about to read too.
+    let empties = !path.is_null() && unsafe { *mode } == b'w' as c_char;
+    streamed(if empties {
+        truncating_stream(path, real)
+    } else {
+        real()
+    })
+}
+
+family! { fopen, fopen64 => (path: *const c_char, mode: *const c_char) -> *mut FILE, |real| {
+    opening(path, mode, || real(path, mode))
+}}
 family! { freopen, freopen64 => (path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE, |real| {
-    streamed(closing_elsewhere(number(stream), || real(path, mode, stream)))
+    closing_elsewhere(number(stream), || opening(path, mode, || real(path, mode, stream)))
+}}
+family! { fdopen => (fd: c_int, mode: *const c_char) -> *mut FILE, |real| {
+    let stream = real(fd, mode);
+    if !stream.is_null() {
+        protocol::numbers::streamed(fd);
+    }
+    stream
 }}
 family! { fclose => (stream: *mut FILE) -> c_int, |real| { closing_elsewhere(number(stream), || real(stream)) }}
 family! { tmpfile, tmpfile64 => () -> *mut FILE, |real| { streamed(real()) }}
@@ -94,12 +117,38 @@ fn both(result: c_int, pair: *const c_int) -> c_int {
     result
 }
 
-family! { sendmsg => (fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t, |real| {
-    let sent = real(fd, message, flags);
-    if sent >= 0 && !(*message).msg_control.is_null() && (*message).msg_controllen > 0 {
+/// Whether a message may hand descriptors over: before it is sent, the receiver may be quick.
+fn hands_over(message: *const msghdr) -> bool {
+    // SAFETY: plain integers and pointers; all-zero is a value.
+    let mut header: [msghdr; 1] = unsafe { core::mem::zeroed() };
+    protocol::raw::copy_from_program(message, &mut header).is_ok()
+        && header
+            .iter()
+            .any(|h| !h.msg_control.is_null() && h.msg_controllen > 0)
+}
+
+pub fn sending(messages: *const libc::mmsghdr, count: c_uint) {
+    for i in 0..count.min(1024) as usize {
+        // The header comes first in each.
+        if hands_over(messages.wrapping_add(i).cast()) {
+            return sharing();
+        }
+    }
+}
+
+pub fn sending_one(message: *const msghdr) {
+    if hands_over(message) {
         sharing();
     }
-    sent
+}
+
+family! { sendmsg => (fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t, |real| {
+    sending_one(message);
+    real(fd, message, flags)
+}}
+family! { sendmmsg => (fd: c_int, messages: *mut libc::mmsghdr, count: c_uint, flags: c_int) -> c_int, |real| {
+    sending(messages, count);
+    real(fd, messages, count, flags)
 }}
 family! { recvmsg => (fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t, |real| {
     let got = real(fd, message, flags);
@@ -117,7 +166,7 @@ family! { recvmmsg => (fd: c_int, messages: *mut libc::mmsghdr, count: c_uint, f
 }}
 
 /// Forget the numbers that came with a message.
-fn received(message: *const msghdr) {
+pub fn received(message: *const msghdr) {
     // SAFETY: the kernel has just filled the message in; the macros stay within msg_controllen.
     unsafe {
         if (*message).msg_control.is_null() {
@@ -142,5 +191,5 @@ resolve_all!(
     mkstemp64, mkostemp, mkostemp64, mkstemps, mkstemps64, mkostemps, mkostemps64, shm_open, memfd_create, socket,
     socketpair, pipe, pipe2, accept, accept4, eventfd, epoll_create, epoll_create1, inotify_init1, posix_openpt,
     inotify_init, getpt, timerfd_create, signalfd, fanotify_init, open_by_handle_at, daemon,
-    sendmsg, recvmsg, recvmmsg; newer pidfd_open, pidfd_getfd
+    sendmsg, sendmmsg, recvmsg, recvmmsg, fdopen; newer pidfd_open, pidfd_getfd
 );

@@ -29,6 +29,7 @@ pub(crate) use family;
 
 macro_rules! member {
     ($name:ident ($($arg:ident: $type:ty),*) -> $result:ty, |$real:ident| $body:block) => {
+        #[allow(non_snake_case)]
         pub mod $name {
             #[allow(unused_imports)]
             use super::*;

@@ -7,7 +7,7 @@ use protocol::mappings::{Map, Remap, map, protect, remap, remap_pages, unmap};
 
 family! { mmap, mmap64 =>
     (at: *mut c_void, len: size_t, prot: c_int, flags: c_int, fd: c_int, offset: off64_t) -> *mut c_void, |real| {
-    map(&Map { len, prot, flags, fd, offset }, || real(at, len, prot, flags, fd, offset))
+    map(&Map { len, prot, flags, fd, offset }, |flags| real(at, len, prot, flags, fd, offset))
 }}
 family! { munmap => (at: *mut c_void, len: size_t) -> c_int, |real| { unmap(at, len, || real(at, len)) }}
 family! { mremap =>

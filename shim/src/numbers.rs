@@ -11,13 +11,14 @@ fn empties(flags: c_int) -> bool {
 }
 
 /// `open` is variadic, but every register holds something: what isn't given isn't looked at.
-fn opening(dir: c_int, path: *const c_char, flags: c_int, real: impl Fn() -> c_int) -> c_int {
-    let fd = if empties(flags) {
-        open_truncating(dir, path, flags, || real() as isize) as c_int
-    } else {
-        real()
-    };
-    ours::opened(fd)
+pub fn opening(dir: c_int, path: *const c_char, flags: c_int, real: impl Fn() -> c_int) -> c_int {
+    ours::opening(|| {
+        if empties(flags) {
+            open_truncating(dir, path, flags, || real() as isize) as c_int
+        } else {
+            real()
+        }
+    })
 }
 
 family! { open, open64, __open, __open64 => (path: *const c_char, flags: c_int, mode: mode_t) -> c_int, |real| {

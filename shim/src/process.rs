@@ -27,10 +27,68 @@ extern "C" fn before_vfork() -> usize {
 }
 
 fn resolve_vfork() {
-    // SAFETY: a terminated name; nothing is called.
-    let real = unsafe { libc::dlsym(libc::RTLD_NEXT, c"vfork".as_ptr()) };
-    REAL_VFORK.store(real as usize, Ordering::Release);
+    // SAFETY: terminated names; nothing is called.
+    let (vfork, clone) = unsafe {
+        (
+            libc::dlsym(libc::RTLD_NEXT, c"vfork".as_ptr()),
+            libc::dlsym(libc::RTLD_NEXT, c"clone".as_ptr()),
+        )
+    };
+    REAL_CLONE.store(clone as usize, Ordering::Release);
+    REAL_VFORK.store(vfork as usize, Ordering::Release);
 }
+
+/// `clone` is variadic and its child starts on a stack of its own: the hook looks at the flags and jumps.
+static REAL_CLONE: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn before_clone(flags: c_int) -> usize {
+    if flags & libc::CLONE_THREAD == 0 {
+        sharing();
+        if flags & libc::CLONE_VM != 0 {
+            protocol::thread::current().after_vfork.set(1);
+        }
+    }
+    if REAL_CLONE.load(Ordering::Acquire) == 0 {
+        resolve_vfork();
+    }
+    REAL_CLONE.load(Ordering::Acquire)
+}
+
+/// # Safety
+/// As clone(2).
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn clone() -> c_int {
+    #[cfg(target_arch = "x86_64")]
+    core::arch::naked_asm!(
+        "push rdi", "push rsi", "push rdx", "push rcx", "push r8", "push r9",
+        "sub rsp, 8",
+        "mov edi, edx",
+        "call {before}",
+        "add rsp, 8",
+        "pop r9", "pop r8", "pop rcx", "pop rdx", "pop rsi", "pop rdi",
+        "jmp rax",
+        before = sym before_clone
+    );
+    #[cfg(target_arch = "aarch64")]
+    core::arch::naked_asm!(
+        "stp x29, x30, [sp, #-80]!",
+        "stp x0, x1, [sp, #16]", "stp x2, x3, [sp, #32]", "stp x4, x5, [sp, #48]", "stp x6, x7, [sp, #64]",
+        "mov w0, w2",
+        "bl {before}",
+        "mov x16, x0",
+        "ldp x0, x1, [sp, #16]", "ldp x2, x3, [sp, #32]", "ldp x4, x5, [sp, #48]", "ldp x6, x7, [sp, #64]",
+        "ldp x29, x30, [sp], #80",
+        "br x16",
+        before = sym before_clone
+    );
+}
+
+// Without the handlers of `pthread_atfork`: the child finds out by itself, the parent is told here.
+family! { _Fork => () -> pid_t, |real| {
+    sharing();
+    real()
+}}
 
 macro_rules! vfork {
     ($($name:ident),+) => {
@@ -150,18 +208,33 @@ family! { system => (command: *const c_char) -> c_int, |real| {
     real(command)
 }}
 
+/// A jump out of a signal handler may leave calls behind that the handler interrupted.
+#[cfg(target_arch = "x86_64")]
+fn jumping(buffer: *const usize) {
+    const STACK_POINTER: usize = 6;
+    let guard: usize;
+    // SAFETY: the buffer is one that `setjmp` filled, of which glibc keeps the stack pointer in this
+    // place, mixed with a secret from the thread's control block.
+    let mixed = unsafe {
+        core::arch::asm!("mov {0}, qword ptr fs:[0x30]", out(reg) guard, options(nostack, readonly, pure));
+        buffer.add(STACK_POINTER).read()
+    };
+    protocol::process::unwound_to(mixed.rotate_right(17) ^ guard);
+}
+
+/// Elsewhere the thread's next call finds what was left behind.
+#[cfg(not(target_arch = "x86_64"))]
+fn jumping(_: *const usize) {}
+
+family! { longjmp, _longjmp, siglongjmp, __longjmp_chk => (buffer: *mut usize, value: c_int) -> (), |real| {
+    jumping(buffer);
+    real(buffer, value)
+}}
+
 mod list {
     use super::*;
     resolve_all!(
-        execve,
-        execveat,
-        fexecve,
-        execvpe,
-        execv,
-        execvp,
-        posix_spawn,
-        posix_spawnp,
-        system
+        execve, execveat, fexecve, execvpe, execv, execvp, posix_spawn, posix_spawnp, system, longjmp, _longjmp, siglongjmp, __longjmp_chk; newer _Fork
     );
 }
 

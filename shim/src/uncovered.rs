@@ -1,10 +1,14 @@
 //! Doors to a file that this library doesn't cover: said (once for each file), not hidden. And `syscall`,
 //! the odd door to the covered ones.
 
+use crate::elsewhere::{received, sending_one};
+use crate::numbers::opening;
 use crate::{family, resolve_all};
-use core::ffi::{c_int, c_long, c_uint, c_ulong, c_void};
+use core::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
 use libc::{iovec, off64_t, pid_t, size_t, ssize_t};
-use protocol::layout::{Change, change};
+use protocol::fork::sharing;
+use protocol::layout::{Change, change, truncate_path};
+use protocol::mappings::{Map, Remap, map, protect, remap, unmap};
 use protocol::numbers::{self as ours, uncovered};
 use protocol::transfer::{Data, Position, Transfer, seek, transfer};
 
@@ -92,6 +96,15 @@ family! { syscall => (number: c_long, a: usize, b: usize, c: usize, d: usize, e:
     };
     // The v2 forms pass the offset in two halves, of which 64-bit kernels use the first.
     let current_or = |at: usize| if at as i64 == -1 { Position::Offset } else { Position::At(at as i64) };
+    let flags_of = |how: usize| {
+        let mut flags = [0u64];
+        let known = protocol::raw::copy_from_program(how as *const u64, &mut flags).is_ok();
+        flags.first().filter(|_| known).map_or(0, |f| *f as c_int)
+    };
+    let opens = |dir, path: usize, flags| {
+        c_long::from(opening(dir, path as *const c_char, flags, || call() as c_int))
+    };
+    let pointer = || call() as *mut c_void;
     match number {
         libc::SYS_read => moves(false, false, Position::Offset, 0),
         libc::SYS_write => moves(true, false, Position::Offset, 0),
@@ -105,16 +118,62 @@ family! { syscall => (number: c_long, a: usize, b: usize, c: usize, d: usize, e:
         libc::SYS_pwritev2 => moves(true, true, current_or(d), f as c_int),
         libc::SYS_lseek => seek(fd, call),
         libc::SYS_ftruncate => change(fd, Change::Truncate(b as i64), || call() as isize) as c_long,
+        libc::SYS_truncate => truncate_path(a as *const c_char, || call() as isize) as c_long,
         libc::SYS_fallocate => {
             let what = Change::Allocate { mode: b as c_int, offset: c as i64, len: d as i64 };
             change(fd, what, || call() as isize) as c_long
         }
-        libc::SYS_fsync | libc::SYS_fdatasync => c_long::from(ours::sync(fd, || call() as c_int)),
-        libc::SYS_openat => c_long::from(ours::opened(call() as c_int)),
+        libc::SYS_fsync | libc::SYS_fdatasync | libc::SYS_sync_file_range => {
+            c_long::from(ours::sync(fd, || call() as c_int))
+        }
+        libc::SYS_mmap => {
+            let ask = Map { len: b, prot: c as c_int, flags: d as c_int, fd: e as c_int, offset: f as i64 };
+            map(&ask, |flags| real(number, a, b, c, flags as usize, e, f) as *mut c_void) as c_long
+        }
+        libc::SYS_munmap => c_long::from(unmap(a as *mut c_void, b, || call() as c_int)),
+        libc::SYS_mprotect | libc::SYS_pkey_mprotect => {
+            c_long::from(protect(a as *mut c_void, b, c as c_int, || call() as c_int))
+        }
+        libc::SYS_mremap => remap(&Remap { at: a, old_len: b, new_len: c, flags: d as c_int }, pointer) as c_long,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_open => opens(libc::AT_FDCWD, a, b as c_int),
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_creat => opens(libc::AT_FDCWD, a, libc::O_TRUNC | libc::O_WRONLY),
+        libc::SYS_openat => opens(fd, b, c as c_int),
+        libc::SYS_openat2 => opens(fd, b, flags_of(c)),
         libc::SYS_close => c_long::from(ours::close(fd, || call() as c_int)),
+        libc::SYS_close_range => c_long::from(ours::close_range(a as c_uint, b as c_uint, c as c_int, |first, last, flags| {
+            real(number, first as usize, last as usize, flags as usize, 0, 0, 0) as c_int
+        })),
         libc::SYS_dup => c_long::from(ours::dup(fd, || call() as c_int)),
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_dup2 => c_long::from(ours::dup_to(fd, b as c_int, || call() as c_int)),
         libc::SYS_dup3 => c_long::from(ours::dup_to(fd, b as c_int, || call() as c_int)),
         libc::SYS_fcntl => c_long::from(ours::fcntl(fd, b as c_int, c, || call() as c_int)),
+        libc::SYS_memfd_create | libc::SYS_pidfd_open | libc::SYS_pidfd_getfd | libc::SYS_socket | libc::SYS_accept4
+        | libc::SYS_eventfd2 | libc::SYS_epoll_create1 | libc::SYS_open_by_handle_at => {
+            c_long::from(ours::made_elsewhere(call() as c_int))
+        }
+        libc::SYS_sendmsg => {
+            sending_one(b as *const libc::msghdr);
+            call()
+        }
+        libc::SYS_recvmsg => {
+            let got = call();
+            if got >= 0 {
+                received(b as *const libc::msghdr);
+            }
+            got
+        }
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_fork => {
+            sharing();
+            call()
+        }
+        libc::SYS_clone | libc::SYS_clone3 => {
+            sharing();
+            call()
+        }
         libc::SYS_io_submit => {
             tell_submitted(b as c_long, c as *const *mut c_void);
             call()
