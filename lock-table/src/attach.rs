@@ -180,6 +180,19 @@ impl Table {
         }
     }
 
+    /// Has the table been taken away from where newcomers look for it? True when its file has no name any more, or
+    /// when its path leads to another file: who attaches from now on will not see what this process announces. Two
+    /// system calls. What can't be known (the path isn't there for us, as after chroot) is no.
+    pub fn was_removed(&self) -> bool {
+        let probe = self.probe_fd();
+        let unnamed = probe >= 0 && {
+            // SAFETY: only asked about; a closed number is an error, and another file is no answer.
+            let borrowed = unsafe { BorrowedFd::borrow_raw(probe) };
+            fs::fstat(borrowed).is_ok_and(|stat| identity(&stat) == self.id && stat.st_nlink == 0)
+        };
+        unnamed || fs::lstat(self.path.as_c_str()).is_ok_and(|stat| identity(&stat) != self.id)
+    }
+
     /// Is the descriptor one of this table?
     pub(crate) fn is_table(&self, fd: RawFd) -> bool {
         if fd < 0 {
@@ -297,8 +310,6 @@ fn open(path: &Path) -> Result<Table, Fault> {
         reaping: AtomicBool::new(false),
         reaped: AtomicU32::new(0),
         poisoned: AtomicBool::new(false),
-        free_mapping: AtomicU32::new(0),
-        free_use: AtomicU32::new(0),
     })
 }
 

@@ -18,7 +18,7 @@ use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 use crate::matrix::Mode;
 use crate::slots::{Reading, wake, word};
-use crate::{Table, register, sys};
+use crate::{Table, sys};
 
 /// The bytes stand far beyond the file's contents.
 const BYTES: u64 = 1 << 40;
@@ -166,19 +166,8 @@ impl Table {
                 done.slots = done.slots.saturating_add(1);
             }
         }
-        let h = self.mem.header();
-        let leave = |cells, mark| {
-            let mut left = 0u32;
-            for cell in register::used(cells, mark) {
-                if cell.owner.load(Acquire) == owner {
-                    register::leave(cell, owner);
-                    left = left.saturating_add(1);
-                }
-            }
-            left
-        };
-        done.mappings = leave(self.mem.mappings(), &h.mappings_used);
-        done.uses = leave(self.mem.uses(), &h.uses_used);
+        done.mappings = self.mem.mappings().clean(owner);
+        done.uses = self.mem.uses().clean(owner);
         if let Some(process) = owner
             .checked_sub(1)
             .and_then(|i| self.mem.processes().get(i as usize))

@@ -34,14 +34,11 @@ impl Table {
     /// The register entry of this index, if the table has one.
     #[inline]
     pub fn use_at(&self, index: u32) -> Option<UseEntry> {
-        self.mem.uses().get(index as usize).map(|_| UseEntry(index))
+        self.mem.uses().cell(index).map(|_| UseEntry(index))
     }
 
     pub fn map_at(&self, index: u32) -> Option<MapEntry> {
-        self.mem
-            .mappings()
-            .get(index as usize)
-            .map(|_| MapEntry(index))
+        self.mem.mappings().cell(index).map(|_| MapEntry(index))
     }
 
     /// Whether slots run out (three quarters of the pool lie below this one): then a thread gives

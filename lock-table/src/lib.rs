@@ -7,7 +7,7 @@
 //! ([`Table::take_slot`]; one more for each level of nesting) and then, for every call on a file, [`Table::hold`]s a
 //! [`Claim`] in it and [`Table::release`]s it. [`Table::hold_now`] never waits; [`Table::hold_all`] takes several
 //! ranges; [`Table::announce`] takes none but is seen. Beside the slots stand two registers: mappings
-//! ([`Table::map_register`]) and uses ([`Table::use_register`]). What excludes what is [`conflict`]'s affair.
+//! ([`Table::map_register`]) and uses ([`Table::use_register`]), in which the entries of a file lie together. What excludes what is [`conflict`]'s affair.
 //!
 //! # Rules
 //!
@@ -64,13 +64,17 @@
 //! * **I6** Choosing is announced, and fenced, before the ticket is drawn. So whoever isn't seen choosing or waiting by
 //!   the time that I look draws a higher ticket than mine and waits for me: a slot that was found not to be in my way
 //!   stays so, and the scan goes on from there.
-//! * **I7** No slot or entry at or above the high-water mark is in use: marks are raised before use and never lowered.
+//! * **I7** No slot at or above the high-water mark is in use, and no entry of a file at or beyond the reach of the
+//!   file's home: marks are raised before use (an entry's after it is claimed, before it is written) and never lowered.
 //! * **I8** `announce` doesn't fence. Its stores and the load in [`Table::use_locks`] stand in program order, and the one
 //!   who sets the `locks` words makes that order seen by a membarrier: either the caller sees that it must lock, or the
 //!   other's later scan sees the announcement.
-//! * **I9** Of two that register a use of one file at least one sees the other: each publishes, fences, looks.
+//! * **I9** Of two that register a use of one file at least one sees the other: each raises the reach and publishes,
+//!   fences, looks at the reach and as far as it says.
 //! * **I10** Whatever a process left is touched only by one who has its byte locked: the process itself, at its
 //!   registration, or one reaper.
+//! * **I11** A process's bitmap has a bit for every stretch of a register in which the process owns an entry: set before
+//!   the owner word, cleared by whoever cleaned the stretch after the process's death.
 #![deny(clippy::undocumented_unsafe_blocks)]
 #![cfg_attr(
     not(test),
@@ -141,9 +145,6 @@ pub struct Table {
     reaping: AtomicBool,
     reaped: AtomicU32,
     poisoned: AtomicBool,
-    /// Where to look for a free entry first.
-    free_mapping: AtomicU32,
-    free_use: AtomicU32,
 }
 
 impl Table {

@@ -1,9 +1,9 @@
 //! The register of mappings: which parts of a file some process may dirty through memory.
 
-use core::sync::atomic::Ordering::{Acquire, Relaxed};
+use core::sync::atomic::Ordering::Relaxed;
 
 use crate::matrix::{FileId, UNIT};
-use crate::register::{self, Entry, Read};
+use crate::register::{Entry, Read};
 use crate::{Owner, Table};
 
 pub(crate) const WRITABLE: u32 = 1;
@@ -35,49 +35,32 @@ impl Table {
             first,
             last,
         };
-        register::enter(
-            self.mem.mappings(),
-            &self.mem.header().mappings_used,
-            &self.free_mapping,
-            &entry,
-        )
-        .map(MapEntry)
+        self.mem.mappings().enter(&entry).map(MapEntry)
     }
 
     /// Forgets a mapping. An entry of the parent's does nothing in a forked child.
     pub fn map_forget(&self, e: MapEntry) {
-        let (Some(cell), Some(me)) = (self.mem.mappings().get(e.0 as usize), self.me()) else {
-            return;
-        };
-        register::leave(cell, me);
-        self.free_mapping.fetch_min(e.0, Relaxed);
+        if let Some(me) = self.me() {
+            self.mem.mappings().leave(e.0, me);
+        }
     }
 
     /// Who, if anybody, has a writable mapping that overlaps the range, both rounded out to units? The caller holds
     /// the range: that orders this after the registration of every mapping that could be dirtied meanwhile.
     pub fn mapped_writable(&self, file: FileId, first: u64, last: u64) -> Option<Owner> {
         let unit = UNIT.trailing_zeros();
-        let cells = register::used(self.mem.mappings(), &self.mem.header().mappings_used);
-        cells.iter().find_map(|cell| {
-            // I4: Acquire: the inode is of this generation or a later one. If of a later one, this one was forgotten.
-            if !register::is(cell.state.load(Acquire), register::LIVE)
-                || cell.ino.load(Relaxed) != file.ino
+        let mut mappings = self.mem.mappings().of_file(file);
+        mappings.find_map(|(_, cell, read)| match read {
+            Read::Entry(e)
+                if e.bits & WRITABLE != 0
+                    && e.first >> unit <= last >> unit
+                    && first >> unit <= e.last >> unit =>
             {
-                return None;
+                Some(self.owner_at(e.owner))
             }
-            match register::read(cell) {
-                Read::Entry(e)
-                    if e.file == file
-                        && e.bits & WRITABLE != 0
-                        && e.first >> unit <= last >> unit
-                        && first >> unit <= e.last >> unit =>
-                {
-                    Some(self.owner_at(e.owner))
-                }
-                Read::Entry(_) | Read::Nothing => None,
-                // It could be of this file: falling back is always right.
-                Read::Restless => Some(self.owner_at(cell.owner.load(Relaxed))),
-            }
+            Read::Entry(_) | Read::Nothing => None,
+            // It could be of this file: falling back is always right.
+            Read::Restless => Some(self.owner_at(cell.owner.load(Relaxed))),
         })
     }
 }

@@ -5,12 +5,26 @@ use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
 pub(crate) use core::sync::atomic::{AtomicU32 as W32, AtomicU64 as W64};
 
+use crate::register::Register;
+
 pub(crate) const MAGIC: u64 = u64::from_ne_bytes(*b"pagefnce");
 /// Raised with every change of a cell below: tables of another version are refused, not guessed at.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 pub(crate) const HEADER_BYTES: u64 = 4096;
 /// Ranges of dead direct writers that wait to be repaired.
 pub(crate) const UNVERIFIED: u32 = 256;
+/// How many of a register's entries lie together: see `register`.
+pub(crate) const STRETCH: u32 = 64;
+
+/// How many stretches a register of so many entries has, the last perhaps a short one.
+pub(crate) fn stretches(entries: u32) -> u32 {
+    entries.div_ceil(STRETCH)
+}
+
+/// The words of a bitmap with a bit for each stretch.
+pub(crate) fn bitmap_words(entries: u32) -> u32 {
+    stretches(entries).div_ceil(u64::BITS)
+}
 
 /// How many of each thing a table has room for. Fixed when the table is made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,14 +51,14 @@ impl Default for Geometry {
 }
 
 impl Geometry {
-    /// Within bounds that keep every index in 24 bits and the file under a few hundred megabytes?
+    /// Within bounds that keep every index in 24 bits and the file under a gigabyte?
     pub(crate) fn is_sane(&self) -> bool {
         let within = |n: u32, most: u32| n >= 1 && n <= most;
         within(self.processes, 1 << 16)
             && within(self.slots, 1 << 20)
             && within(self.requests, 1 << 20)
-            && within(self.mappings, 1 << 22)
-            && within(self.uses, 1 << 22)
+            && within(self.mappings, 1 << 20)
+            && within(self.uses, 1 << 20)
     }
 
     pub(crate) fn layout(&self) -> Layout {
@@ -61,12 +75,24 @@ impl Geometry {
         );
         let mappings = part(self.mappings, size_of::<EntryCell>());
         let uses = part(self.uses, size_of::<EntryCell>());
+        let mapping_homes = part(stretches(self.mappings), size_of::<HomeCell>());
+        let use_homes = part(stretches(self.uses), size_of::<HomeCell>());
+        let mut bitmaps = |entries: u32| {
+            let words = self.processes.saturating_mul(bitmap_words(entries));
+            part(words, size_of::<W64>())
+        };
+        let mapping_bitmaps = bitmaps(self.mappings);
+        let use_bitmaps = bitmaps(self.uses);
         let unverified = part(UNVERIFIED, size_of::<EntryCell>());
         Layout {
             processes,
             slots,
             mappings,
             uses,
+            mapping_homes,
+            use_homes,
+            mapping_bitmaps,
+            use_bitmaps,
             unverified,
             length: end.next_multiple_of(4096),
         }
@@ -80,6 +106,10 @@ pub(crate) struct Layout {
     slots: u64,
     mappings: u64,
     uses: u64,
+    mapping_homes: u64,
+    use_homes: u64,
+    mapping_bitmaps: u64,
+    use_bitmaps: u64,
     unverified: u64,
     pub(crate) length: u64,
 }
@@ -95,14 +125,12 @@ pub(crate) struct Header {
     pub mappings: W32,
     pub uses: W32,
     _line0: [W64; 12],
-    /// High-water marks: no index at or above one was ever used. Raised before use, never lowered (I7).
+    /// High-water marks: no slot at or above one was ever used. Raised before use, never lowered (I7).
     pub slots_used: W32,
     pub requests_used: W32,
-    pub mappings_used: W32,
-    pub uses_used: W32,
     pub poison: W32,
     pub unverified_next: W32,
-    _line1: [W64; 13],
+    _line1: [W64; 14],
     /// The bakery's next ticket.
     pub ticket: W64,
 }
@@ -152,12 +180,24 @@ pub(crate) struct EntryCell {
     _pad: [W64; 2],
 }
 
+/// The home of some files in a register: see `register`. A line of its own, for what is looked at with every direct
+/// write.
+#[repr(C)]
+pub(crate) struct HomeCell {
+    /// How far from here the entries of these files lie at most: a high-water mark (I7).
+    pub reach: W32,
+    /// Where to look for a free entry when the stretch here is full. Only a hint.
+    pub free: W32,
+    _pad: [W64; 7],
+}
+
 const _: () = {
     assert!(size_of::<Header>() <= HEADER_BYTES as usize);
     assert!(
         size_of::<ProcessCell>() == 64
             && size_of::<SlotCell>() == 128
             && size_of::<EntryCell>() == 64
+            && size_of::<HomeCell>() == 64
     );
 };
 
@@ -223,12 +263,28 @@ impl Memory {
         self.all_slots().get(index as usize)
     }
 
-    pub(crate) fn mappings(&self) -> &[EntryCell] {
-        self.array(self.layout.mappings, self.geometry.mappings)
+    pub(crate) fn mappings(&self) -> Register<'_> {
+        let (g, l) = (&self.geometry, &self.layout);
+        self.register(g.mappings, l.mappings, l.mapping_homes, l.mapping_bitmaps)
     }
 
-    pub(crate) fn uses(&self) -> &[EntryCell] {
-        self.array(self.layout.uses, self.geometry.uses)
+    #[inline]
+    pub(crate) fn uses(&self) -> Register<'_> {
+        let (g, l) = (&self.geometry, &self.layout);
+        self.register(g.uses, l.uses, l.use_homes, l.use_bitmaps)
+    }
+
+    #[inline]
+    fn register(&self, entries: u32, cells: u64, homes: u64, bitmaps: u64) -> Register<'_> {
+        let words = self
+            .geometry
+            .processes
+            .saturating_mul(bitmap_words(entries));
+        Register {
+            cells: self.array(cells, entries),
+            homes: self.array(homes, stretches(entries)),
+            bitmaps: self.array(bitmaps, words),
+        }
     }
 
     pub(crate) fn unverified(&self) -> &[EntryCell] {

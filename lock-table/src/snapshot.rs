@@ -4,8 +4,10 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use crate::mappings::WRITABLE;
 use crate::matrix::{Claim, FileId};
-use crate::register::{self, Read};
+use crate::memory::EntryCell;
+use crate::register::{self, Entry, Read, Register};
 use crate::slots::{Reading, word};
+use crate::uses::LOCKS;
 use crate::{Geometry, Owner, Table};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,24 +77,23 @@ pub struct Snapshot {
     pub unverified: Vec<UnverifiedInfo>,
 }
 
+fn entries<'a>(register: Register<'a>) -> impl Iterator<Item = (&'a EntryCell, Entry)> {
+    let cells = register.cells.iter();
+    cells.filter_map(|cell| match register::read(cell) {
+        Read::Entry(e) => Some((cell, e)),
+        _ => None,
+    })
+}
+
 impl Table {
     /// What the table says now. Each line is read in one piece; the whole is not of one instant.
     pub fn snapshot(&self) -> Snapshot {
-        let h = self.mem.header();
-        let entries = |cells, mark| {
-            register::used(cells, mark)
-                .iter()
-                .filter_map(|cell| match register::read(cell) {
-                    Read::Entry(e) => Some((cell, e)),
-                    _ => None,
-                })
-        };
         Snapshot {
             geometry: *self.mem.geometry(),
             poisoned: self.is_poisoned(),
             processes: self.process_infos(),
             slots: self.slot_infos(),
-            mappings: entries(self.mem.mappings(), &h.mappings_used)
+            mappings: entries(self.mem.mappings())
                 .map(|(_, e)| MappingInfo {
                     owner: self.owner_at(e.owner),
                     file: e.file,
@@ -101,12 +102,12 @@ impl Table {
                     writable: e.bits & WRITABLE != 0,
                 })
                 .collect(),
-            uses: entries(self.mem.uses(), &h.uses_used)
+            uses: entries(self.mem.uses())
                 .map(|(cell, e)| UseInfo {
                     owner: self.owner_at(e.owner),
                     file: e.file,
                     bits: e.bits,
-                    locks: cell.locks.load(Relaxed) != 0,
+                    locks: cell.locks.load(Relaxed) & LOCKS != 0,
                 })
                 .collect(),
             unverified: self

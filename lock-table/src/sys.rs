@@ -171,6 +171,17 @@ pub(crate) fn byte_is_locked(fd: RawFd, at: u64) -> Result<bool, Errno> {
 const HIGHEST: u64 = 65_536;
 /// How many taken numbers `raise_fd` steps over.
 const STEPS: u64 = 1024;
+/// The highest numbers are left alone, where there are enough: shells move descriptors of their own there.
+const SPARED: u64 = 32;
+
+/// The number below which `raise_fd` looks.
+fn raise_below(limit: u64) -> u64 {
+    if limit > 128 {
+        limit.saturating_sub(SPARED)
+    } else {
+        limit
+    }
+}
 
 /// Closes a descriptor of ours without libc.
 pub fn close(fd: RawFd) {
@@ -180,8 +191,9 @@ pub fn close(fd: RawFd) {
     }
 }
 
-/// Moves a descriptor of ours to the highest free number below the soft RLIMIT_NOFILE, close-on-exec, and closes the
-/// original. When no higher number is free the original stays where it is, close-on-exec.
+/// Moves a descriptor of ours to the highest free number below the soft RLIMIT_NOFILE and the few below it that shells
+/// use, close-on-exec, and closes the original. When no higher number is free the original stays where it is,
+/// close-on-exec.
 pub fn raise_fd(fd: RawFd) -> Result<RawFd, Errno> {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile)
         .current
@@ -189,19 +201,25 @@ pub fn raise_fd(fd: RawFd) -> Result<RawFd, Errno> {
         .min(HIGHEST);
     // SAFETY: the caller's descriptor stays open during this call.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-    for step in 1..=STEPS.min(limit) {
-        let Ok(least) = RawFd::try_from(limit.saturating_sub(step)) else {
+    let below = raise_below(limit);
+    for step in 1..=STEPS.min(below) {
+        let Ok(wanted) = RawFd::try_from(below.saturating_sub(step)) else {
             break;
         };
-        if least <= fd {
+        if wanted <= fd {
             break;
         }
-        match rustix::io::fcntl_dupfd_cloexec(borrowed, least) {
-            Ok(high) => {
-                let high = high.into_raw_fd();
+        // SAFETY: only asked about.
+        if rustix::io::fcntl_getfd(unsafe { BorrowedFd::borrow_raw(wanted) }).is_ok() {
+            continue;
+        }
+        // Takes the lowest free one from `wanted` on: a higher one if somebody was quicker.
+        match rustix::io::fcntl_dupfd_cloexec(borrowed, wanted).map(IntoRawFd::into_raw_fd) {
+            Ok(high) if high == wanted => {
                 close(fd);
                 return Ok(high);
             }
+            Ok(other) => close(other),
             Err(Errno::MFILE) => {}
             Err(e) => return Err(e),
         }
@@ -227,13 +245,36 @@ mod tests {
             .current
             .unwrap_or(HIGHEST);
         let high = raise_fd(low).unwrap();
-        assert!(high as u64 >= limit.min(HIGHEST) - STEPS && (high as u64) < limit);
+        let below = raise_below(limit.min(HIGHEST));
+        assert!(high as u64 >= below.saturating_sub(STEPS) && (high as u64) < below);
         // SAFETY: plain fcntl queries.
         unsafe {
             assert_eq!(libc::fcntl(high, libc::F_GETFD), libc::FD_CLOEXEC);
             assert_eq!(libc::fcntl(low, libc::F_GETFD), -1);
         }
         close(high);
+    }
+
+    #[test]
+    fn the_numbers_that_shells_use_are_spared() {
+        assert_eq!(
+            [20, 128, 129, 1024].map(raise_below),
+            [20, 128, 97, 1024 - 32]
+        );
+        // The next one goes below the first, not into what is spared.
+        let null = || {
+            rustix::fs::open(
+                c"/dev/null",
+                rustix::fs::OFlags::RDONLY,
+                rustix::fs::Mode::empty(),
+            )
+            .unwrap()
+            .into_raw_fd()
+        };
+        let (a, b) = (raise_fd(null()).unwrap(), raise_fd(null()).unwrap());
+        assert!(b < a, "{b} after {a}");
+        close(a);
+        close(b);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The register of uses: which process uses which file in which modes. It tells when a file becomes mixed, and it
-//! carries, in every process's own entry, the word that says whether calls on the file must take locks.
+//! carries, in every process's own entry, the word that says whether calls on the file must take locks and whether its
+//! uses are mixed.
 
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use core::sync::atomic::{compiler_fence, fence};
@@ -12,6 +13,11 @@ pub const USE_BUFFERED: u32 = 1;
 pub const USE_DIRECT: u32 = 2;
 /// The process observes the file: it announces and never waits.
 pub const USE_OBSERVE: u32 = 4;
+
+/// The `locks` word: somebody uses the file directly.
+pub(crate) const LOCKS: u32 = 1;
+/// And somebody through the page cache.
+const MIXED: u32 = 2;
 
 /// This process's entry for one file.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -33,9 +39,9 @@ pub struct Others {
 }
 
 impl Table {
-    /// Registers that this process uses the file: once a process and file. Then as `use_add`, whose answer `use_add`
-    /// with no bits gives again. `None`: the register is full, or this process isn't registered.
-    pub fn use_register(&self, file: FileId, bits: u32) -> Option<UseEntry> {
+    /// Registers that this process uses the file: once a process and file. Then looks at the others' entries as
+    /// `use_add` does. `None`: the register is full, or this process isn't registered.
+    pub fn use_register(&self, file: FileId, bits: u32) -> Option<(UseEntry, Others)> {
         let entry = Entry {
             owner: self.me()?,
             bits,
@@ -43,26 +49,20 @@ impl Table {
             first: 0,
             last: 0,
         };
-        let index = register::enter(
-            self.mem.uses(),
-            &self.mem.header().uses_used,
-            &self.free_use,
-            &entry,
-        )?;
-        let u = UseEntry(index);
-        self.use_add(u, 0);
-        Some(u)
+        let u = UseEntry(self.mem.uses().enter(&entry)?);
+        Some((u, self.use_add(u, 0)))
     }
 
     /// Publishes more modes, then looks at the others' entries. If anybody, oneself included, uses the file directly,
-    /// the `locks` word of every entry is set. Of two that do this at once, at least one sees the other (I9).
+    /// the `locks` word of every entry is set, and says whether somebody uses it buffered. Of two that do this at
+    /// once, at least one sees the other (I9).
     pub fn use_add(&self, u: UseEntry, bits: u32) -> Others {
         let mut others = Others {
             bits: 0,
             first: None,
         };
-        let cells = self.mem.uses();
-        let Some(own) = cells.get(u.0 as usize) else {
+        let uses = self.mem.uses();
+        let Some(own) = uses.cell(u.0) else {
             return others;
         };
         let mine = own.bits.fetch_or(bits, Relaxed) | bits;
@@ -74,12 +74,10 @@ impl Table {
         else {
             return others;
         };
-        let used = register::used(cells, &self.mem.header().uses_used);
         let of_file = || {
-            used.iter()
-                .enumerate()
-                .filter_map(move |(i, cell)| match register::read(cell) {
-                    Read::Entry(e) if e.file == file && i != u.0 as usize => Some((cell, e)),
+            uses.of_file(file)
+                .filter_map(move |(index, cell, read)| match read {
+                    Read::Entry(e) if index != u.0 => Some((cell, e)),
                     _ => None, // one that moves is being registered, and will look at ours
                 })
         };
@@ -89,10 +87,13 @@ impl Table {
                 others.first = Some(self.owner_at(e.owner));
             }
         }
-        if (mine | others.bits) & USE_DIRECT != 0 {
-            own.locks.store(1, Relaxed);
-            for (cell, _) in of_file() {
-                cell.locks.store(1, Relaxed);
+        let all = mine | others.bits;
+        if all & USE_DIRECT != 0 {
+            let word = LOCKS | if all & USE_BUFFERED != 0 { MIXED } else { 0 };
+            for cell in of_file().map(|(cell, _)| cell).chain([own]) {
+                if cell.locks.load(Relaxed) & word != word {
+                    cell.locks.fetch_or(word, Relaxed);
+                }
             }
             // The caller's membarrier comes next.
             fence(SeqCst);
@@ -103,27 +104,37 @@ impl Table {
     /// Must calls on this file take locks? Asked after `announce`, with nothing but this load on the way.
     #[inline]
     pub fn use_locks(&self, u: UseEntry) -> bool {
+        self.locks_word(u) & LOCKS != 0
+    }
+
+    /// Does somebody use this file directly and somebody, perhaps the same, through the page cache? Asked as
+    /// `use_locks` is, and true only if that is.
+    #[inline]
+    pub fn use_mixed(&self, u: UseEntry) -> bool {
+        self.locks_word(u) & MIXED != 0
+    }
+
+    #[inline]
+    fn locks_word(&self, u: UseEntry) -> u32 {
         // I8: not before the announcement's stores, which the compiler must not move past this.
         compiler_fence(SeqCst);
-        self.mem
-            .uses()
-            .get(u.0 as usize)
-            .is_none_or(|cell| cell.locks.load(Relaxed) != 0)
+        match self.mem.uses().cell(u.0) {
+            Some(cell) => cell.locks.load(Relaxed),
+            None => LOCKS | MIXED,
+        }
     }
 
     /// Makes this process's calls on the file take locks always: for one that membarrier can't reach.
     pub fn use_force_locks(&self, u: UseEntry) {
-        if let Some(cell) = self.mem.uses().get(u.0 as usize) {
-            cell.locks.store(1, Relaxed);
+        if let Some(cell) = self.mem.uses().cell(u.0) {
+            cell.locks.fetch_or(LOCKS, Relaxed);
         }
     }
 
     /// Forgets a use. An entry of the parent's does nothing in a forked child.
     pub fn use_forget(&self, u: UseEntry) {
-        let (Some(cell), Some(me)) = (self.mem.uses().get(u.0 as usize), self.me()) else {
-            return;
-        };
-        register::leave(cell, me);
-        self.free_use.fetch_min(u.0, Relaxed);
+        if let Some(me) = self.me() {
+            self.mem.uses().leave(u.0, me);
+        }
     }
 }

@@ -224,8 +224,15 @@ impl Table {
 
     /// Turns a failed try into a place in the queue: Lamport's bakery, one ticket for the whole call.
     fn queue(&self, slots: &[Slot]) -> u64 {
-        let cells = || slots.iter().filter_map(|s| self.mem.slot(s.0));
-        for slot in cells() {
+        self.choose(slots);
+        let ticket = self.draw();
+        self.line_up(slots, ticket);
+        ticket
+    }
+
+    /// Announces that a ticket is about to be drawn.
+    fn choose(&self, slots: &[Slot]) {
+        for slot in slots.iter().filter_map(|s| self.mem.slot(s.0)) {
             let now = slot.state.load(Relaxed);
             // The claim stands already, but this is a new announcement and so a new generation (I5).
             if slot.state.swap(word::next(now, word::CHOOSING), AcqRel) & word::WAITERS != 0 {
@@ -235,8 +242,15 @@ impl Table {
         // I1, I6: choosing is seen before the ticket is drawn: whoever scans and does not find us has drawn a lower
         // ticket than ours.
         fence(SeqCst);
-        let ticket = self.mem.header().ticket.fetch_add(1, Relaxed);
-        for slot in cells() {
+    }
+
+    fn draw(&self) -> u64 {
+        self.mem.header().ticket.fetch_add(1, Relaxed)
+    }
+
+    /// Announces the place in the queue.
+    fn line_up(&self, slots: &[Slot], ticket: u64) {
+        for slot in slots.iter().filter_map(|s| self.mem.slot(s.0)) {
             slot.ticket.store(ticket, Relaxed);
             let now = slot.state.load(Relaxed);
             // I4: AcqRel: a reader that finds WAITING finds the ticket. Those who slept on our choosing may pass now.
@@ -246,7 +260,6 @@ impl Table {
         }
         // I1: the place in the queue stands before the scan's loads of the others' state words.
         fence(SeqCst);
-        ticket
     }
 
     /// From waiting to held. Those who wait for us go on waiting, so the waiters' flag stays; and nobody treats HELD
@@ -417,3 +430,6 @@ impl Table {
         last
     }
 }
+
+#[cfg(test)]
+mod tests;

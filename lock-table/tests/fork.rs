@@ -20,7 +20,7 @@ fn a_child_registers_anew() {
     let c = claim(Mode::Layout, 0, 10);
     table.hold_now(s, &c, &[]).unwrap();
     let mapping = table.map_register(FILE, 0, 10, true).unwrap();
-    let used = table.use_register(FILE, USE_BUFFERED).unwrap();
+    let used = table.use_register(FILE, USE_BUFFERED).unwrap().0;
     let idle = table.take_slot(1).unwrap();
     let probe = table.probe_fd();
     let words = shared_words(2);

@@ -88,7 +88,7 @@ fn a_damaged_table_is_refused() {
         refused(&path, why);
         file.write_all_at(&header, 0).unwrap();
     };
-    with(8, 99, Fault::OtherVersion { is: 99, should: 1 });
+    with(8, 99, Fault::OtherVersion { is: 99, should: 2 });
     with(12, 0, Fault::BadGeometry);
     with(16, u32::MAX, Fault::BadGeometry);
     with(
@@ -253,6 +253,24 @@ fn a_full_table_says_so() {
 }
 
 #[test]
+fn a_table_that_was_taken_away_is_noticed() {
+    let dir = Dir::new();
+    let (path, aside) = (dir.make(), dir.0.join("aside"));
+    let here = dir.0.join("table");
+    let table = attach(&path);
+    assert!(!table.was_removed());
+    // Moved: nothing else is there yet; then something is; then the table again.
+    fs::rename(&here, &aside).unwrap();
+    assert!(!table.was_removed());
+    let newer = attach(&path);
+    assert!(table.was_removed() && !newer.was_removed());
+    fs::rename(&aside, &here).unwrap();
+    assert!(!table.was_removed() && newer.was_removed());
+    fs::remove_file(&here).unwrap();
+    assert!(table.was_removed());
+}
+
+#[test]
 fn many_make_one_table() {
     let dir = Dir::new();
     let path = dir.table();
@@ -331,9 +349,10 @@ fn rubbish_while_running_is_survived() {
                                 table.mapped_writable(FILE, 0, u64::MAX);
                                 table.map_forget(e);
                             }
-                            if let Some(e) = table.use_register(FILE, USE_BUFFERED) {
+                            if let Some((e, _)) = table.use_register(FILE, USE_BUFFERED) {
                                 table.use_add(e, USE_BUFFERED);
                                 table.use_locks(e);
+                                table.use_mixed(e);
                                 table.use_forget(e);
                             }
                             table.unverified(FILE, &mut |_, _| {});
