@@ -10,8 +10,9 @@ use crate::files::{BLOCK_DEVICE, File};
 use crate::ranges::{self, Terms};
 use crate::second::{self, For};
 use crate::thread::Thread;
-use crate::transfer::{Data, Transfer};
-use crate::{mappings, process, raw};
+use crate::transfer::Transfer;
+use crate::writeback::{look, owe, seen};
+use crate::{process, raw, routes};
 use lock_table::summary::Counter;
 use lock_table::{Mode, PAGE, UNIT};
 
@@ -108,8 +109,12 @@ impl Request<'_> {
                     .any_element(|base, len| len > 0 && base as usize % MEMORY != 0))
     }
 
-    /// Through the cache a request with a partly bad buffer moves what it can; directly it is refused.
+    /// As the direct request would have ended. Where the cache can't promise not to wait, it would have.
+    /// And through the cache a request with a partly bad buffer moves what it can; directly it is refused.
     fn as_direct(&self, n: raw::Raw) -> raw::Raw {
+        if n == -(libc::EOPNOTSUPP as isize) && self.call.flags & libc::RWF_NOWAIT != 0 {
+            return -libc::EAGAIN as isize;
+        }
         let ends = !self.call.write && self.position.saturating_add(n as u64) >= self.size;
         if n <= 0 || n as u64 >= self.len || ends || self.call.data.is_readable_at(n as u64) {
             return n;
@@ -123,9 +128,9 @@ impl Request<'_> {
             return Outcome::Done(real());
         }
         if !self.is_mapped_writable() {
-            let buffers = mappings::pin_buffers(&self.call.data);
+            let buffers = routes::pin_buffers(&self.call.data);
             let n = real();
-            mappings::unpin_buffers(&buffers);
+            routes::unpin_buffers(&buffers);
             events::count(Counter::DirectReadsDirect, 1);
             return Outcome::Done(n);
         }
@@ -383,142 +388,17 @@ impl Request<'_> {
     }
 }
 
-/// Look at the file's writeback error through the second descriptor. Err: the kernel doesn't let us look.
-fn look(file: &File, fd: i32, offset: u64, len: u64) -> Result<(raw::Raw, u32), ()> {
-    let (error, epoch) = seen(file, || raw::writeback_error(fd, offset, len));
-    if error < 0 && !is_writeback_error(error) {
-        Err(())
-    } else {
-        Ok((error, epoch))
-    }
-}
-
-/// The states of a file's `check` word.
-const FREE: u32 = 0;
-const TAKEN: u32 = 1;
-const WAITED_FOR: u32 = 2;
-
-/// A call that may report the file's writeback error, which the second descriptor does once: whoever
-/// sees it bumps the epoch, and a write during which the epoch moved has failed too. One at a time, and
-/// no signal handler in between, which might not come back.
-fn seen(file: &File, call: impl FnOnce() -> raw::Raw) -> (raw::Raw, u32) {
-    let signals = raw::block_signals();
-    if file
-        .check
-        .compare_exchange(FREE, TAKEN, Acquire, Relaxed)
-        .is_err()
-    {
-        while file.check.swap(WAITED_FOR, Acquire) != FREE {
-            raw::futex_wait_private(&file.check, WAITED_FOR);
-        }
-    }
-    let error = call();
-    if is_writeback_error(error) {
-        file.error_epoch.fetch_add(1, AcqRel);
-    }
-    let epoch = file.error_epoch.load(Acquire);
-    if file.check.swap(FREE, Release) == WAITED_FOR {
-        raw::futex_wake_private(&file.check);
-    }
-    raw::restore_signals(signals);
-    (error, epoch)
-}
-
-fn is_writeback_error(error: raw::Raw) -> bool {
-    matches!(-error as i32, libc::EIO | libc::ENOSPC | libc::EDQUOT)
-}
-
-/// An error that our call consumed: the program's next fsync reports it.
-fn owe(file: &File, error: raw::Raw) {
-    if is_writeback_error(error) {
-        file.owed_error.store(-error as i32, Release);
-    }
-}
-
-/// After the program's own fsync or fdatasync: what we owe it.
-pub fn after_sync(file: &File, result: isize) -> isize {
-    if file.owed_error.load(Relaxed) == 0 {
-        return result;
-    }
-    let owed = file.owed_error.swap(0, AcqRel);
-    if result == 0 && owed != 0 {
-        raw::set_errno(owed);
-        return -1;
-    }
-    result
-}
-
 /// The alignment of offsets and lengths in direct I/O; 1 where the filesystem doesn't say.
 fn alignment(file: &File, fd: i32) -> u64 {
     let known = file.alignment.load(Relaxed);
     if known != 0 {
         return known.into();
     }
-    let unsaid = if file.has(BLOCK_DEVICE) { 512 } else { 1 };
-    let align = raw::direct_alignment(fd).unwrap_or(unsaid);
+    let align = match raw::direct_alignment(fd) {
+        Ok(0) if !file.has(BLOCK_DEVICE) => 1,
+        Ok(0) | Err(_) => 512,
+        Ok(align) => align,
+    };
     file.alignment.store(align, Relaxed);
     align.into()
-}
-
-impl Data {
-    /// Calls `look` with each (address, length) until it says true; whether one did. The program's
-    /// vector is copied through the kernel: a bad address ends it, and the real call will say EFAULT.
-    pub fn any_element(&self, mut look: impl FnMut(*mut libc::c_void, usize) -> bool) -> bool {
-        match *self {
-            Data::Buffer(base, len) => look(base, len),
-            Data::Vector(iov, count) => {
-                let nothing = libc::iovec {
-                    iov_base: core::ptr::null_mut(),
-                    iov_len: 0,
-                };
-                let mut some = [nothing; 16];
-                let mut done = 0;
-                while done < count.min(1024) {
-                    let take = (count - done).min(some.len());
-                    let Some(part) = some.get_mut(..take) else {
-                        return false;
-                    };
-                    if raw::copy_from_program(iov.wrapping_add(done), part).is_err() {
-                        return false;
-                    }
-                    if part.iter().any(|e| look(e.iov_base, e.iov_len)) {
-                        return true;
-                    }
-                    done += take;
-                }
-                false
-            }
-        }
-    }
-
-    /// Whether the program's memory at this offset of the request can be read.
-    fn is_readable_at(&self, offset: u64) -> bool {
-        let mut passed = 0u64;
-        let mut readable = false;
-        let found = self.any_element(|base, len| {
-            let inside = offset - passed;
-            passed = passed.saturating_add(len as u64);
-            if offset >= passed {
-                return false;
-            }
-            let mut byte = [0u8];
-            let at = base.cast::<u8>().wrapping_add(inside as usize);
-            readable = raw::copy_from_program(at, &mut byte).is_ok();
-            true
-        });
-        found && readable
-    }
-
-    fn with_vector(&self, call: impl FnOnce(*const libc::iovec, usize) -> raw::Raw) -> raw::Raw {
-        match *self {
-            Data::Buffer(base, len) => {
-                let one = libc::iovec {
-                    iov_base: base,
-                    iov_len: len,
-                };
-                call(&one, 1)
-            }
-            Data::Vector(iov, count) => call(iov, count),
-        }
-    }
 }

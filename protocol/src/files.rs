@@ -148,7 +148,7 @@ impl File {
     /// Whether it is used both past the page cache and through it, as far as is known.
     pub fn is_mixed(&self) -> bool {
         match (process::table(), self.use_entry()) {
-            (Some(table), Some(entry)) => table.use_locks(entry),
+            (Some(table), Some(entry)) => table.use_mixed(entry),
             _ => true,
         }
     }
@@ -193,12 +193,12 @@ impl File {
             return;
         };
         match table.use_register(self.id(), bits) {
-            Some(entry) => {
+            Some((entry, others)) => {
                 self.use_entry.store(entry.index() + 1, Release);
                 if !process::reached_by_membarrier() {
                     table.use_force_locks(entry);
                 }
-                self.after_use(index, bits, &table.use_add(entry, 0), bits, fd);
+                self.after_use(index, bits, &others, bits, fd);
                 self.tell_unverified(table, index, fd);
             }
             None => {
@@ -278,6 +278,7 @@ pub fn obtain(found: &Found, bits: u32) -> Option<u32> {
         }
     }
     by_identity().insert(found.id, index);
+    process::watch_table();
     Some(index)
 }
 

@@ -9,7 +9,7 @@ use crate::events::{self, Event};
 use crate::process::{self, active, pid, table};
 use crate::registry::{self, Registry};
 use crate::text::Text;
-use crate::{descriptors, exec, files, mappings, raw, thread};
+use crate::{descriptors, exec, files, raw, routes, thread};
 
 /// A word that the kernel zeroes in every forked child, also one that was forked behind our back.
 static SAME_PROCESS: AtomicPtr<AtomicU32> = AtomicPtr::new(core::ptr::null_mut());
@@ -108,10 +108,10 @@ fn become_child(registry: Registry) {
         return;
     }
     descriptors::recount_in_child();
-    mappings::recount_in_child(&registry);
+    routes::recount_in_child(&registry);
     files::reregister_in_child();
     registry::reset_in_child(registry);
-    mappings::reregister_in_child();
+    routes::reregister_in_child();
 }
 
 /// A child that shares our open file descriptions is being started (vfork, posix_spawn, `SCM_RIGHTS`).

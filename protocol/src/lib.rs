@@ -10,9 +10,9 @@
 //! | [`files`] | one record per file (identity, policy, who uses it how) |
 //! | [`ranges`] | taking and giving back ranges in the lock table, waiting, timing out |
 //! | [`transfer`] | read and write: which range, which mode, and the real call under it |
-//! | [`direct`] | direct I/O: the check after a write, and falling back |
+//! | [`direct`], [`writeback`] | direct I/O: the check after a write, and falling back |
 //! | [`second`] | the second descriptor that the check and the fall back need |
-//! | [`mappings`] | mmap and its family: which parts of a file may be dirtied through memory |
+//! | [`mappings`], [`places`], [`routes`] | mmap and its family: which parts of a file may be dirtied through memory |
 //! | [`layout`] | truncate, fallocate, `O_TRUNC` |
 //! | [`process`], [`fork`], [`exec`] | the constructor; what becomes of it all in a child and in the next program |
 //! | [`events`] | what is told, and where it goes |
@@ -31,6 +31,7 @@
 )]
 
 pub mod arena;
+pub mod data;
 pub mod descriptors;
 pub mod direct;
 pub mod events;
@@ -40,11 +41,14 @@ pub mod fork;
 pub mod layout;
 pub mod mappings;
 pub mod numbers;
+pub mod places;
 pub mod process;
 pub mod ranges;
 pub mod raw;
 pub mod registry;
+pub mod routes;
 pub mod second;
 pub mod text;
 pub mod thread;
 pub mod transfer;
+pub mod writeback;

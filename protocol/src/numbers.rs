@@ -2,7 +2,7 @@
 
 use crate::descriptors::{self, closed, closing, duplicated, forget, is_ours, known_in};
 use crate::files::{LEASED, STREAMED};
-use crate::{direct, events, layout, process, raw, second};
+use crate::{events, layout, process, raw, second, writeback};
 use core::sync::atomic::Ordering::AcqRel;
 use lock_table::USE_DIRECT;
 
@@ -112,6 +112,14 @@ pub fn close_range(first: u32, last: u32, flags: i32, real: impl Fn(u32, u32, i3
     } else {
         0
     }
+}
+
+/// Calls that only ask about a number: ours are not there.
+pub fn asking(fd: i32, real: impl Fn() -> i32) -> i32 {
+    if process::follows_numbers() && is_ours(fd) {
+        return bad_descriptor();
+    }
+    real()
 }
 
 pub fn dup(old: i32, real: impl Fn() -> i32) -> i32 {
@@ -232,7 +240,7 @@ pub fn sync(fd: i32, real: impl Fn() -> i32) -> i32 {
     let Some(pinned) = descriptors::pin(fd) else {
         return real();
     };
-    let result = direct::after_sync(pinned.file, real() as isize) as i32;
+    let result = writeback::after_sync(pinned.file, real() as isize) as i32;
     pinned.unpin();
     result
 }

@@ -245,6 +245,20 @@ fn table_path(policy: &Policy) -> CString {
     lock_table::default_path()
 }
 
+/// Now and then: is the table still where others look for it?
+pub fn watch_table() {
+    static LOOKS: AtomicU32 = AtomicU32::new(0);
+    static TOLD: AtomicBool = AtomicBool::new(false);
+    let due = LOOKS.fetch_add(1, Relaxed).is_multiple_of(64);
+    if due && table().is_some_and(Table::was_removed) && !TOLD.swap(true, AcqRel) {
+        events::emit(&Event {
+            reason: "the lock table was removed: who starts from now on has another, and is not excluded",
+            done: "reported",
+            ..Event::new(Kind::TableError)
+        });
+    }
+}
+
 /// A call that names no file of ours but may change one; told once.
 pub fn uncovered_call(what: &str) {
     static TOLD: AtomicBool = AtomicBool::new(false);

@@ -1,9 +1,9 @@
 //! Read and write, in all their forms: which range, in which mode, and the real call under it.
 
-use core::ffi::c_void;
 use core::sync::atomic::{Ordering::*, compiler_fence, fence};
 use lock_table::{Mode, UNIT};
 
+use crate::data::Data;
 use crate::descriptors::{self, Peek, Pinned};
 use crate::direct::{Held, Outcome, Request};
 use crate::events::{self, Event};
@@ -11,13 +11,6 @@ use crate::files::{self, BLOCK_DEVICE};
 use crate::ranges::{self, END_OF_TIME, Got, Terms};
 use crate::thread::{Frame, Thread};
 use crate::{process, raw};
-
-/// The program's buffer or vector of buffers. Only the kernel follows these addresses.
-#[derive(Clone, Copy)]
-pub enum Data {
-    Buffer(*mut c_void, usize),
-    Vector(*const libc::iovec, usize),
-}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Position {
@@ -37,28 +30,6 @@ pub struct Transfer {
 }
 
 const RWF_NOAPPEND: i32 = 0x20;
-/// The most that one call transfers.
-const MOST: u64 = 0x7fff_f000;
-
-impl Data {
-    /// How many bytes; None: the vector can't be read (the real call will say EFAULT or EINVAL).
-    fn len(&self) -> Option<u64> {
-        match *self {
-            Data::Buffer(_, len) => Some((len as u64).min(MOST)),
-            Data::Vector(_, count) if count > 1024 => None,
-            Data::Vector(_, count) => {
-                let (mut all, mut seen) = (0u64, 0);
-                self.any_element(|_, len| {
-                    all = all.saturating_add(len as u64);
-                    seen += 1;
-                    false
-                });
-                (seen == count).then_some(all.min(MOST))
-            }
-        }
-    }
-}
-
 /// A file in one mode: say in the table what this call does, without waiting, and make it. None: the
 /// file is mixed (or not looked at yet), and the call must take its range.
 #[inline]

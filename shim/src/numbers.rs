@@ -1,7 +1,7 @@
 //! open, close, dup, fcntl: the life of descriptors, and the syncs that report their errors.
 
 use crate::{family, resolve_all};
-use core::ffi::{c_char, c_int, c_uint};
+use core::ffi::{c_char, c_int, c_uint, c_void};
 use libc::{AT_FDCWD, O_ACCMODE, O_RDONLY, O_TRUNC, O_WRONLY, mode_t, off64_t};
 use protocol::layout::open_truncating;
 use protocol::numbers as ours;
@@ -52,6 +52,10 @@ family! { dup3 => (old: c_int, new: c_int, flags: c_int) -> c_int, |real| { ours
 family! { fcntl, fcntl64, __fcntl => (fd: c_int, command: c_int, argument: usize) -> c_int, |real| {
     ours::fcntl(fd, command, argument, || real(fd, command, argument))
 }}
+family! { fstat, fstat64 => (fd: c_int, into: *mut c_void) -> c_int, |real| { ours::asking(fd, || real(fd, into)) }}
+family! { __fxstat, __fxstat64 => (version: c_int, fd: c_int, into: *mut c_void) -> c_int, |real| {
+    ours::asking(fd, || real(version, fd, into))
+}}
 family! { lockf, lockf64 => (fd: c_int, command: c_int, len: off64_t) -> c_int, |real| {
     ours::posix_lock(fd, || real(fd, command, len))
 }}
@@ -64,5 +68,5 @@ family! { sync_file_range => (fd: c_int, offset: off64_t, len: off64_t, flags: c
 resolve_all!(
     open, open64, __open, __open64, __open_2, __open64_2, openat, openat64, __openat_2, __openat64_2, creat, creat64,
     close, __close, dup, dup2, __dup2, dup3, fcntl, fcntl64, __fcntl, lockf, lockf64, fsync,
-    fdatasync, sync_file_range; newer close_range, closefrom
+    fdatasync, sync_file_range; newer close_range, closefrom, fstat, fstat64, __fxstat, __fxstat64
 );

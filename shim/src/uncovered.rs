@@ -6,11 +6,12 @@ use crate::numbers::opening;
 use crate::{family, resolve_all};
 use core::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
 use libc::{iovec, off64_t, pid_t, size_t, ssize_t};
+use protocol::data::Data;
 use protocol::fork::sharing;
 use protocol::layout::{Change, change, truncate_path};
 use protocol::mappings::{Map, Remap, map, protect, remap, unmap};
 use protocol::numbers::{self as ours, uncovered};
-use protocol::transfer::{Data, Position, Transfer, seek, transfer};
+use protocol::transfer::{Position, Transfer, seek, transfer};
 
 /// The head of a `struct aiocb` (POSIX) or `struct iocb` (Linux), as far as it names the descriptor.
 fn number_at(block: *const c_void, offset: usize) -> c_int {

@@ -1,0 +1,99 @@
+//! The program's buffers. Only the kernel follows these addresses: what we need to know of them is copied
+//! through it, so that a bad one is an error and not a crash.
+
+use core::ffi::c_void;
+
+use crate::raw;
+
+/// The program's buffer or vector of buffers. Only the kernel follows these addresses.
+#[derive(Clone, Copy)]
+pub enum Data {
+    Buffer(*mut c_void, usize),
+    Vector(*const libc::iovec, usize),
+}
+
+/// The most that one call transfers.
+const MOST: u64 = 0x7fff_f000;
+
+impl Data {
+    /// How many bytes; None: the vector can't be read (the real call will say EFAULT or EINVAL).
+    pub fn len(&self) -> Option<u64> {
+        match *self {
+            Data::Buffer(_, len) => Some((len as u64).min(MOST)),
+            Data::Vector(_, count) if count > 1024 => None,
+            Data::Vector(_, count) => {
+                let (mut all, mut seen) = (0u64, 0);
+                self.any_element(|_, len| {
+                    all = all.saturating_add(len as u64);
+                    seen += 1;
+                    false
+                });
+                (seen == count).then_some(all.min(MOST))
+            }
+        }
+    }
+
+    /// Calls `look` with each (address, length) until it says true; whether one did. The program's
+    /// vector is copied through the kernel: a bad address ends it, and the real call will say EFAULT.
+    pub fn any_element(&self, mut look: impl FnMut(*mut libc::c_void, usize) -> bool) -> bool {
+        match *self {
+            Data::Buffer(base, len) => look(base, len),
+            Data::Vector(iov, count) => {
+                let nothing = libc::iovec {
+                    iov_base: core::ptr::null_mut(),
+                    iov_len: 0,
+                };
+                let mut some = [nothing; 16];
+                let mut done = 0;
+                while done < count.min(1024) {
+                    let take = (count - done).min(some.len());
+                    let Some(part) = some.get_mut(..take) else {
+                        return false;
+                    };
+                    if raw::copy_from_program(iov.wrapping_add(done), part).is_err() {
+                        return false;
+                    }
+                    if part.iter().any(|e| look(e.iov_base, e.iov_len)) {
+                        return true;
+                    }
+                    done += take;
+                }
+                false
+            }
+        }
+    }
+
+    /// Whether the program's memory at this offset of the request can be read.
+    pub fn is_readable_at(&self, offset: u64) -> bool {
+        let mut passed = 0u64;
+        let mut readable = false;
+        let found = self.any_element(|base, len| {
+            let inside = offset - passed;
+            passed = passed.saturating_add(len as u64);
+            if offset >= passed {
+                return false;
+            }
+            let mut byte = [0u8];
+            let at = base.cast::<u8>().wrapping_add(inside as usize);
+            readable = raw::copy_from_program(at, &mut byte).is_ok();
+            true
+        });
+        found && readable
+    }
+
+    pub fn with_vector(
+        &self,
+        call: impl FnOnce(*const libc::iovec, usize) -> raw::Raw,
+    ) -> raw::Raw {
+        match *self {
+            Data::Buffer(base, len) => {
+                let one = libc::iovec {
+                    iov_base: base,
+                    iov_len: len,
+                };
+                call(&one, 1)
+            }
+            Data::Vector(iov, count) => call(iov, count),
+        }
+    }
+}

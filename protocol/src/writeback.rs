@@ -1,0 +1,72 @@
+//! The file's writeback error: the sign that pages could not be dropped, and what is owed to the
+//! program's own fsync.
+
+use core::sync::atomic::Ordering::*;
+
+use crate::files::File;
+use crate::raw;
+
+/// Look at the file's writeback error through the second descriptor. Err: the kernel doesn't let us look.
+pub fn look(file: &File, fd: i32, offset: u64, len: u64) -> Result<(raw::Raw, u32), ()> {
+    let (error, epoch) = seen(file, || raw::writeback_error(fd, offset, len));
+    if error < 0 && !is_writeback_error(error) {
+        Err(())
+    } else {
+        Ok((error, epoch))
+    }
+}
+
+/// The states of a file's `check` word.
+const FREE: u32 = 0;
+const TAKEN: u32 = 1;
+const WAITED_FOR: u32 = 2;
+
+/// A call that may report the file's writeback error, which the second descriptor does once: whoever
+/// sees it bumps the epoch, and a write during which the epoch moved has failed too. One at a time, and
+/// no signal handler in between, which might not come back.
+pub fn seen(file: &File, call: impl FnOnce() -> raw::Raw) -> (raw::Raw, u32) {
+    let signals = raw::block_signals();
+    if file
+        .check
+        .compare_exchange(FREE, TAKEN, Acquire, Relaxed)
+        .is_err()
+    {
+        while file.check.swap(WAITED_FOR, Acquire) != FREE {
+            raw::futex_wait_private(&file.check, WAITED_FOR);
+        }
+    }
+    let error = call();
+    if is_writeback_error(error) {
+        file.error_epoch.fetch_add(1, AcqRel);
+    }
+    let epoch = file.error_epoch.load(Acquire);
+    if file.check.swap(FREE, Release) == WAITED_FOR {
+        raw::futex_wake_private(&file.check);
+    }
+    raw::restore_signals(signals);
+    (error, epoch)
+}
+
+fn is_writeback_error(error: raw::Raw) -> bool {
+    matches!(-error as i32, libc::EIO | libc::ENOSPC | libc::EDQUOT)
+}
+
+/// An error that our call consumed: the program's next fsync reports it.
+pub fn owe(file: &File, error: raw::Raw) {
+    if is_writeback_error(error) {
+        file.owed_error.store(-error as i32, Release);
+    }
+}
+
+/// After the program's own fsync or fdatasync: what we owe it.
+pub fn after_sync(file: &File, result: isize) -> isize {
+    if file.owed_error.load(Relaxed) == 0 {
+        return result;
+    }
+    let owed = file.owed_error.swap(0, AcqRel);
+    if result == 0 && owed != 0 {
+        raw::set_errno(owed);
+        return -1;
+    }
+    result
+}
