@@ -95,18 +95,15 @@ impl Request<'_> {
         });
     }
 
-    /// Whether the kernel would refuse a direct request at this place. Of the memory it asks what the
-    /// device's driver does, which is often less than statx says, but never less than four bytes.
+    /// Whether the kernel would refuse a direct request at this place with these buffers.
     fn is_misaligned(&self) -> bool {
-        const MEMORY: usize = 4;
         let align = alignment(self.file(), self.call.fd);
-        !self.position.is_multiple_of(align)
-            || !self.len.is_multiple_of(align)
-            || (align > 1
-                && self
-                    .call
-                    .data
-                    .any_element(|base, len| len > 0 && base as usize % MEMORY != 0))
+        let off = |value: u64, to: u64| to > 1 && !value.is_multiple_of(to);
+        off(self.position, align.offset)
+            || off(self.len, align.offset)
+            || self.call.data.any_element(|base, len| {
+                off(base as u64, align.memory) || off(len as u64, align.memory)
+            })
     }
 
     /// As the direct request would have ended. Where the cache can't promise not to wait, it would have.
@@ -115,11 +112,14 @@ impl Request<'_> {
         if n == -(libc::EOPNOTSUPP as isize) && self.call.flags & libc::RWF_NOWAIT != 0 {
             return -libc::EAGAIN as isize;
         }
+        // A filesystem that asks for no alignment goes through the cache by itself when it has to.
+        let strict = alignment(self.file(), self.call.fd).offset > 1;
         let ends = !self.call.write && self.position.saturating_add(n as u64) >= self.size;
-        if n <= 0 || n as u64 >= self.len || ends || self.call.data.is_readable_at(n as u64) {
-            return n;
+        let short = n > 0 && (n as u64) < self.len && !ends;
+        if strict && short && !self.call.data.is_readable_at(n as u64) {
+            return -libc::EFAULT as isize;
         }
-        -libc::EFAULT as isize
+        n
     }
 
     pub fn read(&self, real: &dyn Fn() -> isize) -> Outcome {
@@ -388,17 +388,36 @@ impl Request<'_> {
     }
 }
 
-/// The alignment of offsets and lengths in direct I/O; 1 where the filesystem doesn't say.
-fn alignment(file: &File, fd: i32) -> u64 {
+/// What direct I/O must be aligned to; 1: nothing is asked.
+#[derive(Clone, Copy)]
+struct Alignment {
+    memory: u64,
+    offset: u64,
+}
+
+fn alignment(file: &File, fd: i32) -> Alignment {
     let known = file.alignment.load(Relaxed);
     if known != 0 {
-        return known.into();
+        return Alignment {
+            memory: known >> 32,
+            offset: known & 0xffff_ffff,
+        };
     }
-    let align = match raw::direct_alignment(fd) {
-        Ok(0) if !file.has(BLOCK_DEVICE) => 1,
-        Ok(0) | Err(_) => 512,
-        Ok(align) => align,
+    const USUAL: (u32, u32) = (512, 512);
+    const EXT4: i64 = 0xef53;
+    const XFS: i64 = 0x5846_5342;
+    let (memory, offset) = match raw::direct_alignment(fd) {
+        Ok(Some(said)) => said,
+        _ if file.has(BLOCK_DEVICE) => USUAL,
+        Ok(None) => (1, 1),
+        // An old kernel, or a filter that refuses statx.
+        Err(_) if matches!(raw::filesystem_magic(fd), Some(EXT4 | XFS)) => USUAL,
+        Err(_) => (1, 1),
     };
-    file.alignment.store(align, Relaxed);
-    align.into()
+    let packed = u64::from(memory) << 32 | u64::from(offset);
+    file.alignment.store(packed, Relaxed);
+    Alignment {
+        memory: memory.into(),
+        offset: offset.into(),
+    }
 }

@@ -49,8 +49,8 @@ pub struct File {
     pub error_epoch: AtomicU32,
     /// An error that our own calls consumed, owed to the program's next fsync.
     pub owed_error: AtomicI32,
-    /// Of offsets in direct I/O; 0: not asked yet.
-    pub alignment: AtomicU32,
+    /// What direct I/O is to be aligned to (see `direct`); 0: not asked yet.
+    pub alignment: AtomicU64,
     /// The size when last seen: a guess that saves a second look, never trusted.
     pub size_guess: AtomicU64,
     /// Calls that use a second descriptor right now: it may not be closed under them.

@@ -123,16 +123,17 @@ pub fn filesystem_magic(fd: c_int) -> Option<i64> {
     (call!(SYS_fstatfs, fd, &raw mut s) == 0).then_some(s.f_type)
 }
 
-/// What offsets and lengths of direct I/O on this file must be multiples of; 0: the filesystem doesn't say.
-pub fn direct_alignment(fd: c_int) -> Result<u32, i32> {
+/// What direct I/O on this file must be aligned to: memory, and offsets and lengths. None: the
+/// filesystem doesn't say.
+pub fn direct_alignment(fd: c_int) -> Result<Option<(u32, u32)>, i32> {
     let mut s = empty_statx();
     let (path, flags) = (c"".as_ptr(), libc::AT_EMPTY_PATH);
     let done = call!(SYS_statx, fd, path, flags, libc::STATX_DIOALIGN, &raw mut s);
-    match done {
-        0 if s.stx_mask & libc::STATX_DIOALIGN != 0 => Ok(s.stx_dio_offset_align),
-        0 => Ok(0),
-        error => Err(-error as i32),
+    if done < 0 {
+        return Err(-done as i32);
     }
+    let said = s.stx_mask & libc::STATX_DIOALIGN != 0 && s.stx_dio_offset_align != 0;
+    Ok(said.then_some((s.stx_dio_mem_align, s.stx_dio_offset_align)))
 }
 
 pub fn get_flags(fd: c_int) -> Result<u32, i32> {

@@ -36,22 +36,22 @@ fn opening(path: *const c_char, mode: *const c_char, real: impl Fn() -> *mut FIL
     })
 }
 
-family! { fopen, fopen64 => (path: *const c_char, mode: *const c_char) -> *mut FILE, |real| {
+family! { fopen, fopen64, _IO_fopen => (path: *const c_char, mode: *const c_char) -> *mut FILE, |real| {
     opening(path, mode, || real(path, mode))
 }}
 family! { freopen, freopen64 => (path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE, |real| {
     closing_elsewhere(number(stream), || opening(path, mode, || real(path, mode, stream)))
 }}
-family! { fdopen => (fd: c_int, mode: *const c_char) -> *mut FILE, |real| {
+family! { fdopen, _IO_fdopen => (fd: c_int, mode: *const c_char) -> *mut FILE, |real| {
     let stream = real(fd, mode);
     if !stream.is_null() {
         protocol::numbers::streamed(fd);
     }
     stream
 }}
-family! { fclose => (stream: *mut FILE) -> c_int, |real| { closing_elsewhere(number(stream), || real(stream)) }}
+family! { fclose, _IO_fclose => (stream: *mut FILE) -> c_int, |real| { closing_elsewhere(number(stream), || real(stream)) }}
 family! { tmpfile, tmpfile64 => () -> *mut FILE, |real| { streamed(real()) }}
-family! { popen => (command: *const c_char, kind: *const c_char) -> *mut FILE, |real| {
+family! { popen, _IO_popen => (command: *const c_char, kind: *const c_char) -> *mut FILE, |real| {
     sharing();
     streamed(real(command, kind))
 }}
@@ -82,7 +82,7 @@ family! { socket => (domain: c_int, kind: c_int, protocol: c_int) -> c_int, |rea
 family! { socketpair => (domain: c_int, kind: c_int, protocol: c_int, pair: *mut c_int) -> c_int, |real| {
     both(real(domain, kind, protocol, pair), pair)
 }}
-family! { pipe => (pair: *mut c_int) -> c_int, |real| { both(real(pair), pair) }}
+family! { pipe, __pipe => (pair: *mut c_int) -> c_int, |real| { both(real(pair), pair) }}
 family! { pipe2 => (pair: *mut c_int, flags: c_int) -> c_int, |real| { both(real(pair, flags), pair) }}
 family! { accept => (fd: c_int, from: *mut sockaddr, len: *mut socklen_t) -> c_int, |real| { made_elsewhere(real(fd, from, len)) }}
 family! { accept4 => (fd: c_int, from: *mut sockaddr, len: *mut socklen_t, flags: c_int) -> c_int, |real| {
@@ -191,5 +191,5 @@ resolve_all!(
     mkstemp64, mkostemp, mkostemp64, mkstemps, mkstemps64, mkostemps, mkostemps64, shm_open, memfd_create, socket,
     socketpair, pipe, pipe2, accept, accept4, eventfd, epoll_create, epoll_create1, inotify_init1, posix_openpt,
     inotify_init, getpt, timerfd_create, signalfd, fanotify_init, open_by_handle_at, daemon,
-    sendmsg, sendmmsg, recvmsg, recvmmsg, fdopen; newer pidfd_open, pidfd_getfd
+    sendmsg, sendmmsg, recvmsg, recvmmsg, fdopen; newer pidfd_open, pidfd_getfd, _IO_fopen, _IO_fdopen, _IO_fclose, _IO_popen, __pipe
 );

@@ -54,11 +54,14 @@ extern "C" fn before_clone(flags: c_int) -> usize {
     REAL_CLONE.load(Ordering::Acquire)
 }
 
+macro_rules! clone {
+    ($($name:ident),+) => {
+        $(
 /// # Safety
 /// As clone(2).
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn clone() -> c_int {
+pub unsafe extern "C" fn $name() -> c_int {
     #[cfg(target_arch = "x86_64")]
     core::arch::naked_asm!(
         "push rdi", "push rsi", "push rdx", "push rcx", "push r8", "push r9",
@@ -83,6 +86,10 @@ pub unsafe extern "C" fn clone() -> c_int {
         before = sym before_clone
     );
 }
+        )+
+    };
+}
+clone!(clone, __clone);
 
 // Without the handlers of `pthread_atfork`: the child finds out by itself, the parent is told here.
 family! { _Fork => () -> pid_t, |real| {
