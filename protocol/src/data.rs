@@ -17,7 +17,7 @@ const MOST: u64 = 0x7fff_f000;
 
 impl Data {
     /// How many bytes; None: the vector can't be read (the real call will say EFAULT or EINVAL).
-    pub fn len(&self) -> Option<u64> {
+    pub fn bytes(&self) -> Option<u64> {
         match *self {
             Data::Buffer(_, len) => Some((len as u64).min(MOST)),
             Data::Vector(_, count) if count > 1024 => None,

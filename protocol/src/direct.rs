@@ -170,7 +170,7 @@ impl Request<'_> {
 
     fn write_and_look(&self, fd: i32, real: &dyn Fn() -> isize) -> Outcome {
         // An error from before is not this write's: it belongs to the program's next fsync.
-        let Ok((before, epoch)) = look(self.file(), fd, self.position, self.len) else {
+        let Some((before, epoch)) = look(self.file(), fd, self.position, self.len) else {
             return self.without_second(real);
         };
         owe(self.file(), before);
@@ -178,8 +178,8 @@ impl Request<'_> {
         let errno = raw::errno();
         events::count(Counter::DirectWritesDirect, 1);
         let fresh = match look(self.file(), fd, self.position, self.len) {
-            Ok((after, now)) => after >= 0 && now == epoch,
-            Err(()) => false,
+            Some((after, now)) => after >= 0 && now == epoch,
+            None => false,
         };
         let n = if fresh { n } else { self.repair(fd, n) };
         if n >= 0 || fresh {
@@ -328,7 +328,7 @@ impl Request<'_> {
             return self.without_second(real);
         };
         // Errors from before are not this write's.
-        if let Ok((before, _)) = look(self.file(), fd, self.position, self.len) {
+        if let Some((before, _)) = look(self.file(), fd, self.position, self.len) {
             owe(self.file(), before);
         }
         events::count(Counter::FallbackMapped, 1);

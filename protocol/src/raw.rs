@@ -236,6 +236,7 @@ pub fn write_politely(fd: c_int, bytes: &[u8]) {
 }
 
 /// Copies from the program's memory; a bad address is EFAULT instead of a crash.
+#[allow(clippy::not_unsafe_ptr_arg_deref)] // Followed only where the kernel has just read.
 pub fn copy_from_program<T: Copy>(from: *const T, to: &mut [T]) -> Result<(), i32> {
     let bytes = core::mem::size_of_val(to);
     let local = libc::iovec {

@@ -108,7 +108,7 @@ fn look_closer(call: &Transfer, mode: Mode, real: &dyn Fn() -> isize) -> isize {
         } else {
             libc::O_WRONLY
         };
-        match call.data.len() {
+        match call.data.bytes() {
             // Nothing to move, or the kernel will refuse it: no range.
             None | Some(0) => Some(real()),
             Some(_) if access == refused => Some(real()),

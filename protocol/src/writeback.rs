@@ -6,13 +6,13 @@ use core::sync::atomic::Ordering::*;
 use crate::files::File;
 use crate::raw;
 
-/// Look at the file's writeback error through the second descriptor. Err: the kernel doesn't let us look.
-pub fn look(file: &File, fd: i32, offset: u64, len: u64) -> Result<(raw::Raw, u32), ()> {
+/// Look at the file's writeback error through the second descriptor. None: the kernel doesn't let us look.
+pub fn look(file: &File, fd: i32, offset: u64, len: u64) -> Option<(raw::Raw, u32)> {
     let (error, epoch) = seen(file, || raw::writeback_error(fd, offset, len));
     if error < 0 && !is_writeback_error(error) {
-        Err(())
+        None
     } else {
-        Ok((error, epoch))
+        Some((error, epoch))
     }
 }
 
