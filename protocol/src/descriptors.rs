@@ -271,6 +271,11 @@ fn replace(fd: i32, new: u64) {
     }
 }
 
+/// The number stands for something that is never fenced: a socket, a pipe.
+pub fn pass(fd: i32) {
+    replace(fd, make(PASS, 0));
+}
+
 /// Takes the number's description away before a close; hand the result to [`closed`] afterwards.
 pub fn closing(fd: i32) -> Option<u32> {
     let w = word(fd)?;

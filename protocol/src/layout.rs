@@ -212,3 +212,65 @@ pub fn open_truncating(
     }
     fd
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn allocate(mode: i32, offset: u64, len: u64) -> Change {
+        Change::Allocate {
+            mode,
+            offset: offset as i64,
+            len: len as i64,
+        }
+    }
+
+    #[test]
+    fn truncate_holds_from_the_lower_end_to_the_end_of_time() {
+        let shrink = Change::Truncate(3 * MIB as i64);
+        assert_eq!(shrink.range(100 * MIB), (2 * MIB, END_OF_TIME));
+        let grow = Change::Truncate(100 * MIB as i64);
+        assert_eq!(grow.range(5 * MIB + 1), (4 * MIB, END_OF_TIME));
+        assert_eq!(Change::Truncate(-1).range(5 * MIB), (0, END_OF_TIME));
+    }
+
+    #[test]
+    fn punch_and_zero_stay_within_their_units() {
+        let keep = FALLOC_FL_KEEP_SIZE;
+        assert_eq!(
+            allocate(keep | 2, 5 * MIB, 1).range(100 * MIB),
+            (4 * MIB, 6 * MIB - 1)
+        );
+        // Zeroing past the end grows the file, unless the size is to be kept.
+        assert_eq!(
+            allocate(0x10, 5 * MIB, 9 * MIB).range(7 * MIB),
+            (4 * MIB, END_OF_TIME)
+        );
+        assert_eq!(
+            allocate(0x10 | keep, 5 * MIB, 9 * MIB).range(7 * MIB),
+            (4 * MIB, 14 * MIB - 1)
+        );
+    }
+
+    #[test]
+    fn collapse_and_insert_move_everything_behind_them() {
+        for mode in [FALLOC_FL_COLLAPSE_RANGE, FALLOC_FL_INSERT_RANGE] {
+            assert_eq!(
+                allocate(mode, 9 * MIB, MIB).range(100 * MIB),
+                (8 * MIB, END_OF_TIME)
+            );
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_will_refuse_or_we_do_not_know_takes_the_whole_file() {
+        assert_eq!(allocate(0, u64::MAX, 1).range(MIB), (0, END_OF_TIME));
+        assert_eq!(allocate(0, 0, 0).range(MIB), (0, END_OF_TIME));
+        assert_eq!(
+            allocate(0x4000, 9 * MIB, 1).range(100 * MIB),
+            (0, END_OF_TIME)
+        );
+    }
+}

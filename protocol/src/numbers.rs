@@ -47,6 +47,14 @@ pub fn made_elsewhere(fd: i32) -> i32 {
     fd
 }
 
+/// Made by a call that never gives a file. Not looked at again: a sandbox may refuse that later.
+pub fn made_other(fd: i32) -> i32 {
+    if fd >= 0 && process::follows_numbers() {
+        descriptors::pass(fd);
+    }
+    fd
+}
+
 pub fn close(fd: i32, real: impl Fn() -> i32) -> i32 {
     if !process::follows_numbers() {
         return real();

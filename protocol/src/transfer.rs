@@ -352,3 +352,66 @@ pub fn seek(fd: i32, real: impl Fn() -> i64) -> i64 {
     ranges::end(thread, frame);
     result
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn range(write: bool, start: Option<u64>, append: bool, len: u64, size: u64) -> (u64, u64) {
+        let call = Transfer {
+            fd: -1,
+            write,
+            data: Data::Buffer(core::ptr::null_mut(), len as usize),
+            at: Position::Offset,
+            flags: 0,
+        };
+        let v = View {
+            flags: 0,
+            append,
+            direct: false,
+            start,
+        };
+        range_of(&call, &v, len, size)
+    }
+
+    #[test]
+    fn a_call_inside_the_file_touches_its_own_bytes() {
+        assert_eq!(range(true, Some(10), false, 5, MIB), (10, 14));
+        assert_eq!(range(false, Some(10), false, 5, MIB), (10, 14));
+        assert_eq!(range(false, Some(MIB), false, 5, MIB), (MIB, MIB + 4));
+    }
+
+    #[test]
+    fn a_write_that_may_extend_begins_at_the_last_unit_of_the_old_end() {
+        assert_eq!(
+            range(true, Some(90 * MIB), false, 1, 5 * MIB),
+            (4 * MIB, END_OF_TIME)
+        );
+        assert_eq!(
+            range(true, Some(3 * MIB), false, 4 * MIB, 5 * MIB),
+            (3 * MIB, END_OF_TIME)
+        );
+        assert_eq!(range(true, None, true, 1, 5 * MIB), (4 * MIB, END_OF_TIME));
+    }
+
+    #[test]
+    fn an_unknown_place_is_any_place() {
+        assert_eq!(range(true, None, false, 1, 5 * MIB), (0, END_OF_TIME));
+    }
+
+    #[test]
+    fn the_end_of_time_does_not_overflow() {
+        assert_eq!(
+            range(false, Some(u64::MAX - 1), false, 100, 0),
+            (u64::MAX - 1, END_OF_TIME)
+        );
+        assert_eq!(
+            range(true, Some(7), false, MOST_OF_ALL, u64::MAX),
+            (7, MOST_OF_ALL + 6)
+        );
+    }
+
+    const MOST_OF_ALL: u64 = 0x7fff_f000;
+}

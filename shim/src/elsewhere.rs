@@ -1,12 +1,13 @@
 //! libc functions that open or close a descriptor by themselves, past the hooks: what we knew of the
-//! number is forgotten, and its next use looks again. And those that hand descriptions to other processes.
+//! number is forgotten, and its next use looks again; or that make something which is no file. And those
+//! that hand descriptions to other processes.
 
 use crate::{family, resolve_all};
 use core::ffi::{c_char, c_int, c_uint, c_void};
 use libc::{DIR, FILE, msghdr, sockaddr, socklen_t, ssize_t};
 use protocol::fork::sharing;
 use protocol::layout::truncating_stream;
-use protocol::numbers::{closing_elsewhere, made_elsewhere};
+use protocol::numbers::{closing_elsewhere, made_elsewhere, made_other};
 
 /// The number behind a stream; -1: none.
 fn number(stream: *mut FILE) -> c_int {
@@ -78,23 +79,23 @@ family! { mkostemps, mkostemps64 => (template: *mut c_char, suffix: c_int, flags
 family! { shm_open => (name: *const c_char, flags: c_int, mode: c_uint) -> c_int, |real| { made_elsewhere(real(name, flags, mode)) }}
 family! { memfd_create => (name: *const c_char, flags: c_uint) -> c_int, |real| { made_elsewhere(real(name, flags)) }}
 
-family! { socket => (domain: c_int, kind: c_int, protocol: c_int) -> c_int, |real| { made_elsewhere(real(domain, kind, protocol)) }}
+family! { socket => (domain: c_int, kind: c_int, protocol: c_int) -> c_int, |real| { made_other(real(domain, kind, protocol)) }}
 family! { socketpair => (domain: c_int, kind: c_int, protocol: c_int, pair: *mut c_int) -> c_int, |real| {
     both(real(domain, kind, protocol, pair), pair)
 }}
 family! { pipe, __pipe => (pair: *mut c_int) -> c_int, |real| { both(real(pair), pair) }}
 family! { pipe2 => (pair: *mut c_int, flags: c_int) -> c_int, |real| { both(real(pair, flags), pair) }}
-family! { accept => (fd: c_int, from: *mut sockaddr, len: *mut socklen_t) -> c_int, |real| { made_elsewhere(real(fd, from, len)) }}
+family! { accept => (fd: c_int, from: *mut sockaddr, len: *mut socklen_t) -> c_int, |real| { made_other(real(fd, from, len)) }}
 family! { accept4 => (fd: c_int, from: *mut sockaddr, len: *mut socklen_t, flags: c_int) -> c_int, |real| {
-    made_elsewhere(real(fd, from, len, flags))
+    made_other(real(fd, from, len, flags))
 }}
-family! { eventfd => (count: c_uint, flags: c_int) -> c_int, |real| { made_elsewhere(real(count, flags)) }}
-family! { epoll_create, epoll_create1, inotify_init1, posix_openpt => (number: c_int) -> c_int, |real| { made_elsewhere(real(number)) }}
-family! { inotify_init, getpt => () -> c_int, |real| { made_elsewhere(real()) }}
-family! { timerfd_create => (clock: c_int, flags: c_int) -> c_int, |real| { made_elsewhere(real(clock, flags)) }}
-family! { signalfd => (fd: c_int, mask: *const c_void, flags: c_int) -> c_int, |real| { made_elsewhere(real(fd, mask, flags)) }}
-family! { fanotify_init => (flags: c_uint, open: c_uint) -> c_int, |real| { made_elsewhere(real(flags, open)) }}
-family! { pidfd_open => (pid: c_int, flags: c_uint) -> c_int, |real| { made_elsewhere(real(pid, flags)) }}
+family! { eventfd => (count: c_uint, flags: c_int) -> c_int, |real| { made_other(real(count, flags)) }}
+family! { epoll_create, epoll_create1, inotify_init1, posix_openpt => (number: c_int) -> c_int, |real| { made_other(real(number)) }}
+family! { inotify_init, getpt => () -> c_int, |real| { made_other(real()) }}
+family! { timerfd_create => (clock: c_int, flags: c_int) -> c_int, |real| { made_other(real(clock, flags)) }}
+family! { signalfd => (fd: c_int, mask: *const c_void, flags: c_int) -> c_int, |real| { made_other(real(fd, mask, flags)) }}
+family! { fanotify_init => (flags: c_uint, open: c_uint) -> c_int, |real| { made_other(real(flags, open)) }}
+family! { pidfd_open => (pid: c_int, flags: c_uint) -> c_int, |real| { made_other(real(pid, flags)) }}
 family! { pidfd_getfd => (pid: c_int, fd: c_int, flags: c_uint) -> c_int, |real| { made_elsewhere(real(pid, fd, flags)) }}
 family! { open_by_handle_at => (mount: c_int, handle: *mut c_void, flags: c_int) -> c_int, |real| {
     made_elsewhere(real(mount, handle, flags))
@@ -110,8 +111,8 @@ fn both(result: c_int, pair: *const c_int) -> c_int {
     if result == 0 {
         // SAFETY: the kernel has just written both.
         unsafe {
-            made_elsewhere(*pair);
-            made_elsewhere(*pair.add(1));
+            made_other(*pair);
+            made_other(*pair.add(1));
         }
     }
     result
