@@ -94,6 +94,9 @@ impl Child {
         // SAFETY: the child calls nothing that another thread may have locked.
         let pid = unsafe { libc::fork() };
         if pid == 0 {
+            // A test that fails takes its children with it, or whoever reads its output would wait for them.
+            // SAFETY: concerns this process alone.
+            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
             let status = body();
             // SAFETY: ends the child without running anything of the parent's.
             unsafe { libc::_exit(status) };
