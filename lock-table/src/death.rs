@@ -29,6 +29,8 @@ const PAGE_BYTES: usize = 4096;
 pub struct Reaped {
     pub processes: u32,
     pub slots: u32,
+    /// Those of the slots that were in use: what the dead was in the middle of.
+    pub claims: u32,
     pub mappings: u32,
     pub uses: u32,
     /// Ranges of direct writes among the slots, remembered for repair.
@@ -39,6 +41,7 @@ impl Reaped {
     fn add(&mut self, other: Reaped) {
         self.processes = self.processes.saturating_add(other.processes);
         self.slots = self.slots.saturating_add(other.slots);
+        self.claims = self.claims.saturating_add(other.claims);
         self.mappings = self.mappings.saturating_add(other.mappings);
         self.uses = self.uses.saturating_add(other.uses);
         self.unverified = self.unverified.saturating_add(other.unverified);
@@ -125,11 +128,12 @@ impl Table {
             nothing
         };
         self.reaping.store(false, Release);
-        self.reaped.fetch_add(done.processes, Relaxed);
+        self.reaped.fetch_add(u32::from(done.claims != 0), Relaxed);
         done
     }
 
-    /// How many dead this process has cleaned up after since it was last asked: for reports.
+    /// How many dead that still held something this process has cleaned up after since it was last asked: for
+    /// reports. (Who ends in peace leaves his entries too.)
     pub fn take_reaped(&self) -> u32 {
         match self.reaped.load(Relaxed) {
             0 => 0,
@@ -160,6 +164,9 @@ impl Table {
                 if was & word::WAITERS != 0 {
                     wake(cell);
                 }
+                done.claims = done
+                    .claims
+                    .saturating_add(u32::from(was & word::STATE != word::FREE));
                 cell.waiting_on.store(0, Relaxed);
                 // I2: into the pool last.
                 let _ = cell.owner.compare_exchange(owner, 0, Release, Relaxed);

@@ -196,7 +196,7 @@ pub fn take(thread: &Thread, frame: &Frame, terms: &Terms, claim: &Claim, no_wai
 pub fn tell_reaped(table: &Table) {
     for _ in 0..table.take_reaped() {
         events::emit(&Event {
-            reason: "a fenced process died; what it held is free",
+            reason: "a fenced process died in a call; what it held is free",
             ..Event::new(Kind::Reaped)
         });
     }
