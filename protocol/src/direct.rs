@@ -95,28 +95,38 @@ impl Request<'_> {
         });
     }
 
-    /// Whether the kernel would refuse a direct request at this place with these buffers.
-    fn is_misaligned(&self) -> bool {
+    /// The error with which the kernel would refuse a direct request at this place with these buffers.
+    fn refusal(&self) -> Option<i32> {
         let align = alignment(self.file(), self.call.fd);
         let off = |value: u64, to: u64| to > 1 && !value.is_multiple_of(to);
-        off(self.position, align.offset)
-            || off(self.len, align.offset)
-            || self.call.data.any_element(|base, len| {
-                off(base as u64, align.memory) || off(len as u64, align.memory)
-            })
+        if off(self.position, align.offset) || off(self.len, align.offset) {
+            return Some(libc::EINVAL);
+        }
+        let mut refusal = None;
+        self.call.data.any_element(|base, len| {
+            if off(base as u64, align.memory) || off(len as u64, align.memory) {
+                // It looks for the memory before it looks at its alignment.
+                let there = raw::copy_from_program(base.cast::<u8>(), &mut [0]).is_ok();
+                refusal = Some(if there { libc::EINVAL } else { libc::EFAULT });
+            }
+            refusal.is_some()
+        });
+        refusal
     }
 
     /// As the direct request would have ended. Where the cache can't promise not to wait, it would have.
     /// And through the cache a request with a partly bad buffer moves what it can; directly it is refused.
     fn as_direct(&self, n: raw::Raw) -> raw::Raw {
+        // A filesystem that asks for no alignment goes through the cache by itself when it has to.
+        if alignment(self.file(), self.call.fd).offset <= 1 {
+            return n;
+        }
         if n == -(libc::EOPNOTSUPP as isize) && self.call.flags & libc::RWF_NOWAIT != 0 {
             return -libc::EAGAIN as isize;
         }
-        // A filesystem that asks for no alignment goes through the cache by itself when it has to.
-        let strict = alignment(self.file(), self.call.fd).offset > 1;
         let ends = !self.call.write && self.position.saturating_add(n as u64) >= self.size;
         let short = n > 0 && (n as u64) < self.len && !ends;
-        if strict && short && !self.call.data.is_readable_at(n as u64) {
+        if short && !self.call.data.is_readable_at(n as u64) {
             return -libc::EFAULT as isize;
         }
         n
@@ -134,8 +144,8 @@ impl Request<'_> {
             events::count(Counter::DirectReadsDirect, 1);
             return Outcome::Done(n);
         }
-        if self.is_misaligned() {
-            return Outcome::Done(raw::libc_result(-libc::EINVAL as isize));
+        if let Some(error) = self.refusal() {
+            return Outcome::Done(raw::libc_result(-error as isize));
         }
         let Some(fd) = second::borrow(self.file(), self.call.fd, For::Reading) else {
             return self.without_second(real);
@@ -318,8 +328,8 @@ impl Request<'_> {
         if self.call.flags & RWF_ATOMIC != 0 {
             return Outcome::Done(raw::libc_result(-libc::EAGAIN as isize));
         }
-        if self.is_misaligned() {
-            return Outcome::Done(raw::libc_result(-libc::EINVAL as isize));
+        if let Some(error) = self.refusal() {
+            return Outcome::Done(raw::libc_result(-error as isize));
         }
         if self.held == Held::Pages {
             return Outcome::Needs(Held::Units);
@@ -350,8 +360,8 @@ impl Request<'_> {
         if self.held != Held::WholeFile {
             return Outcome::Needs(Held::WholeFile);
         }
-        if self.is_misaligned() {
-            return Outcome::Done(raw::libc_result(-libc::EINVAL as isize));
+        if let Some(error) = self.refusal() {
+            return Outcome::Done(raw::libc_result(-error as isize));
         }
         let fd = self.call.fd;
         if raw::set_flags(fd, self.flags & !(libc::O_DIRECT as u32)) < 0 {

@@ -18,13 +18,45 @@ impl Place {
     /// programs under test give up root.
     pub fn directory(&self) -> TempDir {
         use std::os::unix::fs::PermissionsExt;
-        let made = tempfile::Builder::new()
-            .prefix("pagefence-test-")
-            .tempdir_in(&self.path);
-        let dir = made.unwrap_or_else(|e| panic!("{} ({}): {e}", self.path.display(), self.name));
+        let dir = self
+            .new_directory()
+            .unwrap_or_else(|e| panic!("{} ({}): {e}", self.path.display(), self.name));
         let open = std::fs::Permissions::from_mode(0o777);
         std::fs::set_permissions(dir.path(), open).expect("chmod of a directory of ours");
         dir
+    }
+
+    fn new_directory(&self) -> std::io::Result<TempDir> {
+        tempfile::Builder::new()
+            .prefix("pagefence-test-")
+            .tempdir_in(&self.path)
+    }
+
+    /// Whether the kernel has shut the filesystem down: it refuses everything with EIO. (Linux 6.18 has
+    /// been seen to do that to an xfs, once in some thousand runs: "Corruption of in-memory data".)
+    pub fn is_shut_down(&self) -> bool {
+        self.new_directory()
+            .is_err_and(|e| e.raw_os_error() == Some(libc::EIO))
+    }
+
+    /// Makes it anew.
+    pub fn renew(&self) {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/filesystems");
+        let root = match self.path.parent() {
+            Some(parent) if self.name == "btrfs-nocow" => parent.parent(),
+            parent => parent,
+        };
+        let root = root.expect("a mount point stands in a directory");
+        let done = std::process::Command::new(script)
+            .arg("renew")
+            .arg(&self.name)
+            .arg(root)
+            .status();
+        assert!(
+            done.is_ok_and(|status| status.success()),
+            "{}: shut down by the kernel (see dmesg), and can't be made anew",
+            self.name
+        );
     }
 }
 

@@ -199,7 +199,30 @@ struct Phase {
 }
 
 impl Phase {
+    /// Once; and once more on a new filesystem if the kernel has shut this one down, which is nothing that
+    /// a program can do to it, and is said.
     fn run(&self, app: &App, tools: &Tools, place: &Place) -> End {
+        self.renewed_if_shut_down(place);
+        let end = self.once(app, tools, place);
+        if self.renewed_if_shut_down(place) {
+            return self.once(app, tools, place);
+        }
+        end
+    }
+
+    fn renewed_if_shut_down(&self, place: &Place) -> bool {
+        let down = place.is_shut_down();
+        if down {
+            eprintln!(
+                "\n{}: the kernel has shut this filesystem down (see dmesg); {} on a new one",
+                place.name, self.name
+            );
+            place.renew();
+        }
+        down
+    }
+
+    fn once(&self, app: &App, tools: &Tools, place: &Place) -> End {
         let (dir, table) = (place.directory(), fence::scratch());
         let mut command = Command::new(if self.fenced {
             &tools.command
