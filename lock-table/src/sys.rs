@@ -168,7 +168,7 @@ pub(crate) fn byte_is_locked(fd: RawFd, at: u64) -> Result<bool, Errno> {
 
 /// Descriptors are never raised above this: the kernel sizes a process's descriptor table, and copies it at every
 /// fork, by the highest number in use.
-const HIGHEST: u64 = 4096;
+const HIGHEST: u64 = 65_536;
 /// How many taken numbers `raise_fd` steps over.
 const STEPS: u64 = 1024;
 /// The highest numbers are left alone, where there are enough: shells move descriptors of their own there.

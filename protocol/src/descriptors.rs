@@ -151,6 +151,8 @@ pub fn unpin_index(index: u32) {
         // The program itself has just closed a descriptor of this inode, so its POSIX locks
         // are gone already: now is the one time when ours may be closed.
         second::close_all(file);
+        file.flags
+            .fetch_and(!(files::POSIX_LOCKED | files::LEASED), AcqRel);
     }
     files::release(file_index, &registry);
     d.next_free.store(FREE.load(Acquire), Release);
@@ -167,8 +169,10 @@ fn resolve(fd: i32) -> Option<()> {
         return Some(());
     }
     let stat = raw::fstat(fd).ok()?;
-    let fresh = seen & 0xff == FRESH && carried(seen) == SHARINGS.load(Acquire);
-    let new = match describe(fd, &stat, !fresh, &registry) {
+    // One look for both: a fork in between must not make it private.
+    let now = SHARINGS.load(Acquire);
+    let fresh = seen & 0xff == FRESH && carried(seen) == now;
+    let new = match describe(fd, &stat, (!fresh, now), &registry) {
         Some(index) => make(DESCRIPTION, index),
         None => make(PASS, 0),
     };
@@ -182,7 +186,12 @@ fn resolve(fd: i32) -> Option<()> {
     Some(())
 }
 
-fn describe(fd: i32, stat: &raw::Stat, foreign: bool, registry: &Registry) -> Option<u32> {
+fn describe(
+    fd: i32,
+    stat: &raw::Stat,
+    (foreign, sharings): (bool, u32),
+    registry: &Registry,
+) -> Option<u32> {
     let id = identity(stat)?;
     let flags = raw::get_flags(fd).ok()?;
     if flags & libc::O_PATH as u32 != 0 {
@@ -210,7 +219,7 @@ fn describe(fd: i32, stat: &raw::Stat, foreign: bool, registry: &Registry) -> Op
     d.file.store(file_index, Relaxed);
     d.flags.store(flags, Relaxed);
     d.foreign.store(foreign.into(), Relaxed);
-    d.shared_since.store(SHARINGS.load(Acquire), Relaxed);
+    d.shared_since.store(sharings, Relaxed);
     d.offset_lock.store(0, Relaxed);
     d.refs.store(1, Release);
     Some(index)

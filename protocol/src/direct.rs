@@ -248,7 +248,7 @@ impl Request<'_> {
             if to <= from || to == u64::MAX {
                 return None;
             }
-            let frame = ranges::begin(self.thread, false)?;
+            let frame = ranges::begin_within(self.thread)?;
             let claim = self.terms.claim(Mode::DirectWrite, from, to);
             let _ = ranges::take(self.thread, frame, self.terms, &claim, false);
             Some(frame)

@@ -69,6 +69,7 @@ pub fn take_kept_descriptors() {
         let ours =
             fd >= 0 && raw::fstat(fd).ok().as_ref().and_then(descriptors::identity) == Some(id);
         if ours {
+            raw::set_close_on_exec(fd, true);
             descriptors::claim_as_ours(fd);
         }
         kept.dev.store(id.dev, Relaxed);
@@ -91,6 +92,12 @@ const MOST_VARIABLES: usize = 1024;
 
 unsafe extern "C" {
     static environ: *const *const c_char;
+}
+
+/// The program takes this number for itself; whether it was one that was kept.
+pub fn surrender(fd: i32) -> bool {
+    LIST.iter()
+        .any(|kept| kept.fd.compare_exchange(fd + 2, 1, AcqRel, Acquire).is_ok())
 }
 
 /// In a forked child: its parent's locks are not its own.

@@ -337,6 +337,7 @@ pub fn reregister_in_child() {
     for index in 1..FILES.end() {
         let Some(file) = get(index) else { continue };
         file.check.store(0, Relaxed);
+        file.second_users.store(0, Relaxed);
         if file.refs.load(Acquire) == 0 {
             continue;
         }

@@ -63,7 +63,7 @@ pub fn change(fd: i32, what: Change, real: impl Fn() -> isize) -> isize {
     if let Some(n) = unmixed(fd, Mode::Layout, &real) {
         return n;
     }
-    under_frame(fd, &real, |thread, frame, pinned| {
+    under_frame(fd, false, &real, |thread, frame, pinned| {
         let file = pinned.file;
         let terms = Terms::of(pinned.file_index, file, fd);
         for _ in 0..16 {
@@ -96,7 +96,7 @@ pub fn alone(
     real: &dyn Fn() -> isize,
     act: impl Fn(&descriptors::Pinned) -> isize,
 ) -> isize {
-    under_frame(fd, real, |thread, frame, pinned| {
+    under_frame(fd, false, real, |thread, frame, pinned| {
         let terms = Terms::of(pinned.file_index, pinned.file, fd);
         let claim = terms.claim(Mode::Layout, 0, END_OF_TIME);
         Some(match ranges::take(thread, frame, &terms, &claim, false) {

@@ -2,7 +2,7 @@
 
 use crate::descriptors::{self, closed, closing, duplicated, forget, is_ours, known_in};
 use crate::files::{LEASED, STREAMED};
-use crate::{events, layout, process, raw, second, writeback};
+use crate::{events, layout, process, ranges, raw, second, writeback};
 use core::sync::atomic::Ordering::AcqRel;
 use lock_table::USE_DIRECT;
 
@@ -56,38 +56,36 @@ pub fn made_other(fd: i32) -> i32 {
 }
 
 pub fn close(fd: i32, real: impl Fn() -> i32) -> i32 {
-    if !process::follows_numbers() {
-        return real();
-    }
-    if is_ours(fd) {
+    if process::follows_numbers() && is_ours(fd) {
         return bad_descriptor();
     }
-    let description = closing(fd);
-    let result = real();
-    let errno = raw::errno();
-    closed(description);
-    raw::set_errno(errno);
-    result
+    closing_elsewhere(fd, real)
 }
 
-/// libc closes the number itself (`fclose`, `pclose`, `closedir`).
+/// A call that closes the number: forgotten before, because another thread may have it at once after.
 pub fn closing_elsewhere<R>(fd: i32, real: impl Fn() -> R) -> R {
     if fd < 0 || !process::follows_numbers() {
         return real();
     }
-    let description = closing(fd);
+    let fenced = matches!(descriptors::peek(fd), descriptors::Peek::Description { .. });
+    let frame = process::active()
+        .filter(|_| fenced)
+        .and_then(|thread| Some((thread, ranges::begin(thread, true)?)));
+    let Some((thread, frame)) = frame else {
+        closed(closing(fd));
+        return real();
+    };
+    // In the frame, so that a cancelled or jumped-out-of call gives it back all the same.
+    frame.pinned.set(closing(fd).unwrap_or(0));
     let result = real();
-    let errno = raw::errno();
-    closed(description);
-    raw::set_errno(errno);
+    ranges::end(thread, frame);
     result
 }
 
 /// `close_range` and `closefrom`: everything in the range but ours.
 pub fn close_range(first: u32, last: u32, flags: i32, real: impl Fn(u32, u32, i32) -> i32) -> i32 {
-    const CLOEXEC: i32 = 4;
     const UNSHARE: i32 = 2;
-    if !process::follows_numbers() || flags & CLOEXEC != 0 || first > last {
+    if !process::follows_numbers() || flags & !UNSHARE != 0 || first > last {
         return real(first, last, flags);
     }
     let mut flags = flags;
@@ -144,7 +142,7 @@ pub fn dup(old: i32, real: impl Fn() -> i32) -> i32 {
 
 /// dup2 and dup3: the number asked for may be one of ours; then ours moves.
 pub fn dup_to(old: i32, new: i32, real: impl Fn() -> i32) -> i32 {
-    if process::follows_numbers() && is_ours(new) && !is_ours(old) {
+    if process::follows_numbers() && is_ours(new) && !is_ours(old) && raw::get_flags(old).is_ok() {
         process::surrender(new);
     }
     dup(old, real)
@@ -187,7 +185,9 @@ fn set_flags(fd: i32, flags: i32, real: impl Fn() -> i32) -> i32 {
         }
         result as isize
     };
-    let result = if turns && pinned.file.locks() {
+    // Also while it is direct: a request without a second descriptor takes the flag off for a moment.
+    let direct = pinned.description.has(libc::O_DIRECT);
+    let result = if (turns || direct) && pinned.file.locks() {
         layout::alone(fd, &|| real() as isize, follow)
     } else {
         follow(&pinned)
@@ -242,13 +242,16 @@ fn lease(fd: i32, real: impl Fn() -> i32) -> i32 {
 /// fsync, fdatasync, sync_file_range: and then what we owe.
 pub fn sync(fd: i32, real: impl Fn() -> i32) -> i32 {
     let known = matches!(descriptors::peek(fd), descriptors::Peek::Description { .. });
+    let result = real();
     if process::active().is_none() || !known {
-        return real();
+        return result;
     }
+    let errno = raw::errno();
     let Some(pinned) = descriptors::pin(fd) else {
-        return real();
+        return result;
     };
-    let result = writeback::after_sync(pinned.file, real() as isize) as i32;
+    raw::set_errno(errno);
+    let result = writeback::after_sync(pinned.file, result as isize) as i32;
     pinned.unpin();
     result
 }

@@ -295,6 +295,8 @@ pub fn surrender(fd: i32) {
                 "dup2 onto our descriptor drops POSIX locks",
             ));
         }
+    } else if exec::surrender(fd) {
+        // Its file's locks go with it.
     } else if let Some(table) = table().filter(|t| t.probe_fd() == fd) {
         let to = lock_table::raise_fd_copy(fd).unwrap_or(-1);
         table.set_probe_fd(to);

@@ -307,6 +307,13 @@ pub fn begin(thread: &Thread, cancellation_point: bool) -> Option<&Frame> {
     }
 }
 
+/// A range more for the call that is running; ended like any other, before that one.
+pub fn begin_within(thread: &Thread) -> Option<&Frame> {
+    let frame = thread.enter_within()?;
+    frame.cancel_state.set(hold_cancellation() | NOT_HERE);
+    Some(frame)
+}
+
 /// End it: whatever is still held is given back. errno stays.
 pub fn end(thread: &Thread, frame: &Frame) {
     let errno = raw::errno();

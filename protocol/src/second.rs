@@ -43,7 +43,10 @@ pub fn borrow(file: &File, fd: i32, purpose: For) -> Option<i32> {
 }
 
 pub fn done(file: &File) {
-    file.second_users.fetch_sub(1, Release);
+    // Never below zero: a child that was forked inside a call starts from none.
+    let _ = file
+        .second_users
+        .fetch_update(Release, Relaxed, |n| n.checked_sub(1));
 }
 
 /// The program is about to take a POSIX lock: a second descriptor that direct I/O will need is made now,

@@ -133,6 +133,16 @@ impl Thread {
         Some(frame)
     }
 
+    /// One frame more for the call that is running: it lives and is reclaimed with that one.
+    pub fn enter_within(&self) -> Option<&Frame> {
+        let level = self.level.get() as usize;
+        let outer = self.frames.get(level.checked_sub(1)?)?;
+        let frame = self.frames.get(level)?;
+        frame.stack.set(outer.stack.get());
+        self.level.set(level as u32 + 1);
+        Some(frame)
+    }
+
     #[inline]
     pub fn leave(&self) {
         self.level.set(self.level.get().saturating_sub(1));
@@ -163,7 +173,12 @@ impl Thread {
         let alternate = crate::raw::alternate_stack();
         let leaves = |frame: &Frame| {
             let at = frame.stack.get();
-            at < target || (alternate.contains(&at) && !alternate.contains(&target))
+            match (alternate.contains(&at), alternate.contains(&target)) {
+                (true, false) => true,
+                // A jump within the handler, whose stack says nothing about the interrupted call's.
+                (false, true) => false,
+                _ => at < target,
+            }
         };
         if let Some(first) = self.frames.iter().take(level).position(leaves) {
             self.reclaim_down_to(first);
@@ -171,13 +186,17 @@ impl Thread {
     }
 
     fn reclaim_down_to(&self, level: usize) {
-        // The outermost of them knows how cancellation stood before.
-        if let Some(frame) = self
+        // The outermost that touched it knows how cancellation stood before.
+        let ended = self
             .frames
-            .get(level)
-            .filter(|_| level < self.level.get() as usize)
-        {
-            crate::ranges::restore_cancellation(frame.cancel_state.get());
+            .iter()
+            .take(self.level.get() as usize)
+            .skip(level);
+        let before = ended
+            .map(|frame| frame.cancel_state.get())
+            .find(|state| *state != crate::ranges::UNTOUCHED);
+        if let Some(state) = before {
+            crate::ranges::restore_cancellation(state);
         }
         for frame in self.frames.iter().skip(level) {
             if frame.holding.replace(false) {
@@ -226,5 +245,26 @@ impl Thread {
             .filter(|f| f.holding.get())
             .map(|f| f.slot.get())
             .filter(move |s| *s != 0 && *s != own)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_within_a_call_are_frames_of_their_own() {
+        let thread = current();
+        thread.forget_parent();
+        let outer = thread.enter().unwrap();
+        let (below, above) = (
+            thread.enter_within().unwrap(),
+            thread.enter_within().unwrap(),
+        );
+        assert!(!core::ptr::eq(outer, below) && !core::ptr::eq(below, above));
+        assert_eq!(thread.level.get(), 3);
+        (0..3).for_each(|_| thread.leave());
+        assert_eq!(thread.level.get(), 0);
+        assert!(thread.enter_within().is_none(), "no call is running");
     }
 }

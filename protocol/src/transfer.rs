@@ -101,7 +101,7 @@ fn look_closer(call: &Transfer, mode: Mode, real: &dyn Fn() -> isize) -> isize {
             return n;
         }
     }
-    under_frame(call.fd, real, |thread, frame, pinned| {
+    under_frame(call.fd, true, real, |thread, frame, pinned| {
         let access = pinned.description.flags() as i32 & libc::O_ACCMODE;
         let refused = if call.write {
             libc::O_RDONLY
@@ -121,6 +121,7 @@ fn look_closer(call: &Transfer, mode: Mode, real: &dyn Fn() -> isize) -> isize {
 /// `body` says None when the number turned out to stand for something else; then all begins anew.
 pub fn under_frame(
     fd: i32,
+    cancellation_point: bool,
     real: &dyn Fn() -> isize,
     body: impl Fn(&Thread, &Frame, &Pinned) -> Option<isize>,
 ) -> isize {
@@ -128,7 +129,7 @@ pub fn under_frame(
         return real();
     };
     for _ in 0..8 {
-        let Some(frame) = ranges::begin(thread, true) else {
+        let Some(frame) = ranges::begin(thread, cancellation_point) else {
             events::emit(&Event {
                 fd,
                 ..Event::uncovered(0, "calls nest too deep")
@@ -174,7 +175,15 @@ fn view(call: &Transfer, thread: &Thread, frame: &Frame, pinned: &Pinned) -> Vie
         // Another process may move it: any place.
         Position::Offset if shared => None,
         Position::Offset => {
-            if !d.lock_offset(thread.tid.get(), patience(thread, frame, pinned.file)) {
+            if !d.lock_offset(
+                thread.tid.get(),
+                patience(
+                    thread,
+                    frame,
+                    pinned.file,
+                    call.flags & libc::RWF_NOWAIT != 0,
+                ),
+            ) {
                 None
             } else {
                 frame.offset_locked.set(pinned.index);
@@ -192,9 +201,9 @@ fn view(call: &Transfer, thread: &Thread, frame: &Frame, pinned: &Pinned) -> Vie
 
 /// Until when to wait for the file offset. Not at all inside another call of this thread: somebody may
 /// hold the offset and wait for what that one holds.
-fn patience(thread: &Thread, frame: &Frame, file: &files::File) -> Option<u64> {
+fn patience(thread: &Thread, frame: &Frame, file: &files::File, no_wait: bool) -> Option<u64> {
     let alone = thread.outer_slots(frame.slot.get()).next().is_none();
-    alone.then(|| raw::monotonic_ns().saturating_add(file.lock_timeout_ns()))
+    (alone && !no_wait).then(|| raw::monotonic_ns().saturating_add(file.lock_timeout_ns()))
 }
 
 /// Take the range and make the call. None: the number stands for another file now.
@@ -343,7 +352,7 @@ pub fn seek(fd: i32, real: impl Fn() -> i64) -> i64 {
     if let Some(pinned) = descriptors::pin(fd) {
         frame.pinned.set(pinned.index);
         let d = pinned.description;
-        let deadline = patience(thread, frame, pinned.file);
+        let deadline = patience(thread, frame, pinned.file, false);
         if !d.is_shared() && d.lock_offset(thread.tid.get(), deadline) {
             frame.offset_locked.set(pinned.index);
         }

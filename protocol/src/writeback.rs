@@ -4,7 +4,7 @@
 use core::sync::atomic::Ordering::*;
 
 use crate::files::File;
-use crate::raw;
+use crate::{raw, second};
 
 /// Look at the file's writeback error through the second descriptor. None: the kernel doesn't let us look.
 pub fn look(file: &File, fd: i32, offset: u64, len: u64) -> Option<(raw::Raw, u32)> {
@@ -60,6 +60,16 @@ pub fn owe(file: &File, error: raw::Raw) {
 
 /// After the program's own fsync or fdatasync: what we owe it.
 pub fn after_sync(file: &File, result: isize) -> isize {
+    if result < 0 && is_writeback_error(-(raw::errno() as isize)) {
+        // The kernel has told this descriptor itself; ours sees the same error, and nobody is told twice.
+        let errno = raw::errno();
+        for fd in second::numbers(file) {
+            let _ = seen(file, || raw::writeback_error(fd, 0, 1));
+        }
+        file.owed_error.store(0, Release);
+        raw::set_errno(errno);
+        return result;
+    }
     if file.owed_error.load(Relaxed) == 0 {
         return result;
     }

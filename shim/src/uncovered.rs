@@ -1,12 +1,13 @@
 //! Doors to a file that this library doesn't cover: said (once for each file), not hidden. And `syscall`,
 //! the odd door to the covered ones.
 
-use crate::elsewhere::{received, sending_one};
+use crate::elsewhere::{received, sending, sending_one};
 use crate::numbers::opening;
 use crate::{family, resolve_all};
 use core::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
 use libc::{iovec, off64_t, pid_t, size_t, ssize_t};
 use protocol::data::Data;
+use protocol::exec::exec;
 use protocol::fork::sharing;
 use protocol::layout::{Change, change, truncate_path};
 use protocol::mappings::{Map, Remap, map, protect, remap, unmap};
@@ -159,6 +160,22 @@ family! { syscall => (number: c_long, a: usize, b: usize, c: usize, d: usize, e:
             sending_one(b as *const libc::msghdr);
             call()
         }
+        libc::SYS_sendmmsg => {
+            sending(b as *const libc::mmsghdr, c as c_uint);
+            call()
+        }
+        libc::SYS_copy_file_range | libc::SYS_splice => {
+            ours::uncovered_if_mixed(fd, "copy_file_range or splice");
+            ours::uncovered_if_mixed(c as c_int, "copy_file_range or splice");
+            call()
+        }
+        libc::SYS_sendfile => {
+            ours::uncovered_if_mixed(fd, "sendfile");
+            ours::uncovered_if_mixed(b as c_int, "sendfile");
+            call()
+        }
+        libc::SYS_execve => exec(c as *const *const c_char, |env| real(number, a, b, env as usize, d, e, f)),
+        libc::SYS_execveat => exec(d as *const *const c_char, |env| real(number, a, b, c, env as usize, e, f)),
         libc::SYS_recvmsg => {
             let got = call();
             if got >= 0 {
