@@ -170,7 +170,7 @@ pub fn take(thread: &Thread, frame: &Frame, terms: &Terms, claim: &Claim, no_wai
         frame.holding.set(false);
         return Got::Refused(libc::EAGAIN);
     }
-    let deadline = raw::monotonic_ns().saturating_add(terms.timeout_ns);
+    let deadline = lock_table::sys::now_ns().saturating_add(terms.timeout_ns);
     match table.hold(slot, claim, mine, Some(deadline), &mut || {
         act_on_cancellation(frame)
     }) {

@@ -111,12 +111,6 @@ pub fn fstatat(dir: c_int, path: *const libc::c_char, flags: c_int) -> Result<St
     Stat::from(call!(SYS_newfstatat, dir, path, &raw mut s, flags), &s)
 }
 
-pub fn block_device_size(fd: c_int) -> Option<u64> {
-    const BLKGETSIZE64: usize = 0x8008_1272;
-    let mut size = 0u64;
-    (call!(SYS_ioctl, fd, BLKGETSIZE64, &raw mut size) == 0).then_some(size)
-}
-
 pub fn filesystem_magic(fd: c_int) -> Option<i64> {
     // SAFETY: plain integers; all-zero is a value.
     let mut s: libc::statfs = unsafe { core::mem::zeroed() };
@@ -152,10 +146,6 @@ pub fn set_flags(fd: c_int, flags: u32) -> Raw {
 pub fn set_close_on_exec(fd: c_int, on: bool) {
     let flag = if on { libc::FD_CLOEXEC } else { 0 };
     call!(SYS_fcntl, fd, libc::F_SETFD, flag);
-}
-
-pub fn is_close_on_exec(fd: c_int) -> bool {
-    call!(SYS_fcntl, fd, libc::F_GETFD, 0) & libc::FD_CLOEXEC as isize != 0
 }
 
 pub fn open(path: &CStr, flags: c_int) -> Raw {
@@ -448,17 +438,6 @@ pub fn sleep_ms(ms: i64) {
         tv_nsec: (ms % 1000) * 1_000_000,
     };
     call!(SYS_nanosleep, &raw const time, 0);
-}
-
-pub fn monotonic_ns() -> u64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    call!(SYS_clock_gettime, libc::CLOCK_MONOTONIC, &raw mut time);
-    (time.tv_sec as u64)
-        .saturating_mul(1_000_000_000)
-        .saturating_add(time.tv_nsec as u64)
 }
 
 pub fn realtime_ns() -> u64 {

@@ -203,7 +203,7 @@ fn view(call: &Transfer, thread: &Thread, frame: &Frame, pinned: &Pinned) -> Vie
 /// hold the offset and wait for what that one holds.
 fn patience(thread: &Thread, frame: &Frame, file: &files::File, no_wait: bool) -> Option<u64> {
     let alone = thread.outer_slots(frame.slot.get()).next().is_none();
-    (alone && !no_wait).then(|| raw::monotonic_ns().saturating_add(file.lock_timeout_ns()))
+    (alone && !no_wait).then(|| lock_table::sys::now_ns().saturating_add(file.lock_timeout_ns()))
 }
 
 /// Take the range and make the call. None: the number stands for another file now.
