@@ -84,7 +84,11 @@ impl Comparison {
     }
 
     fn title(&self, place: &Place) -> String {
-        format!("{} on {}", self.name, place.name)
+        let down = match place.is_shut_down() {
+            true => " (the kernel has shut this filesystem down: see dmesg)",
+            false => "",
+        };
+        format!("{} on {}{down}", self.name, place.name)
     }
 
     fn one(&self, work: &Path, fence: Option<&Fence>, make: &impl Fn(&Path) -> Command) -> Outcome {

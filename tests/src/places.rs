@@ -32,11 +32,12 @@ impl Place {
             .tempdir_in(&self.path)
     }
 
-    /// Whether the kernel has shut the filesystem down: it refuses everything with EIO. (Linux 6.18 has
-    /// been seen to do that to an xfs, once in some thousand runs: "Corruption of in-memory data".)
+    /// Whether the kernel has shut the filesystem down: it refuses everything with EIO, or with EROFS.
+    /// (Linux 6.18 has been seen to do that to an xfs, once in some thousand runs, "Corruption of
+    /// in-memory data", and to a small btrfs: "Transaction aborted (error -28)".)
     pub fn is_shut_down(&self) -> bool {
         self.new_directory()
-            .is_err_and(|e| e.raw_os_error() == Some(libc::EIO))
+            .is_err_and(|e| matches!(e.raw_os_error(), Some(libc::EIO | libc::EROFS)))
     }
 
     /// Makes it anew.

@@ -14,6 +14,11 @@ use std::time::Duration;
 #[derive(Clone, Copy)]
 pub struct Plan {
     pub bare: f64,
+    /// How often the bare program is started, at most: chance decides a race, so one that must lose
+    /// something is thrown again until it does.
+    pub throws: u64,
+    /// Whether one that need not lose anything is thrown again, too.
+    pub curious: bool,
     pub fenced: f64,
     /// None: without this phase.
     pub kills: Option<f64>,
@@ -125,26 +130,23 @@ pub fn cell(
 }
 
 fn bare(cell: &mut Cell, app: &App, tools: &Tools, place: &Place, plan: Plan) {
-    let phase = Phase {
-        name: "bare",
-        fenced: false,
-        seconds: plan.bare,
-        kills: false,
-        seed: plan.seed,
+    let throw = |number: u64| {
+        let phase = Phase {
+            name: "bare",
+            fenced: false,
+            seconds: plan.bare,
+            kills: false,
+            seed: plan.seed.wrapping_add(7919 * number),
+        };
+        phase.run(app, tools, place)
     };
-    let mut end = phase.run(app, tools, place);
-    // Chance decides a race: up to two more throws, with other dice and twice the time, before it counts.
-    for throw in 1..3 {
-        let nothing = matches!(&end, End::Counted(count) if count.anomalies == 0);
-        if !(cell.bare_must_fail && nothing) {
+    let again = cell.bare_must_fail || (plan.curious && !app.always_clean);
+    let mut end = throw(0);
+    for number in 1..if again { plan.throws } else { 1 } {
+        if !matches!(&end, End::Counted(count) if count.anomalies == 0) {
             break;
         }
-        let again = Phase {
-            seconds: plan.bare * 2.0,
-            seed: plan.seed.wrapping_add(7919 * throw),
-            ..phase
-        };
-        end = again.run(app, tools, place);
+        end = throw(number);
     }
     match end {
         End::NotApplicable(why) => {
@@ -156,9 +158,10 @@ fn bare(cell: &mut Cell, app: &App, tools: &Tools, place: &Place, plan: Plan) {
         End::Failed(report) => cell.failures.push(report),
         End::Counted(count) => {
             if cell.bare_must_fail && count.anomalies == 0 {
-                let text =
-                    "bare: nothing was lost, three times, where it must: 0 fenced proves nothing";
-                cell.failures.push(text.to_owned());
+                cell.failures.push(format!(
+                    "bare: nothing was lost, {} times, where it must: 0 fenced proves nothing",
+                    plan.throws
+                ));
             }
             if app.always_clean && count.anomalies != 0 {
                 let words = count.words.join("\n");

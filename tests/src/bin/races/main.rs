@@ -24,7 +24,7 @@ use std::time::Instant;
 #[derive(Parser)]
 #[command(name = "races")]
 struct Args {
-    /// 60 seconds for each phase instead of 5, 5 and 3
+    /// 60 seconds for each phase instead of 5, 5 and 3; bare in throws of 5 seconds, until something is lost
     #[arg(long, conflicts_with = "demo")]
     long: bool,
     /// Explain what is shown; fewer seconds, four filesystems, no kills
@@ -162,6 +162,8 @@ fn plan(args: &Args, cells: usize) -> Plan {
         let each = (DEMO_SECONDS / (2.0 * cells.max(1) as f64) - 0.25).clamp(1.0, 3.0);
         return Plan {
             bare: each,
+            throws: 5,
+            curious: false,
             fenced: each,
             kills: None,
             seed,
@@ -169,7 +171,9 @@ fn plan(args: &Args, cells: usize) -> Plan {
     }
     if args.long {
         return Plan {
-            bare: 60.0,
+            bare: 5.0,
+            throws: 12,
+            curious: true,
             fenced: 60.0,
             kills: Some(60.0),
             seed,
@@ -177,6 +181,8 @@ fn plan(args: &Args, cells: usize) -> Plan {
     }
     Plan {
         bare: 5.0,
+        throws: 5,
+        curious: false,
         fenced: 5.0,
         kills: Some(3.0),
         seed,
