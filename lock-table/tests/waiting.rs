@@ -1,4 +1,4 @@
-//! Waiting: in turn, with a deadline, never for oneself, never in a circle.
+//! Waiting: in turn (see `fairness` too), with a deadline, never for oneself, never in a circle.
 
 mod common;
 
@@ -53,51 +53,6 @@ fn first_come_first_served() {
             let (came, served) = t.join().unwrap();
             assert_eq!(came, served);
         }
-    });
-}
-
-#[test]
-fn a_stream_of_readers_does_not_starve_a_writer() {
-    let dir = Dir::new();
-    let table = attach(&dir.make());
-    let stop = AtomicU32::new(0);
-    std::thread::scope(|scope| {
-        for i in 0..3u32 {
-            let stop = &stop;
-            scope.spawn(move || {
-                let s = table.take_slot(i + 1).unwrap();
-                while stop.load(SeqCst) == 0 {
-                    // Each holds for a millisecond: without turns there would never be none.
-                    table
-                        .hold(
-                            s,
-                            &claim(Mode::BufferedRead, 0, 4095),
-                            &[],
-                            in_ms(20_000),
-                            &mut no(),
-                        )
-                        .unwrap();
-                    sleep_ms(1);
-                    table.release(s);
-                }
-            });
-        }
-        sleep_ms(20);
-        let s = table.take_slot(9).unwrap();
-        for _ in 0..20 {
-            let held = table
-                .hold(
-                    s,
-                    &claim(Mode::DirectWrite, 0, 0),
-                    &[],
-                    in_ms(20_000),
-                    &mut no(),
-                )
-                .unwrap();
-            assert!(held.waited_ns < 1_000_000_000, "{} ns", held.waited_ns);
-            table.release(s);
-        }
-        stop.store(1, SeqCst);
     });
 }
 
