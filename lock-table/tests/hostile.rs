@@ -4,7 +4,7 @@
 mod common;
 
 use common::*;
-use lock_table::{Fault, Geometry, Mode, Table};
+use lock_table::{Fault, Geometry, Mode, NotHeld, Table};
 use std::ffi::CStr;
 use std::fs;
 use std::os::unix::fs::{FileExt, PermissionsExt, chown, symlink};
@@ -193,38 +193,6 @@ fn a_full_filesystem_is_an_error_and_no_bus_error() {
 }
 
 #[test]
-fn a_full_table_says_so() {
-    let dir = Dir::new();
-    let path = dir.table();
-    let g = Geometry {
-        processes: 3,
-        slots: 4,
-        requests: 1,
-        mappings: 1,
-        uses: 1,
-    };
-    Table::create(&path, &g).unwrap();
-    assert_eq!(
-        Table::create(&path, &g).err().map(|e| e.fault()),
-        Some(Fault::Exists)
-    );
-    for _ in 0..3 {
-        attach(&path);
-    }
-    refused(&path, Fault::Full);
-    // The dead make room.
-    let dir = Dir::new();
-    let path = dir.table();
-    Table::create(&path, &g).unwrap();
-    for _ in 0..9 {
-        assert_eq!(
-            Child::run(|| i32::from(Table::attach(&path).is_err())).wait(),
-            0
-        );
-    }
-}
-
-#[test]
 fn a_table_that_was_taken_away_is_noticed() {
     let dir = Dir::new();
     let (path, aside) = (dir.make(), dir.0.join("aside"));
@@ -278,26 +246,92 @@ fn many_make_one_table() {
     assert_eq!(attach(&path).snapshot().processes.len(), 1);
 }
 
+/// Where in the file a slot of ours lies: where a number stands that is nowhere else.
+fn cell_of(table: &Table, s: lock_table::Slot, file: &fs::File) -> u64 {
+    let ino = 0xfeed_f00d_dead_beef;
+    let c = lock_table::Claim {
+        file: lock_table::FileId { dev: 1, ino },
+        ..claim(Mode::BufferedRead, 0, 0)
+    };
+    table.announce(s, &c);
+    let mut bytes = vec![0; file.metadata().unwrap().len() as usize];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    table.release(s);
+    let words = bytes.chunks_exact(8);
+    let at = words.map(|w| u64::from_ne_bytes(w.try_into().unwrap()));
+    let at = at.enumerate().find(|(_, n)| *n == ino).unwrap().0 as u64;
+    at * 8 - CELL_INO
+}
+
+const CELL_WAITING_ON: u64 = 12;
+const CELL_INO: u64 = 24;
+const CELL_MODE: u64 = 48;
+
+/// Somebody waits, so the table says, for himself or for one who waits for him. Whoever looks for a deadlock on that way
+/// comes to an end.
+#[test]
+fn a_circle_that_is_none_of_ours_is_not_followed_for_ever() {
+    let dir = Dir::new();
+    let path = dir.make();
+    let table = attach(&path);
+    let mut open = fs::OpenOptions::new();
+    let file = open
+        .read(true)
+        .write(true)
+        .open(dir.0.join("table"))
+        .unwrap();
+    let slots: Vec<_> = (1..5).map(|n| table.take_slot(n).unwrap()).collect();
+    let cells = [slots[1], slots[2]].map(|s| cell_of(table, s, &file));
+    let c = claim(Mode::Layout, 0, 0);
+    table.hold_now(slots[0], &c, &[]).unwrap();
+    std::thread::scope(|scope| {
+        for s in &slots[1..3] {
+            scope.spawn(|| table.hold(*s, &c, &[], in_ms(2500), &mut no()));
+            until("it waits", || {
+                let waits = |i: &lock_table::SlotInfo| i.waiting_on.is_some();
+                table.snapshot().slots.iter().filter(|i| waits(i)).count() as u32 == s.index()
+            });
+        }
+        // What the second and the third wait on: each other, and themselves.
+        for circle in [[3, 2], [2, 3]] {
+            for (cell, on) in cells.iter().zip(circle) {
+                let on = u32::to_ne_bytes(on);
+                file.write_all_at(&on, cell + CELL_WAITING_ON).unwrap();
+            }
+            let start = Instant::now();
+            // Its own slot elsewhere makes it look for deadlocks early.
+            let elsewhere = table.take_slot(4).unwrap();
+            let late = table.hold(slots[3], &c, &[elsewhere], in_ms(300), &mut no());
+            assert!(matches!(late, Err(NotHeld::TimedOut(_))), "{late:?}");
+            assert!(start.elapsed().as_millis() < 2000);
+        }
+        table.release(slots[0]);
+    });
+}
+
 #[test]
 fn a_poisoned_table_excludes_nobody_and_says_so() {
     let dir = Dir::new();
     let path = dir.make();
     let table = attach(&path);
     let (a, b) = (table.take_slot(1).unwrap(), table.take_slot(2).unwrap());
-    table.hold_now(a, &claim(Mode::Layout, 0, 0), &[]).unwrap();
-    // A mode that there isn't, in a slot that is held: found by the first who must read it.
-    let file = fs::OpenOptions::new()
+    let mut open = fs::OpenOptions::new();
+    let file = open
+        .read(true)
         .write(true)
         .open(dir.0.join("table"))
         .unwrap();
-    let slot0 = 4096 + 64 * 64;
-    file.write_all_at(&77u32.to_ne_bytes(), slot0 + 48).unwrap();
+    let cell = cell_of(table, a, &file);
+    table.hold_now(a, &claim(Mode::Layout, 0, 0), &[]).unwrap();
+    // A mode that there isn't, in a slot that is held: found by the first who must read it.
+    let mode = 77u32.to_ne_bytes();
+    file.write_all_at(&mode, cell + CELL_MODE).unwrap();
     assert_eq!(table.hold_now(b, &claim(Mode::Layout, 0, 0), &[]), Ok(()));
     assert!(table.is_poisoned());
     table.release(b);
     assert_eq!(
         table.hold(b, &claim(Mode::Layout, 0, 0), &[], None, &mut no()),
-        Err(lock_table::NotHeld::Poisoned)
+        Err(NotHeld::Poisoned)
     );
     refused(&path, Fault::Poisoned);
 }

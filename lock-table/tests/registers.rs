@@ -1,4 +1,4 @@
-//! The registers of mappings and of uses.
+//! The registers of mappings and of uses. How much fits into them: see `limits`.
 
 mod common;
 
@@ -29,23 +29,6 @@ fn writable_mappings_are_found_by_unit() {
     assert_eq!(who(FILE, 0, u64::MAX), None);
     assert_eq!(table.snapshot().mappings.len(), 1);
     table.map_forget(read_only);
-}
-
-#[test]
-fn a_full_register_says_so_and_entries_come_back() {
-    let dir = Dir::new();
-    let table = attach(&dir.make());
-    let all: Vec<_> = std::iter::from_fn(|| table.map_register(FILE, 0, 0, true)).collect();
-    assert_eq!(all.len(), 128);
-    table.map_forget(all[5]);
-    table.map_forget(all[100]);
-    assert_eq!(table.map_register(FILE, 0, 0, true), Some(all[5]));
-    assert_eq!(table.map_register(FILE, 0, 0, true), Some(all[100]));
-    assert_eq!(table.map_register(FILE, 0, 0, true), None);
-    assert_eq!(
-        std::iter::from_fn(|| table.use_register(FILE, USE_BUFFERED)).count(),
-        128
-    );
 }
 
 /// Registers a use and keeps only the entry.

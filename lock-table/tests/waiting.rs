@@ -339,17 +339,6 @@ fn an_announcement_is_in_the_way_and_looks_at_nobody() {
     table.hold_now(b, &c, &[]).unwrap();
 }
 
-#[test]
-fn slots_run_out_and_come_back() {
-    let dir = Dir::new();
-    let table = attach(&dir.make());
-    let all: Vec<_> = std::iter::from_fn(|| table.take_slot(1)).collect();
-    assert_eq!(all.len(), 256);
-    assert_eq!(std::iter::from_fn(|| table.take_request_slot()).count(), 64);
-    table.give_slot(all[17]);
-    assert_eq!(table.take_slot(1), Some(all[17]));
-}
-
 extern "C" fn nothing(_: i32) {}
 
 #[test]
