@@ -3,11 +3,12 @@
 mod common;
 
 use common::*;
-use lock_table::{FileId, Mode, NotHeld, Table, USE_DIRECT};
+use lock_table::{Mode, NotHeld, Table, USE_DIRECT};
+use std::ffi::CStr;
 use std::sync::atomic::Ordering::SeqCst;
 
 /// A child that attaches, does something, and then stands still until it is killed.
-fn standing(path: &std::ffi::CStr, act: impl FnOnce(&Table)) -> Child {
+fn standing(path: &CStr, act: impl FnOnce(&Table)) -> Child {
     let words = shared_words(1);
     let child = Child::run(|| {
         let Ok(table) = Table::attach(path) else {
@@ -93,7 +94,7 @@ fn a_killed_waiter_loses_its_place() {
     assert_eq!(table.snapshot().unverified.len(), 0);
 }
 
-fn standing_waiter(path: &std::ffi::CStr, c: lock_table::Claim) -> Child {
+fn standing_waiter(path: &CStr, c: lock_table::Claim) -> Child {
     Child::run(|| {
         let Ok(table) = Table::attach(path) else {
             return 2;
@@ -219,8 +220,51 @@ fn exec_lets_go() {
     child.kill();
 }
 
+/// Nobody takes the stopped for dead: who waits for one is told his name, and when he goes on it goes on.
 #[test]
 fn a_stopped_process_lives() {
+    let dir = Dir::new();
+    let path = dir.make();
+    let table = attach(&path);
+    let words = shared_words(2);
+    let c = claim(Mode::Layout, 0, 10);
+    let holder = Child::run(|| {
+        let Ok(t) = Table::attach(&path) else {
+            return 2;
+        };
+        let Some(s) = t.take_slot(1) else { return 3 };
+        if t.hold_now(s, &c, &[]).is_err() {
+            return 4;
+        }
+        words[0].store(1, SeqCst);
+        while words[1].load(SeqCst) == 0 {
+            sleep_ms(1);
+        }
+        t.release(s);
+        0
+    });
+    until("the child holds", || words[0].load(SeqCst) == 1);
+    holder.signal(libc::SIGSTOP);
+    words[1].store(1, SeqCst);
+    let s = table.take_slot(2).unwrap();
+    let name = std::fs::read_to_string("/proc/thread-self/comm").unwrap();
+    for _ in 0..2 {
+        let Err(NotHeld::TimedOut(b)) = table.hold(s, &c, &[], in_ms(300), &mut no()) else {
+            panic!("nobody was in the way");
+        };
+        assert_eq!((b.owner.pid, b.thread, b.claim), (holder.0 as u32, 1, c));
+        let comm = CStr::from_bytes_until_nul(&b.owner.comm).unwrap();
+        assert_eq!(comm.to_str(), Ok(name.trim_end()));
+        assert_eq!(table.reap(), Default::default());
+    }
+    holder.signal(libc::SIGCONT);
+    table.hold(s, &c, &[], in_ms(1000), &mut no()).unwrap();
+    assert_eq!(holder.wait(), 0);
+    assert_eq!(table.snapshot().unverified.len(), 0);
+}
+
+#[test]
+fn a_process_killed_while_stopped_is_dead() {
     let dir = Dir::new();
     let path = dir.make();
     let table = attach(&path);
@@ -229,51 +273,9 @@ fn a_stopped_process_lives() {
         t.hold_now(s, &claim(Mode::Layout, 0, 10), &[]).unwrap();
     });
     holder.signal(libc::SIGSTOP);
-    let s = table.take_slot(2).unwrap();
-    let held = table.hold(s, &claim(Mode::Layout, 0, 10), &[], in_ms(300), &mut no());
-    assert!(matches!(held, Err(NotHeld::TimedOut(_))));
     assert_eq!(table.reap(), Default::default());
     holder.kill();
     assert_eq!(table.reap().slots, 1);
-}
-
-/// Reapers are killed too: whatever one leaves half done, the next one finishes.
-#[test]
-fn killed_reapers_are_no_loss() {
-    let dir = Dir::new();
-    let path = dir.make();
-    let table = attach(&path);
-    let mut random = Random(5);
-    for round in 0..30u64 {
-        let file = FileId { dev: 9, ino: round };
-        let victims: Vec<_> = (0..3)
-            .map(|_| {
-                standing(&path, |t| {
-                    for i in 0..16 {
-                        let s = t.take_slot(1).unwrap();
-                        t.announce(s, &claim(Mode::BufferedWrite, i, i));
-                        t.map_register(file, i, i, true).unwrap();
-                    }
-                })
-            })
-            .collect();
-        victims.into_iter().for_each(Child::kill);
-        let reaper = Child::run(|| match Table::attach(&path) {
-            Ok(t) => loop {
-                t.reap();
-            },
-            Err(_) => 2,
-        });
-        std::thread::sleep(std::time::Duration::from_micros(random.below(1500)));
-        reaper.kill();
-        table.reap();
-        let left = table.snapshot();
-        assert!(
-            left.slots.is_empty() && left.mappings.is_empty(),
-            "round {round}: {left:?}"
-        );
-        assert_eq!(left.processes.len(), 1);
-    }
 }
 
 /// The program closes our probe and opens something else there: nobody may seem dead.

@@ -1,0 +1,195 @@
+//! Death at every instruction. A child stands before an operation, is led through it one instruction at a time and is
+//! killed, before every instruction in turn and within every system call. Then a survivor must get at once what the
+//! dead one held, what he was writing directly must be remembered, and nothing else may be left of him.
+//!
+//! Of an operation of many instructions not all are tried, unless `PAGEFENCE_TEST_LONG=1`: all those around a store to
+//! the table or a system call are, and of the others, which differ in nothing that outlives the process, a sample.
+#![cfg(target_arch = "x86_64")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod deaths;
+mod operations;
+mod trace;
+mod world;
+
+use common::long;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Instant;
+use trace::{Next, Traced};
+use world::{LIMIT_MS, Ranges, World};
+
+use lock_table::Claim;
+
+pub struct Operation<'a> {
+    name: &'a str,
+    /// What somebody else holds meanwhile. He lets go when the child goes to sleep.
+    beside: Option<Claim>,
+    /// Done by the parent when the child stands before the operation. What it leaves is to be remembered.
+    before: fn(&World) -> Ranges,
+    /// The child: it calls `mark` before and after the operation.
+    body: &'a (dyn Fn(&World) -> i32 + Sync),
+}
+
+/// One instruction of an operation.
+struct Step {
+    address: u64,
+    next: Next,
+    /// It changed the table.
+    stores: bool,
+}
+
+impl Step {
+    fn is_call(&self) -> bool {
+        matches!(self.next, Next::SystemCall | Next::Sleep)
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Point {
+    /// Before this instruction. The last one is the mark: the operation is done.
+    Before(usize),
+    /// In the middle of this one, a system call.
+    Within(usize),
+}
+
+/// Many of these sleep until a survivor asks whether somebody lives, so several go on at once.
+const THREADS: usize = 4;
+/// An operation of at most so many instructions is tried whole.
+const WHOLE: usize = 600;
+/// How often the same point is tried again when the child didn't come to it.
+const TRIES: usize = 10;
+/// How many of the others are tried where not all are.
+const SAMPLE: usize = 100;
+
+impl Operation<'_> {
+    fn start(&self, world: &World) -> (Traced, Ranges) {
+        let traced = Traced::start(|| (self.body)(world));
+        if let Some(c) = &self.beside {
+            world.hold_beside(c);
+        }
+        (traced, (self.before)(world))
+    }
+
+    /// Goes through all of it once, up to the mark behind it.
+    fn record(&self, world: &World) -> Vec<Step> {
+        let (traced, mut unverified) = self.start(world);
+        let mut steps: Vec<Step> = Vec::new();
+        let mut bytes = world.bytes();
+        while steps.last().is_none_or(|s| s.next != Next::Mark) {
+            let (address, next) = traced.next();
+            match next {
+                Next::Mark => {}
+                Next::Sleep => traced.step_asleep(|| world.let_go()),
+                _ => traced.step(),
+            }
+            let now = world.bytes();
+            let stores = now != bytes;
+            bytes = now;
+            steps.push(Step {
+                address,
+                next,
+                stores,
+            });
+        }
+        unverified.extend(world.at_stake(traced.pid()));
+        traced.kill();
+        world.let_go();
+        world.check(&unverified);
+        steps
+    }
+
+    /// Kills a child there. How long a survivor then waited, in milliseconds.
+    fn kill(&self, world: &World, steps: &[Step], point: Point) -> f64 {
+        let mut longest = 0f64;
+        for _ in 0..TRIES {
+            let (traced, mut unverified) = self.start(world);
+            let came = lead(world, &traced, steps, point);
+            unverified.extend(world.at_stake(traced.pid()));
+            if let (true, Point::Within(at)) = (came, point) {
+                traced.enter(steps[at].next == Next::Sleep);
+            }
+            traced.kill();
+            world.let_go();
+            longest = longest.max(world.check(&unverified));
+            if came {
+                return longest;
+            }
+        }
+        panic!("{}: {TRIES} times in a row it went another way", self.name);
+    }
+
+    fn kill_everywhere(&self) {
+        let begun = Instant::now();
+        let steps = self.record(&World::new());
+        let points = points(&steps);
+        let next = AtomicUsize::new(0);
+        let one_world = || {
+            let world = World::new();
+            let pair = operations::pair_length(&world);
+            let mut longest = 0f64;
+            while let Some(point) = points.get(next.fetch_add(1, Relaxed)) {
+                longest = longest.max(self.kill(&world, &steps, *point));
+            }
+            world.check_processes();
+            // What the dead leave costs the living nothing, either.
+            assert_eq!(operations::pair_length(&world), pair);
+            longest
+        };
+        let waits = std::thread::scope(|scope| {
+            let all: Vec<_> = (0..THREADS).map(|_| scope.spawn(one_world)).collect();
+            all.into_iter()
+                .map(|t| t.join().unwrap())
+                .collect::<Vec<_>>()
+        });
+        let longest = waits.into_iter().fold(0f64, f64::max);
+        let calls = steps.iter().filter(|s| s.is_call()).count();
+        let stores = steps.iter().filter(|s| s.stores).count();
+        println!(
+            "{}: {} instructions, {stores} stores to the table, {calls} system calls; {} kills in {:.1} s; \
+             a survivor waited {longest:.0} ms at most",
+            self.name,
+            steps.len() - 1,
+            points.len(),
+            begun.elapsed().as_secs_f64(),
+        );
+        assert!(longest < LIMIT_MS as f64);
+    }
+}
+
+/// Leads the child there: where it doesn't sleep it runs, which is quicker than to step. False when it goes another way
+/// than the recorded one: on a busy machine a sleep may end before the wake.
+fn lead(world: &World, traced: &Traced, steps: &[Step], point: Point) -> bool {
+    let run = |steps: &[Step]| {
+        let address = steps[steps.len() - 1].address;
+        let times = steps.iter().filter(|s| s.address == address).count();
+        traced.run_to(address, times)
+    };
+    let (Point::Before(at) | Point::Within(at)) = point;
+    let mut from = 0;
+    for sleep in (0..at).filter(|i| steps[*i].next == Next::Sleep) {
+        if !run(&steps[from..=sleep]) {
+            return false;
+        }
+        traced.step_asleep(|| world.let_go());
+        from = sleep + 1;
+    }
+    run(&steps[from..=at])
+}
+
+fn points(steps: &[Step]) -> Vec<Point> {
+    let all = long() || steps.len() <= WHOLE;
+    let stride = (steps.len() / SAMPLE).max(1);
+    let shows = |i: usize| steps.get(i).is_some_and(|s| s.stores || s.is_call());
+    let mut points = Vec::new();
+    for (i, step) in steps.iter().enumerate() {
+        let last = i == steps.len() - 1;
+        if all || last || i % stride == 0 || shows(i) || shows(i.wrapping_sub(1)) {
+            points.push(Point::Before(i));
+        }
+        if step.is_call() {
+            points.push(Point::Within(i));
+        }
+    }
+    points
+}
