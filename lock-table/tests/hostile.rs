@@ -263,6 +263,7 @@ fn cell_of(table: &Table, s: lock_table::Slot, file: &fs::File) -> u64 {
     at * 8 - CELL_INO
 }
 
+const CELL_BYTES: u64 = 128;
 const CELL_WAITING_ON: u64 = 12;
 const CELL_INO: u64 = 24;
 const CELL_MODE: u64 = 48;
@@ -272,47 +273,61 @@ const CELL_MODE: u64 = 48;
 #[test]
 fn a_circle_that_is_none_of_ours_is_not_followed_for_ever() {
     let dir = Dir::new();
-    let table = attach(&dir.make());
+    let path = dir.make();
+    let table = attach(&path);
     let mut open = fs::OpenOptions::new();
     let file = open.read(true).write(true);
     let file = file.open(dir.0.join("table")).unwrap();
-    let slots: Vec<_> = (1..5).map(|n| table.take_slot(n).unwrap()).collect();
-    let cells = [1, 2].map(|i: usize| cell_of(table, slots[i], &file));
-    // The first is in the way of these two, and not in the last one's.
     let of = |first, last| claim(Mode::Layout, first, last);
-    table.hold_now(slots[0], &of(0, 0), &[]).unwrap();
-    let queue = [slots[1], slots[2]];
-    let queue = queue.map(|s| {
-        let c = of(0, 8191);
-        std::thread::spawn(move || {
-            let held = table.hold(s, &c, &[], in_ms(20_000), &mut no());
-            table.release(s);
-            held.is_ok()
-        })
-    });
+    let (first, last) = (table.take_slot(1).unwrap(), table.take_slot(2).unwrap());
+    let base = cell_of(table, first, &file);
+    // The first is in the way of two others, and not in the last one's.
+    table.hold_now(first, &of(0, 0), &[]).unwrap();
     let waiting = || {
-        let slots = table.snapshot().slots;
-        slots.iter().filter(|i| i.waiting_on.is_some()).count()
+        let all = table.snapshot().slots;
+        let waits = all.iter().filter(|i| i.waiting_on.is_some());
+        waits.map(|i| i.index).collect::<Vec<_>>()
     };
-    until("both wait", || waiting() == 2);
-    for circle in [[3, 2], [2, 3]] {
-        for (cell, on) in cells.iter().zip(circle) {
-            let on = u32::to_ne_bytes(on);
+    let queue = [1, 2].map(|n| {
+        let child = Child::run(|| {
+            let Ok(t) = Table::attach(&path) else {
+                return 1;
+            };
+            let Some(s) = t.take_slot(n) else { return 2 };
+            let _ = t.hold(s, &of(0, 8191), &[], None, &mut no());
+            3
+        });
+        until("it waits", || waiting().len() == n as usize);
+        child
+    });
+    // Stopped, so that they leave standing what is written over them.
+    for child in &queue {
+        child.signal(libc::SIGSTOP);
+        // SAFETY: waits until our child has stopped.
+        unsafe { libc::waitpid(child.0, std::ptr::null_mut(), libc::WUNTRACED) };
+    }
+    let [a, b] = waiting()[..] else {
+        panic!("two wait")
+    };
+    for (of_a, of_b) in [(b, a), (a, b)] {
+        for (index, on) in [(a, of_a), (b, of_b)] {
+            let cell = base + u64::from(index - first.index()) * CELL_BYTES;
+            let on = u32::to_ne_bytes(on + 1);
             file.write_all_at(&on, cell + CELL_WAITING_ON).unwrap();
         }
-        let (last, c) = (slots[3], of(4096, 4096));
         let looks = std::thread::spawn(move || {
             // Its own slot elsewhere makes it look for deadlocks early.
-            let elsewhere = table.take_slot(4).unwrap();
-            let _ = table.hold(last, &c, &[elsewhere], in_ms(40), &mut no());
-            table.release(last);
+            let elsewhere = table.take_slot(2).unwrap();
+            let c = claim(Mode::Layout, 4096, 4096);
+            let late = table.hold(last, &c, &[elsewhere], in_ms(200), &mut no());
+            table.give_slot(elsewhere);
+            late
         });
         until("it comes to an end", || looks.is_finished());
+        let late = looks.join().unwrap();
+        assert!(matches!(late, Err(NotHeld::TimedOut(_))), "{late:?}");
     }
-    table.release(slots[0]);
-    for waiter in queue {
-        assert!(waiter.join().unwrap());
-    }
+    queue.into_iter().for_each(Child::kill);
 }
 
 #[test]

@@ -9,13 +9,13 @@ mod common;
 
 mod bench;
 mod case;
+mod leftovers;
 mod summary;
 mod watch;
 
-use bench::{Bench, Bytes, GEOMETRY, Met};
+use bench::{Bench, Bytes, Met};
 use case::{Case, Place, STEP, Value};
 use common::*;
-use lock_table::{Mode, Table, USE_BUFFERED, USE_DIRECT};
 use proptest::collection::vec;
 use proptest::prelude::any;
 use proptest::strategy::{Strategy, ValueTree};
@@ -23,7 +23,6 @@ use proptest::test_runner::{Config, TestRunner};
 use std::ffi::CStr;
 use std::fmt::Debug;
 use std::fs;
-use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 use watch::{Log, start};
 
@@ -74,57 +73,6 @@ fn hunt<C: Debug>(
     eprintln!("{tried} cases");
 }
 
-/// The bytes of a sound table in which dead processes have left something of everything.
-fn leftovers(path: &CStr) -> Vec<u8> {
-    Table::create(path, &GEOMETRY).unwrap();
-    let words = shared_words(1);
-    let left = |body: &dyn Fn(&Table) -> Option<()>| {
-        let step = words[0].load(SeqCst);
-        let child = Child::run(|| {
-            let Ok(table) = Table::attach(path) else {
-                return 1;
-            };
-            if body(&table).is_none() {
-                return 2;
-            }
-            words[0].fetch_add(1, SeqCst);
-            loop {
-                // SAFETY: waits for a signal.
-                unsafe { libc::pause() };
-            }
-        });
-        until("a child stands", || words[0].load(SeqCst) == step + 1);
-        child
-    };
-    let writer = |at: u64| claim(Mode::DirectWrite, at, at + 4095);
-    left(&|t| t.hold_now(t.take_slot(9)?, &writer(1 << 30), &[]).ok()).kill();
-    // Attaching makes that one unverified. These stay as they are.
-    let holder = left(&|t| {
-        t.hold_now(t.take_slot(1)?, &writer(0), &[]).ok()?;
-        t.announce(
-            t.take_request_slot()?,
-            &claim(Mode::BufferedRead, 0, u64::MAX),
-        );
-        t.use_register(FILE, USE_DIRECT)?;
-        for i in 0..70 {
-            t.map_register(FILE, i * 4096, i * 4096 + 4095, true)?;
-        }
-        Some(())
-    });
-    let waiter = Child::run(|| {
-        let Ok(t) = Table::attach(path) else { return 1 };
-        t.use_register(FILE, USE_BUFFERED);
-        let Some(s) = t.take_slot(2) else { return 2 };
-        let _ = t.hold(s, &writer(0), &[], None, &mut no());
-        3
-    });
-    let table = attach(path);
-    until("one waits", || table.snapshot().slots.len() == 3);
-    holder.kill();
-    waiter.kill();
-    fs::read(path.to_str().unwrap()).unwrap()
-}
-
 /// A table of one's own for each case.
 struct Ground {
     dir: Dir,
@@ -134,7 +82,7 @@ struct Ground {
 impl Ground {
     fn new() -> Ground {
         let dir = Dir::new();
-        let good = leftovers(&dir.table());
+        let good = leftovers::make(&dir.table());
         Ground { dir, good }
     }
 
