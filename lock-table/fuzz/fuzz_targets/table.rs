@@ -1,7 +1,7 @@
 //! The cases of `tests/fuzz` (one process, nobody else writing), found by coverage and watched by the address
 //! sanitizer. Needs a nightly compiler and cargo-fuzz, and is no part of `scripts/test`:
 //!
-//!     cd lock-table && cargo +nightly fuzz run table -- -max_total_time=180 -timeout=10 -max_len=1024
+//!     cd lock-table && cargo +nightly fuzz run table -- -max_total_time=180 -timeout=60 -max_len=1024
 //!
 //! What it finds runs in the tests too: `PAGEFENCE_FUZZ_CASE=$(xxd -p -c 0 fuzz/artifacts/table/crash-...) cargo test
 //! --test fuzz any_contents`.
