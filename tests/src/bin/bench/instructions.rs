@@ -1,10 +1,11 @@
 //! Instructions per call, counted by callgrind: they don't depend on what else the machine does. Only the
 //! program and the library are counted, not the kernel.
 
-use crate::io::{Kind, run_one};
-use crate::{IoArgs, Tools};
+use crate::Common;
+use crate::io::{Kind, Tools, run_one};
 use pagefence_tests::places::Place;
 use serde::Serialize;
+use std::path::Path;
 use std::process::Command;
 
 /// Of two runs that differ in nothing but the number of calls, the difference is what the calls took.
@@ -31,13 +32,16 @@ pub struct Count {
     pub fenced_mixed: f64,
 }
 
-pub fn measure(tools: &Tools, place: &Place, args: &IoArgs) -> Result<Vec<Count>, String> {
+pub fn measure(tools: &Tools, place: &Place, args: &Common) -> Result<Vec<Count>, String> {
     let wanted =
         |name: &&str| args.figure.is_empty() || args.figure.iter().any(|f| f.as_str() == *name);
     let mut counts = Vec::new();
     for figure in FIGURES.into_iter().filter(wanted) {
         eprintln!("instructions: {figure}");
-        let count = |fenced, mixed| per_call(tools, place, figure, Kind { fenced, mixed });
+        let count = |fenced, mixed| {
+            let kind = Kind { fenced, mixed };
+            per_call(|calls| of_app(tools, place, figure, kind, calls))
+        };
         counts.push(Count {
             name: figure.to_owned(),
             bare: count(false, false)?,
@@ -48,13 +52,13 @@ pub fn measure(tools: &Tools, place: &Place, args: &IoArgs) -> Result<Vec<Count>
     Ok(counts)
 }
 
-fn per_call(tools: &Tools, place: &Place, figure: &str, kind: Kind) -> Result<f64, String> {
-    let few = collected(tools, place, figure, kind, FEW)?;
-    let many = collected(tools, place, figure, kind, MANY)?;
+/// Runs something with few calls and with many.
+pub fn per_call(counted: impl Fn(u64) -> Result<u64, String>) -> Result<f64, String> {
+    let (few, many) = (counted(FEW)?, counted(MANY)?);
     Ok((many as f64 - few as f64) / (MANY - FEW) as f64)
 }
 
-fn collected(
+fn of_app(
     tools: &Tools,
     place: &Place,
     figure: &str,
@@ -62,12 +66,23 @@ fn collected(
     calls: u64,
 ) -> Result<u64, String> {
     let directory = place.directory();
+    let mut command = callgrind(&tools.app);
+    command.arg(directory.path());
+    command.args(["--only", figure, "--calls", &calls.to_string()]);
+    collected(&run_one(tools, command, kind, None)?.stderr)
+}
+
+/// A command that counts the program's instructions.
+pub fn callgrind(program: &Path) -> Command {
     let mut command = Command::new("valgrind");
     command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
-    command.arg(&tools.app).arg(directory.path());
-    command.args(["--only", figure, "--calls", &calls.to_string()]);
-    let ended = run_one(tools, command, kind, None)?;
-    parse(&ended.stderr).ok_or_else(|| format!("callgrind gave no count:\n{}", ended.stderr))
+    command.arg(program);
+    command
+}
+
+/// The count that callgrind wrote.
+pub fn collected(stderr: &str) -> Result<u64, String> {
+    parse(stderr).ok_or_else(|| format!("callgrind gave no count:\n{stderr}"))
 }
 
 /// `==123== Collected : 2239026`

@@ -1,14 +1,60 @@
 //! Runs `io-cost` bare and fenced in turn on one filesystem.
 
 use crate::statistics::Series;
-use crate::{IoArgs, Tools};
+use crate::{Common, instructions, report};
+use pagefence_tests::artefacts;
 use pagefence_tests::fence::scratch;
 use pagefence_tests::places::{Place, places};
 use pagefence_tests::run::run;
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
+
+/// The filesystems are those in PAGEFENCE_TEST_FILESYSTEMS; see `scripts/filesystems`.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    pub common: Common,
+    /// Only this filesystem (may be repeated)
+    #[arg(long, value_name = "NAME")]
+    filesystem: Vec<String>,
+}
+
+/// The built programs that are measured.
+pub struct Tools {
+    pub app: PathBuf,
+    library: PathBuf,
+}
+
+pub fn measure(args: &Args) -> Result<(), String> {
+    let tools = Tools {
+        app: artefacts::app("io-cost")?,
+        library: artefacts::library()?,
+    };
+    let common = &args.common;
+    let places = chosen(&args.filesystem)?;
+    let mut report = report::Report::begin(common);
+    println!("{}", report.machine);
+    for place in &places {
+        let measured = measure_on(&tools, place, common)?;
+        println!("\n{}", report::table(&measured));
+        report.filesystems.push(measured);
+    }
+    if common.instructions {
+        // The library's instructions are the same everywhere, but for the checks of direct I/O.
+        let place = places.first().ok_or("no filesystem")?;
+        let counts = instructions::measure(&tools, place, common)?;
+        println!("\n{}", report::instruction_table(&counts));
+        report.instructions = Some(counts);
+    }
+    report.machine.finish();
+    println!("\n{}", report.machine.verdict());
+    match &common.json {
+        Some(file) => report::write(&report, file),
+        None => Ok(()),
+    }
+}
 
 /// What `io-cost` prints.
 #[derive(Deserialize)]
@@ -57,7 +103,7 @@ impl Kind {
     }
 }
 
-pub fn chosen(only: &[String]) -> Result<Vec<Place>, String> {
+fn chosen(only: &[String]) -> Result<Vec<Place>, String> {
     let all = places();
     if let Some(missing) = only.iter().find(|o| !all.iter().any(|p| p.name == **o)) {
         let names: Vec<_> = all.iter().map(|p| p.name.as_str()).collect();
@@ -70,7 +116,7 @@ pub fn chosen(only: &[String]) -> Result<Vec<Place>, String> {
     Ok(all.into_iter().filter(wanted).collect())
 }
 
-pub fn measure(tools: &Tools, place: &Place, args: &IoArgs) -> Result<Measured, String> {
+fn measure_on(tools: &Tools, place: &Place, args: &Common) -> Result<Measured, String> {
     for mixed in [false, true] {
         check(tools, place, mixed)?;
     }

@@ -1,10 +1,9 @@
 //! Tables for people, JSON for programs.
 
-use crate::IoArgs;
+use crate::Common;
 use crate::instructions::Count;
 use crate::io::Measured;
 use crate::machine::Machine;
-use crate::pair::Line;
 use crate::statistics::Series;
 use serde::Serialize;
 use std::path::Path;
@@ -15,26 +14,24 @@ pub struct Report {
     rounds: u32,
     milliseconds_per_figure: u64,
     pub filesystems: Vec<Measured>,
-    pub pair: Vec<Line>,
     pub instructions: Option<Vec<Count>>,
 }
 
 impl Report {
-    pub fn begin(args: &IoArgs) -> Report {
+    pub fn begin(args: &Common) -> Report {
         Report {
             machine: Machine::look(),
             rounds: args.rounds,
             milliseconds_per_figure: args.time,
             filesystems: Vec::new(),
-            pair: Vec::new(),
             instructions: None,
         }
     }
+}
 
-    pub fn write(&self, file: &Path) -> Result<(), String> {
-        let text = serde_json::to_string_pretty(self).map_err(|e| e.to_string())?;
-        std::fs::write(file, text + "\n").map_err(|e| format!("{}: {e}", file.display()))
-    }
+pub fn write(report: &impl Serialize, file: &Path) -> Result<(), String> {
+    let text = serde_json::to_string_pretty(report).map_err(|e| e.to_string())?;
+    std::fs::write(file, text + "\n").map_err(|e| format!("{}: {e}", file.display()))
 }
 
 /// Figure × one mode and mixed.
@@ -75,25 +72,15 @@ fn half(series: &Series) -> String {
     ])
 }
 
-/// Thousands as `k` where there are many: nobody reads the rest of their digits.
-fn short(ns: f64, plus: &str) -> String {
+/// Thousands as `k` and millions as `M` where there are many: nobody reads the rest of their digits.
+pub fn short(ns: f64, plus: &str) -> String {
     let sign = if ns < 0.0 { "-" } else { plus };
     match ns.abs() {
         size if size < 10_000.0 => format!("{sign}{size:.0}"),
         size if size < 100_000.0 => format!("{sign}{:.1}k", size / 1000.0),
-        size => format!("{sign}{:.0}k", size / 1000.0),
+        size if size < 10_000_000.0 => format!("{sign}{:.0}k", size / 1000.0),
+        size => format!("{sign}{:.1}M", size / 1e6),
     }
-}
-
-pub fn pair_table(lines: &[Line]) -> String {
-    let mut text = format!("{:36} {:>8}  low..high", "lock table, one thread", "ns");
-    for Line { what, ns } in lines {
-        text += &format!(
-            "\n{what:36} {:8.1}  {:.1}..{:.1}",
-            ns.median, ns.low, ns.high
-        );
-    }
-    text
 }
 
 pub fn instruction_table(counts: &[Count]) -> String {
@@ -121,7 +108,7 @@ mod tests {
 
     #[test]
     fn numbers_are_short() {
-        let said = [381.4, -381.6, 12_046.0, -149_065.0].map(|ns| short(ns, "+"));
-        assert_eq!(said, ["+381", "-382", "+12.0k", "-149k"]);
+        let said = [381.4, -381.6, 12_046.0, -149_065.0, 5e7].map(|ns| short(ns, "+"));
+        assert_eq!(said, ["+381", "-382", "+12.0k", "-149k", "+50.0M"]);
     }
 }
