@@ -61,7 +61,13 @@ fn a_storm_of_kills_leaves_nothing_and_lets_nobody_in() {
         let next = worker(&path, table, oracle, w, WORKERS as u64 + kill);
         let dead = std::mem::replace(&mut all[w], next);
         // Another status means that it gave up by itself.
-        assert_eq!(dead.wait(), -libc::SIGKILL, "kill {kill}");
+        let status = dead.wait();
+        assert_eq!(
+            status,
+            -libc::SIGKILL,
+            "kill {kill}: {:#?}",
+            table.snapshot()
+        );
         assert!(!table.is_poisoned(), "kill {kill}");
     }
     oracle.stop();

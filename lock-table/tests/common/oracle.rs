@@ -6,7 +6,7 @@
 //! whose process is on its way out of the kernel or gone excludes nobody.
 
 use super::{Random, in_ms, no, shared_words};
-use lock_table::{Blocker, Claim, Held, Slot, Table, sort_and_merge, sys};
+use lock_table::{Blocker, Claim, Held, NotHeld, Slot, Table, sort_and_merge, sys};
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
@@ -203,6 +203,20 @@ fn excluded(c: &Claim, v: &[u64; FIELDS]) -> bool {
     }
 }
 
+/// Says why something wasn't held, without an allocation: in a forked child.
+fn tell(why: &NotHeld, claims: &[Claim]) {
+    let mut text = [0u8; 2048];
+    let mut rest = &mut text[..];
+    let _ = writeln!(
+        rest,
+        "process {}: {why:?}, wanted {claims:?}",
+        std::process::id()
+    );
+    let left = rest.len();
+    // SAFETY: writes what was just filled in.
+    unsafe { libc::write(2, text.as_ptr().cast(), text.len() - left) };
+}
+
 /// What `work` says at its end, as an exit status.
 pub const DONE: i32 = 0;
 pub const NO_TABLE: i32 = 2;
@@ -245,8 +259,13 @@ pub fn work(table: &Table, oracle: Oracle, worker: usize, seed: u64, linger: u64
         } else {
             table.hold(a, &claims[0], &[], deadline, &mut no())
         };
-        let Ok(held) = held else { return NOT_HELD };
-        oracle.waited(&held);
+        match held {
+            Ok(held) => oracle.waited(&held),
+            Err(why) => {
+                tell(&why, claims);
+                return NOT_HELD;
+            }
+        }
         oracle.enter(worker, claims);
         let most = if random.below(4) == 0 { linger } else { 200 };
         for _ in 0..random.below(most) {
