@@ -17,7 +17,7 @@ use common::long;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 use trace::{Next, Traced};
-use world::{LIMIT_MS, Ranges, World};
+use world::{Copy, LIMIT_MS, Ranges, World};
 
 use lock_table::Claim;
 
@@ -57,8 +57,9 @@ enum Point {
 const THREADS: usize = 4;
 /// An operation of at most so many instructions is tried whole.
 const WHOLE: usize = 600;
-/// How often the same point is tried again when the child didn't come to it.
-const TRIES: usize = 10;
+const RECORDS: usize = 3;
+/// How often the same point is tried when the child doesn't come to it.
+const TRIES: usize = 3;
 /// How many of the others are tried where not all are.
 const SAMPLE: usize = 100;
 
@@ -75,7 +76,8 @@ impl Operation<'_> {
     fn record(&self, world: &World) -> Vec<Step> {
         let (traced, mut unverified) = self.start(world);
         let mut steps: Vec<Step> = Vec::new();
-        let mut bytes = world.bytes();
+        let mut copy = Copy::default();
+        world.copy(&mut copy);
         while steps.last().is_none_or(|s| s.next != Next::Mark) {
             let (address, next) = traced.next();
             match next {
@@ -83,13 +85,10 @@ impl Operation<'_> {
                 Next::Sleep => traced.step_asleep(|| world.let_go()),
                 _ => traced.step(),
             }
-            let now = world.bytes();
-            let stores = now != bytes;
-            bytes = now;
             steps.push(Step {
                 address,
                 next,
-                stores,
+                stores: world.copy(&mut copy),
             });
         }
         unverified.extend(world.at_stake(traced.pid()));
@@ -113,51 +112,56 @@ impl Operation<'_> {
         came.then_some(waited)
     }
 
-    /// Takes its share of the points. How long a survivor waited at most.
-    fn kill_at_each(&self, steps: &[Step], next: &dyn Fn() -> Option<Point>) -> f64 {
+    /// Takes its share of the points. How long a survivor waited at most, and how many points weren't come to.
+    fn kill_at_each(&self, steps: &[Step], next: &dyn Fn() -> Option<Point>) -> (f64, usize) {
         let mut world = Measured::new();
-        let mut longest = 0f64;
+        let (mut longest, mut missed) = (0f64, 0);
         while let Some(point) = next() {
-            let mut tries = 0;
-            longest = longest.max(loop {
+            let mut came = false;
+            for _ in 0..TRIES {
                 if let Some(waited) = self.kill(&world.world, steps, point) {
-                    break waited;
+                    longest = longest.max(waited);
+                    came = true;
+                    break;
                 }
-                tries += 1;
-                let (Point::Before(at) | Point::Within(at)) = point;
-                assert!(tries < TRIES, "{}: {at} is never come to", self.name);
                 // The way may depend on what is left of the dead: begin as the record did.
                 std::mem::replace(&mut world, Measured::new()).check();
-            });
+            }
+            missed += usize::from(!came);
+            if missed > may_miss(steps) {
+                break;
+            }
         }
         world.check();
-        longest
+        (longest, missed)
     }
 
     fn kill_everywhere(&self) {
         let begun = Instant::now();
-        let steps = self.record(&World::new());
+        // Who waits looks at the clock, and goes a longer way when led slowly: the shortest way is that of who runs.
+        let records = (0..RECORDS).map(|_| self.record(&World::new()));
+        let steps = records.min_by_key(Vec::len).unwrap();
         let points = points(&steps);
         let next = AtomicUsize::new(0);
         let next = || points.get(next.fetch_add(1, Relaxed)).copied();
         let share = || self.kill_at_each(&steps, &next);
-        let waits = std::thread::scope(|scope| {
+        let shares: Vec<_> = std::thread::scope(|scope| {
             let all: Vec<_> = (0..THREADS).map(|_| scope.spawn(share)).collect();
-            all.into_iter()
-                .map(|t| t.join().unwrap())
-                .collect::<Vec<_>>()
+            all.into_iter().map(|t| t.join().unwrap()).collect()
         });
-        let longest = waits.into_iter().fold(0f64, f64::max);
+        let longest = shares.iter().map(|s| s.0).fold(0f64, f64::max);
+        let missed: usize = shares.iter().map(|s| s.1).sum();
         let calls = steps.iter().filter(|s| s.is_call()).count();
         let stores = steps.iter().filter(|s| s.stores).count();
         println!(
-            "{}: {} instructions, {stores} stores to the table, {calls} system calls; {} kills in {:.1} s; \
-             a survivor waited {longest:.0} ms at most",
+            "{}: {} instructions, {stores} stores to the table, {calls} system calls; {} kills, {missed} missed, in \
+             {:.1} s; a survivor waited {longest:.0} ms at most",
             self.name,
             steps.len() - 1,
             points.len(),
             begun.elapsed().as_secs_f64(),
         );
+        assert!(missed <= may_miss(&steps), "{}: {missed} missed", self.name);
         assert!(longest < LIMIT_MS as f64);
     }
 }
@@ -200,6 +204,12 @@ fn lead(world: &World, traced: &Traced, steps: &[Step], point: Point) -> bool {
         from = sleep + 1;
     }
     run(&steps[from..=at])
+}
+
+/// Who sleeps, and so looks at the clock, may go another way now and then, and nobody else.
+fn may_miss(steps: &[Step]) -> usize {
+    let sleeps = steps.iter().any(|s| s.next == Next::Sleep);
+    if sleeps { points(steps).len() / 10 } else { 0 }
 }
 
 fn points(steps: &[Step]) -> Vec<Point> {

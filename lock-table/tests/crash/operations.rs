@@ -1,6 +1,6 @@
 //! What is killed.
 
-use super::common::{Child, FILE, claim, no};
+use super::common::{Child, FILE, claim, in_ms, no};
 use super::trace::mark;
 use super::world::{Ranges, World, direct};
 use super::{Operation, Step};
@@ -8,6 +8,9 @@ use lock_table::{Claim, FileId, Mode, Slot, Table, USE_BUFFERED, USE_DIRECT};
 
 const OTHER: FileId = FileId { dev: 8, ino: 43 };
 const STRIPE: u64 = 4 << 20;
+/// Longer than a child that is led needs; then it gives up, and doesn't wait for ever where it went another way and
+/// nobody lets go.
+const PATIENCE_MS: u64 = 2000;
 
 fn nothing(_: &World) -> Ranges {
     Ranges::new()
@@ -99,7 +102,7 @@ fn waiting() {
         body: &|w| {
             attached(w, |t, [s, ..]| {
                 mark();
-                let _ = t.hold(*s, &direct(0, 8191), &[], None, &mut no());
+                let _ = t.hold(*s, &direct(0, 8191), &[], in_ms(PATIENCE_MS), &mut no());
                 t.release(*s);
                 mark();
             })
@@ -124,7 +127,7 @@ fn kill_holding_several(name: &str, beside: Option<Claim>) {
                     },
                 ];
                 mark();
-                let _ = t.hold_all(slots, &claims, &[], None, &mut no());
+                let _ = t.hold_all(slots, &claims, &[], in_ms(PATIENCE_MS), &mut no());
                 slots.iter().for_each(|s| t.release(*s));
                 mark();
             })

@@ -5,6 +5,8 @@ use super::common::{Dir, attach, claim, in_ms, no};
 use lock_table::{Claim, Geometry, Mode, Slot, SlotState, Snapshot, Table};
 use std::collections::BTreeSet;
 use std::ffi::CString;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::time::Instant;
 
 /// Small, so that it can be compared with what it was after every instruction, and filled after every death.
@@ -19,7 +21,8 @@ const GEOMETRY: Geometry = Geometry {
 pub const LIMIT_MS: u64 = 1000;
 
 pub struct World {
-    dir: Dir,
+    _dir: Dir,
+    file: File,
     pub path: CString,
     /// Looks, and takes what the dead held.
     pub survivor: &'static Table,
@@ -34,6 +37,10 @@ pub struct World {
 /// Ranges of direct writes: inode, first, last.
 pub type Ranges = BTreeSet<(u64, u64, u64)>;
 
+/// The table's bytes, and what they were before.
+#[derive(Default)]
+pub struct Copy([Vec<u8>; 2]);
+
 impl World {
     pub fn new() -> World {
         let dir = Dir::new();
@@ -46,7 +53,8 @@ impl World {
         let processes = free_processes(&path, survivor);
         let before = (survivor.snapshot(), room, processes);
         World {
-            dir,
+            file: File::open(path.to_str().unwrap()).unwrap(),
+            _dir: dir,
             path,
             survivor,
             slot,
@@ -56,9 +64,13 @@ impl World {
         }
     }
 
-    /// The table's bytes, which may change at any time.
-    pub fn bytes(&self) -> Vec<u8> {
-        std::fs::read(self.dir.0.join("table")).unwrap()
+    /// Brings the copy of the table up to date. True if something had changed.
+    pub fn copy(&self, copy: &mut Copy) -> bool {
+        let [old, new] = &mut copy.0;
+        new.resize(self.file.metadata().unwrap().len() as usize, 0);
+        self.file.read_exact_at(new, 0).unwrap();
+        std::mem::swap(old, new);
+        old != new
     }
 
     pub fn hold_beside(&self, c: &Claim) {
