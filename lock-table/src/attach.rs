@@ -4,7 +4,6 @@ use core::ffi::CStr;
 use core::fmt::Write;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize};
 
 use rustix::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use rustix::fs::{self, AtFlags, FallocateFlags, FileType, Mode, OFlags, Stat};
@@ -13,6 +12,7 @@ use rustix::mm::{MapFlags, ProtFlags};
 
 use crate::error::{Fault, Path, TableError};
 use crate::memory::{Geometry, HEADER_BYTES, Header, MAGIC, Memory, VERSION};
+use crate::primitive::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Bytes};
 use crate::{Table, death, sys};
 
 /// How often a table that vanishes or is replaced under our eyes is looked for again.
@@ -298,8 +298,8 @@ fn open(path: &Path) -> Result<Table, Fault> {
         // SAFETY: mapped above, and nobody has the address.
         let _ = unsafe { rustix::mm::munmap(base.as_ptr().cast(), length as usize) };
     })?;
-    // SAFETY: a shared mapping of that length, which stays for good.
-    let mem = unsafe { Memory::new(base, geometry) };
+    // SAFETY: a shared mapping of the layout's length, which stays for good.
+    let mem = Memory::new(unsafe { Bytes::new(base) }, geometry);
     Ok(Table {
         mem,
         path: *path,

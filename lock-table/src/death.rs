@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 use crate::matrix::Mode;
-use crate::slots::{Reading, wake, word};
+use crate::slots::{Reading, Slot, word};
 use crate::{Table, sys};
 
 /// The bytes stand far beyond the file's contents.
@@ -84,6 +84,7 @@ pub(crate) fn die(page: usize) {
     let _ = unsafe { rustix::mm::munmap(page as *mut _, PAGE_BYTES) };
 }
 
+#[cfg(not(any(loom, shuttle)))]
 impl Table {
     /// Does the process with this number (index plus one) live? When it can't be known, it does.
     pub(crate) fn lives(&self, owner: u32) -> bool {
@@ -96,6 +97,17 @@ impl Table {
         self.me().is_none_or(|me| self.lives(me)) && self.is_table(self.probe_fd())
     }
 
+    /// Takes the byte of a dead process, unless somebody else has it.
+    fn lock_dead(&self, owner: u32) -> bool {
+        self.probe_works() && lock(self.probe_fd(), owner).is_ok()
+    }
+
+    fn unlock_dead(&self, owner: u32) {
+        let _ = sys::unlock_byte(self.probe_fd(), byte(owner)); // a description that can lock can unlock
+    }
+}
+
+impl Table {
     /// Cleans up after every dead process. A byte that is busy or a probe that doesn't answer is left for later.
     pub fn reap(&self) -> Reaped {
         let mut all = Reaped::default();
@@ -119,10 +131,9 @@ impl Table {
         {
             return nothing;
         }
-        let fd = self.probe_fd();
-        let done = if self.probe_works() && lock(fd, owner).is_ok() {
+        let done = if self.lock_dead(owner) {
             let done = self.clean(owner);
-            let _ = sys::unlock_byte(fd, byte(owner)); // a description that can lock can unlock
+            self.unlock_dead(owner);
             done
         } else {
             nothing
@@ -162,12 +173,13 @@ impl Table {
                 // A new generation: whoever still reads the old claim sees that it ended (I4, I5).
                 let was = cell.state.swap(word::next(now, word::FREE), AcqRel);
                 if was & word::WAITERS != 0 {
-                    wake(cell);
+                    cell.state.wake();
                 }
                 done.claims = done
                     .claims
                     .saturating_add(u32::from(was & word::STATE != word::FREE));
                 cell.waiting_on.store(0, Relaxed);
+                self.clear_hints(Slot(index), cell);
                 // I2: into the pool last.
                 let _ = cell.owner.compare_exchange(owner, 0, Release, Relaxed);
                 done.slots = done.slots.saturating_add(1);

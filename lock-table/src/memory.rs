@@ -1,18 +1,18 @@
 //! The table's bytes: what lies where, and the only place that turns the mapping into words. Every cell consists of
 //! atomics alone, so a reference to one is sound whatever another process does to the bytes.
 
-use core::ptr::NonNull;
 use core::sync::atomic::Ordering::Relaxed;
-pub(crate) use core::sync::atomic::{AtomicU32 as W32, AtomicU64 as W64};
 
+use crate::hints::{BUCKETS, LINE, NOTES};
+use crate::primitive::{Bytes, CHECKED, FutexWord, Gap, W32, W64};
 use crate::register::Register;
 
 pub(crate) const MAGIC: u64 = u64::from_ne_bytes(*b"pagefnce");
 /// Raised with every change of a cell below: tables of another version are refused, not guessed at.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 pub(crate) const HEADER_BYTES: u64 = 4096;
 /// Ranges of dead direct writers that wait to be repaired.
-pub(crate) const UNVERIFIED: u32 = 256;
+pub(crate) const UNVERIFIED: u32 = if CHECKED { 2 } else { 256 };
 /// How many of a register's entries lie together: see `register`.
 pub(crate) const STRETCH: u32 = 64;
 
@@ -55,10 +55,15 @@ impl Geometry {
     pub(crate) fn is_sane(&self) -> bool {
         let within = |n: u32, most: u32| n >= 1 && n <= most;
         within(self.processes, 1 << 16)
-            && within(self.slots, 1 << 20)
-            && within(self.requests, 1 << 20)
+            && within(self.slots, 1 << 18)
+            && within(self.requests, 1 << 18)
             && within(self.mappings, 1 << 20)
             && within(self.uses, 1 << 20)
+    }
+
+    fn hint_lines(&self) -> u32 {
+        let slots = self.slots.saturating_add(self.requests);
+        slots.div_ceil(LINE).saturating_mul(BUCKETS)
     }
 
     pub(crate) fn layout(&self) -> Layout {
@@ -73,6 +78,8 @@ impl Geometry {
             self.slots.saturating_add(self.requests),
             size_of::<SlotCell>(),
         );
+        let hints = part(self.hint_lines(), size_of::<HintLine>());
+        let hint_stacks = part(BUCKETS, size_of::<W64>());
         let mappings = part(self.mappings, size_of::<EntryCell>());
         let uses = part(self.uses, size_of::<EntryCell>());
         let mapping_homes = part(stretches(self.mappings), size_of::<HomeCell>());
@@ -87,6 +94,8 @@ impl Geometry {
         Layout {
             processes,
             slots,
+            hints,
+            hint_stacks,
             mappings,
             uses,
             mapping_homes,
@@ -102,20 +111,23 @@ impl Geometry {
 /// Where each array starts. Computed from the geometry, never read from the file.
 #[derive(Clone, Copy)]
 pub(crate) struct Layout {
-    processes: u64,
-    slots: u64,
-    mappings: u64,
-    uses: u64,
-    mapping_homes: u64,
-    use_homes: u64,
-    mapping_bitmaps: u64,
-    use_bitmaps: u64,
-    unverified: u64,
+    pub(crate) processes: u64,
+    pub(crate) slots: u64,
+    pub(crate) hints: u64,
+    pub(crate) hint_stacks: u64,
+    pub(crate) mappings: u64,
+    pub(crate) uses: u64,
+    pub(crate) mapping_homes: u64,
+    pub(crate) use_homes: u64,
+    pub(crate) mapping_bitmaps: u64,
+    pub(crate) use_bitmaps: u64,
+    pub(crate) unverified: u64,
     pub(crate) length: u64,
 }
 
 /// The first page. What changes often stands on lines of its own.
 #[repr(C)]
+#[cfg_attr(any(loom, shuttle), derive(Default))]
 pub(crate) struct Header {
     pub magic: W64,
     pub version: W32,
@@ -124,32 +136,34 @@ pub(crate) struct Header {
     pub requests: W32,
     pub mappings: W32,
     pub uses: W32,
-    _line0: [W64; 12],
+    _line0: Gap<12>,
     /// High-water marks: no slot at or above one was ever used. Raised before use, never lowered (I7).
     pub slots_used: W32,
     pub requests_used: W32,
     pub poison: W32,
     pub unverified_next: W32,
-    _line1: [W64; 14],
+    _line1: Gap<14>,
     /// The bakery's next ticket.
     pub ticket: W64,
 }
 
 /// One process. Its byte's lock says whether it lives; this says who it is.
 #[repr(C)]
+#[cfg_attr(any(loom, shuttle), derive(Default))]
 pub(crate) struct ProcessCell {
     /// 0 free, 1 in use.
     pub state: W32,
     pub pid: W32,
     pub comm: [W64; 2],
     pub since: W64,
-    _pad: [W64; 4],
+    _pad: Gap<4>,
 }
 
 /// One announced claim: see `slots`. Everything that a scan reads lies in the first cache line.
 #[repr(C)]
+#[cfg_attr(any(loom, shuttle), derive(Default))]
 pub(crate) struct SlotCell {
-    pub state: W32,
+    pub state: FutexWord,
     /// Process index plus one; 0 while the slot is in the pool.
     pub owner: W32,
     pub thread: W32,
@@ -163,11 +177,25 @@ pub(crate) struct SlotCell {
     pub mode: W32,
     _gap: W32,
     pub ticket: W64,
-    _line1: [W64; 8],
+    /// Bucket plus one of each hint that is set for this slot: see `hints`.
+    pub notes: [W32; NOTES],
+    _note: W32,
+    _line1: Gap<5>,
+}
+
+/// Words in a line of a bucket.
+const WORDS: u32 = LINE / u64::BITS;
+
+/// Part of a bucket: a bit for each of so many slots. See `hints`.
+#[repr(C)]
+#[cfg_attr(any(loom, shuttle), derive(Default))]
+pub(crate) struct HintLine {
+    pub words: [W64; WORDS as usize],
 }
 
 /// One entry of a register: a mapping, a use of a file, or a range that waits to be repaired.
 #[repr(C)]
+#[cfg_attr(any(loom, shuttle), derive(Default))]
 pub(crate) struct EntryCell {
     pub state: W32,
     pub owner: W32,
@@ -177,52 +205,53 @@ pub(crate) struct EntryCell {
     pub ino: W64,
     pub first: W64,
     pub last: W64,
-    _pad: [W64; 2],
+    _pad: Gap<2>,
 }
 
 /// The home of some files in a register: see `register`. A line of its own, for what is looked at with every direct
 /// write.
 #[repr(C)]
+#[cfg_attr(any(loom, shuttle), derive(Default))]
 pub(crate) struct HomeCell {
     /// How far from here the entries of these files lie at most: a high-water mark (I7).
     pub reach: W32,
     /// Where to look for a free entry when the stretch here is full. Only a hint.
     pub free: W32,
-    _pad: [W64; 7],
+    _pad: Gap<7>,
 }
 
+#[cfg(not(any(loom, shuttle)))]
 const _: () = {
     assert!(size_of::<Header>() <= HEADER_BYTES as usize);
     assert!(
         size_of::<ProcessCell>() == 64
             && size_of::<SlotCell>() == 128
             && size_of::<EntryCell>() == 64
+            && size_of::<HintLine>() == 64
             && size_of::<HomeCell>() == 64
     );
 };
 
-/// A mapped table.
+/// A table's bytes, as what they are.
 pub(crate) struct Memory {
-    base: NonNull<u8>,
+    bytes: Bytes,
     geometry: Geometry,
     layout: Layout,
 }
 
-// SAFETY: the mapping lives as long as the process and is reached through atomics only.
-unsafe impl Send for Memory {}
-// SAFETY: as above.
-unsafe impl Sync for Memory {}
-
 impl Memory {
-    /// # Safety
-    /// `base` must be a shared, writable, page-aligned mapping of `geometry.layout().length` bytes that is never
-    /// unmapped.
-    pub(crate) unsafe fn new(base: NonNull<u8>, geometry: Geometry) -> Memory {
+    /// The bytes are those of `geometry.layout()`.
+    pub(crate) fn new(bytes: Bytes, geometry: Geometry) -> Memory {
         Memory {
-            base,
+            bytes,
             geometry,
             layout: geometry.layout(),
         }
+    }
+
+    #[cfg(any(loom, shuttle))]
+    pub(crate) fn bytes(&self) -> &Bytes {
+        &self.bytes
     }
 
     pub(crate) fn geometry(&self) -> &Geometry {
@@ -231,19 +260,13 @@ impl Memory {
 
     #[inline]
     pub(crate) fn header(&self) -> &Header {
-        // SAFETY: the mapping starts with a page that holds a header (see `new`).
-        unsafe { self.base.cast::<Header>().as_ref() }
+        self.bytes.header()
     }
 
     #[inline]
-    fn array<T>(&self, start: u64, count: u32) -> &[T] {
-        // SAFETY: `layout` put `count` cells of T at `start`, aligned and inside the mapping; cells are atomics.
-        unsafe {
-            core::slice::from_raw_parts(
-                self.base.add(start as usize).cast::<T>().as_ptr(),
-                count as usize,
-            )
-        }
+    fn array<T: 'static>(&self, start: u64, count: u32) -> &[T] {
+        // SAFETY: `layout` put `count` cells of T at `start`, aligned and inside the bytes; cells are atomics.
+        unsafe { self.bytes.array(start, count) }
     }
 
     pub(crate) fn processes(&self) -> &[ProcessCell] {
@@ -261,6 +284,55 @@ impl Memory {
     #[inline]
     pub(crate) fn slot(&self, index: u32) -> Option<&SlotCell> {
         self.all_slots().get(index as usize)
+    }
+
+    /// Which words of a bucket may have bits set, 64 apart to a bit. Bits are set, never cleared.
+    #[inline]
+    pub(crate) fn hint_stacks(&self, bucket: u32) -> u64 {
+        self.hint_stacks_cell(bucket)
+            .map_or(0, |word| word.load(Relaxed))
+    }
+
+    #[inline]
+    pub(crate) fn hint_stacks_cell(&self, bucket: u32) -> Option<&W64> {
+        let stacks = self.array::<W64>(self.layout.hint_stacks, BUCKETS);
+        stacks.get(bucket as usize)
+    }
+
+    /// The bits of a bucket for the slots from `64 * at` on.
+    #[inline]
+    pub(crate) fn hint_word(&self, bucket: u32, at: u32) -> u64 {
+        self.hint_word_cell(bucket, at)
+            .map_or(0, |word| word.load(Relaxed))
+    }
+
+    /// The lines with the first slots of all buckets lie together, and so on.
+    #[inline]
+    pub(crate) fn hint_word_cell(&self, bucket: u32, at: u32) -> Option<&W64> {
+        let line = (at / WORDS).wrapping_mul(BUCKETS).wrapping_add(bucket);
+        let lines = self.array::<HintLine>(self.layout.hints, self.geometry.hint_lines());
+        let line = lines.get(line as usize)?;
+        line.words.get((at % WORDS) as usize)
+    }
+
+    /// No word of a bucket from this one on has the slots that may be in use.
+    #[inline]
+    pub(crate) fn used_hint_words(&self) -> u32 {
+        let used = match self.marks() {
+            (threads, 0) => threads,
+            (_, requests) => self.geometry.slots.saturating_add(requests),
+        };
+        used.div_ceil(u64::BITS)
+    }
+
+    /// How many of the threads' slots and of the requests' may be in use.
+    #[inline]
+    fn marks(&self) -> (u32, u32) {
+        let h = self.header();
+        // Relaxed: callers fence before they scan, and a mark is raised before its slot is announced (I7).
+        let t = h.slots_used.load(Relaxed).min(self.geometry.slots);
+        let r = h.requests_used.load(Relaxed).min(self.geometry.requests);
+        (t, r)
     }
 
     pub(crate) fn mappings(&self) -> Register<'_> {
@@ -294,11 +366,8 @@ impl Memory {
     /// The two runs of slots that may be in use, each with its first index: the threads' and the requests'.
     #[inline]
     pub(crate) fn used_slots(&self) -> [(u32, &[SlotCell]); 2] {
-        let h = self.header();
         let threads = self.geometry.slots;
-        // Relaxed: callers fence before they scan, and a mark is raised before its slot is announced (I7).
-        let t = h.slots_used.load(Relaxed).min(threads);
-        let r = h.requests_used.load(Relaxed).min(self.geometry.requests);
+        let (t, r) = self.marks();
         let all = self.all_slots();
         [
             (0, all.get(..t as usize).unwrap_or(&[])),

@@ -2,10 +2,10 @@
 //! written under its state word, and read in one piece.
 
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
-use core::sync::atomic::fence;
 
 use crate::matrix::FileId;
-use crate::memory::{EntryCell, HomeCell, STRETCH, W64, bitmap_words};
+use crate::memory::{EntryCell, HomeCell, STRETCH, bitmap_words};
+use crate::primitive::{W64, fence};
 
 /// The state word: the low two bits, and a generation above.
 pub(crate) const FREE: u32 = 0;

@@ -1,10 +1,11 @@
 //! Slots: taking one from the pool, announcing a claim in it, scanning the others, letting go.
 
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
-use core::sync::atomic::{compiler_fence, fence};
 
+use crate::hints::{Buckets, Near, place};
 use crate::matrix::{Claim, FileId, Mode, UNIT, conflict};
 use crate::memory::SlotCell;
+use crate::primitive::{compiler_fence, fence};
 use crate::{Owner, Table};
 
 /// The state word: the low three bits say what the slot is, the fourth that somebody sleeps on it, the rest is the
@@ -60,11 +61,20 @@ pub struct Blocker {
 #[derive(Clone, Copy)]
 pub(crate) struct Found {
     pub slot: u32,
+    /// Where the scan goes on.
+    pub at: Position,
     /// The state word without the waiters' flag.
     pub word: u32,
     pub owner: u32,
     pub thread: u32,
     pub claim: Claim,
+}
+
+/// How far a scan has come: the bucket by its place in the list, and the slot.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Position {
+    bucket: u8,
+    slot: u32,
 }
 
 pub(crate) enum Scan {
@@ -122,9 +132,10 @@ impl Table {
     /// Gives a slot back to the pool.
     pub fn give_slot(&self, s: Slot) {
         self.release(s);
-        let (Some(slot), Some(me)) = (self.mem.slot(s.0), self.me()) else {
+        let (Some(slot), Some(me)) = (self.own(s), self.me()) else {
             return;
         };
+        self.clear_hints(s, slot); // I2
         // Only if it is still ours: a forked child must not give its parent's away.
         let _ = slot.owner.compare_exchange(me, 0, Release, Relaxed);
     }
@@ -134,7 +145,7 @@ impl Table {
     #[inline]
     pub fn announce(&self, s: Slot, c: &Claim) {
         if let Some(slot) = self.own(s) {
-            write(slot, c, word::HELD);
+            self.write(s, slot, c);
         }
         // I8: the stores above stand before the caller's next load (`use_locks`) in program order; the other side's
         // membarrier makes that the order that everybody sees.
@@ -153,7 +164,7 @@ impl Table {
         // I3: Release: whoever reads FREE (or a later generation) comes after all that was done under the claim.
         let was = slot.state.swap(word::with(now, word::FREE), Release);
         if was & word::WAITERS != 0 {
-            wake(slot);
+            slot.state.wake();
         }
     }
 
@@ -176,14 +187,14 @@ impl Table {
     pub fn blocker(&self, s: Slot, c: &Claim, mine: &[Slot]) -> Option<Blocker> {
         // Orders the caller's announcement before the scan: of two observers that collide at least one sees the other.
         fence(SeqCst);
-        match self.scan(0, s, c, u64::MAX, &[]) {
+        let near = Near::of(c);
+        let scan = |ignore| self.scan(Position::default(), &near, s, c, u64::MAX, ignore);
+        match scan(&[]) {
             // Somebody else's claim is the better answer: look again without ours.
-            Scan::Blocked(own) if mine.iter().any(|m| m.0 == own.slot) => {
-                match self.scan(0, s, c, u64::MAX, mine) {
-                    Scan::Blocked(other) => Some(self.named(&other)),
-                    _ => Some(self.named(&own)),
-                }
-            }
+            Scan::Blocked(own) if mine.iter().any(|m| m.0 == own.slot) => match scan(mine) {
+                Scan::Blocked(other) => Some(self.named(&other)),
+                _ => Some(self.named(&own)),
+            },
             Scan::Blocked(found) => Some(self.named(&found)),
             Scan::Clear | Scan::Absurd => None,
         }
@@ -198,10 +209,29 @@ impl Table {
         let Some(slot) = self.writable(s) else {
             return Scan::Absurd;
         };
-        write(slot, c, word::HELD);
-        // I1: my announcement stands before my scan's loads of every other slot's state word.
+        let near = self.write(s, slot, c);
+        // I1: my hints and my announcement stand before my scan's loads of the others'.
         fence(SeqCst);
-        self.scan(0, s, c, u64::MAX, &[])
+        self.scan(Position::default(), &near, s, c, u64::MAX, &[])
+    }
+
+    /// Announces a claim as held, in a new generation. Says where to look for others.
+    #[inline]
+    pub(crate) fn write(&self, s: Slot, slot: &SlotCell, c: &Claim) -> Near {
+        let near = self.hint(s, slot, c); // I12
+        let now = slot.state.load(Relaxed);
+        slot.state.store(word::next(now, word::WRITING), Relaxed);
+        // I4: Release: a reader that meets one of the fields below finds at least this generation in the word.
+        fence(Release);
+        slot.dev.store(c.file.dev, Relaxed);
+        slot.ino.store(c.file.ino, Relaxed);
+        slot.first.store(c.first, Relaxed);
+        slot.last.store(c.last, Relaxed);
+        let atomic = if c.atomic { ATOMIC } else { 0 };
+        slot.mode.store(c.mode as u32 | atomic, Relaxed);
+        // I4: Release: a reader of this word finds the fields.
+        slot.state.store(word::next(now, word::HELD), Release);
+        near
     }
 
     /// A slot of ours, as we left it. One of the parent's is refused in a forked child; one that isn't free was
@@ -223,59 +253,146 @@ impl Table {
         (me != 0 && slot.owner.load(Relaxed) == me).then_some(slot)
     }
 
-    /// Looks for a claim in the way, from slot `from` on. A waiting one counts only if its ticket is not higher.
+    /// Looks for a claim in the way, from a position on. A waiting one counts only if its ticket is not higher.
     /// The caller has announced and fenced (I1).
     #[inline]
     pub(crate) fn scan(
         &self,
-        from: u32,
+        from: Position,
+        near: &Near,
         me: Slot,
         c: &Claim,
         ticket: u64,
         ignore: &[Slot],
     ) -> Scan {
-        let (first, last) = (c.first >> UNIT_SHIFT, c.last >> UNIT_SHIFT);
+        let look = |at: Position, cell: &SlotCell| self.look(at, cell, me, c, ticket, ignore);
+        let scan = match near {
+            Near::Buckets(buckets) => self.scan_buckets(from, me, buckets, look),
+            Near::Everywhere => self.scan_all(from, look),
+        };
+        // I3: relaxed loads that saw a later generation's fields, or a cleared hint, come after the release of the
+        // earlier claim.
+        fence(Acquire);
+        scan
+    }
+
+    #[inline]
+    fn scan_buckets(
+        &self,
+        from: Position,
+        me: Slot,
+        buckets: &Buckets,
+        look: impl Fn(Position, &SlotCell) -> Scan,
+    ) -> Scan {
+        let (mine, my_bit) = place(me);
+        let words = self.mem.used_hint_words();
+        let mut at = from;
+        while let Some(bucket) = buckets.get(at.bucket) {
+            // I12: Relaxed: whose hint isn't seen hasn't fenced yet and will see us, or his claim has ended.
+            let stacks = self.mem.hint_stacks(bucket);
+            // Mostly there is nobody here but me. (Both loads at once: neither's address needs the other.)
+            let beside_me = self.mem.hint_word(bucket, mine) & !my_bit;
+            if stacks & !1u64.wrapping_shl(mine) != 0 || beside_me != 0 || words > u64::BITS {
+                match self.scan_bucket(at, bucket, stacks, words, me, &look) {
+                    Scan::Clear => {}
+                    blocked_or_absurd => return blocked_or_absurd,
+                }
+            }
+            let bucket = at.bucket.wrapping_add(1);
+            at = Position { bucket, slot: 0 };
+        }
+        Scan::Clear
+    }
+
+    #[inline(never)]
+    fn scan_bucket(
+        &self,
+        from: Position,
+        bucket: u32,
+        mut stacks: u64,
+        words: u32,
+        me: Slot,
+        look: &impl Fn(Position, &SlotCell) -> Scan,
+    ) -> Scan {
+        while stacks != 0 {
+            let mut at = stacks.trailing_zeros();
+            stacks &= stacks.wrapping_sub(1);
+            while at < words {
+                let mut bits = self.mem.hint_word(bucket, at);
+                while bits != 0 {
+                    let slot = at.wrapping_mul(u64::BITS) | bits.trailing_zeros();
+                    bits &= bits.wrapping_sub(1);
+                    if slot == me.0 || slot < from.slot {
+                        continue;
+                    }
+                    // A bit beyond the last slot was set by no fenced process.
+                    let Some(cell) = self.mem.slot(slot) else {
+                        break;
+                    };
+                    let bucket = from.bucket;
+                    match look(Position { bucket, slot }, cell) {
+                        Scan::Clear => {}
+                        blocked_or_absurd => return blocked_or_absurd,
+                    }
+                }
+                at = at.wrapping_add(u64::BITS);
+            }
+        }
+        Scan::Clear
+    }
+
+    fn scan_all(&self, from: Position, mut look: impl FnMut(Position, &SlotCell) -> Scan) -> Scan {
         for (base, cells) in self.mem.used_slots() {
-            let skip = from.saturating_sub(base) as usize;
-            let mut index = base.saturating_add(skip as u32);
-            for cell in cells.get(skip..).unwrap_or(&[]) {
-                let at = index;
-                index = index.wrapping_add(1);
-                // Acquire: the fields that follow are of this generation or a later one (I4).
-                if cell.state.load(Acquire) & word::STATE <= word::WRITING {
-                    continue; // free, or being written: its owner has not fenced yet and will see us (I1, I5)
-                }
-                // Another file's inode may also be that of a later generation, which will see us (I5).
-                if cell.ino.load(Relaxed) != c.file.ino || at == me.0 {
-                    continue;
-                }
-                // Nothing is excluded further off than a unit. If one of the two is a later generation's, skipping is
-                // right as well (I5).
-                if cell.first.load(Relaxed) >> UNIT_SHIFT > last
-                    || cell.last.load(Relaxed) >> UNIT_SHIFT < first
-                {
-                    continue;
-                }
-                match self.in_the_way(at, cell, c, ticket, ignore) {
+            let skip = from.slot.saturating_sub(base);
+            let rest = cells.get(skip as usize..).unwrap_or(&[]);
+            for (slot, cell) in (base.saturating_add(skip)..).zip(rest) {
+                match look(Position { bucket: 0, slot }, cell) {
                     Scan::Clear => {}
                     blocked_or_absurd => return blocked_or_absurd,
                 }
             }
         }
-        // I3: relaxed loads that saw a later generation's fields come after the release of the earlier one.
-        fence(Acquire);
         Scan::Clear
+    }
+
+    /// Is what this slot announces in the way?
+    #[inline]
+    fn look(
+        &self,
+        at: Position,
+        cell: &SlotCell,
+        me: Slot,
+        c: &Claim,
+        ticket: u64,
+        ignore: &[Slot],
+    ) -> Scan {
+        // Acquire: the fields that follow are of this generation or a later one (I4).
+        if cell.state.load(Acquire) & word::STATE <= word::WRITING {
+            return Scan::Clear; // free, or being written: its owner has not fenced yet and will see us (I1, I5)
+        }
+        // Another file's inode may also be that of a later generation, which will see us (I5).
+        if cell.ino.load(Relaxed) != c.file.ino || at.slot == me.0 {
+            return Scan::Clear;
+        }
+        // Nothing is excluded further off than a unit. If one of the two is a later generation's, skipping is right as
+        // well (I5).
+        if cell.first.load(Relaxed) >> UNIT_SHIFT > c.last >> UNIT_SHIFT
+            || cell.last.load(Relaxed) >> UNIT_SHIFT < c.first >> UNIT_SHIFT
+        {
+            return Scan::Clear;
+        }
+        self.in_the_way(at, cell, c, ticket, ignore)
     }
 
     fn in_the_way(
         &self,
-        at: u32,
+        at: Position,
         cell: &SlotCell,
         c: &Claim,
         ticket: u64,
         ignore: &[Slot],
     ) -> Scan {
-        match self.read_slot(at, cell) {
+        match self.read_slot(at.slot, cell) {
             Reading::Nothing => Scan::Clear,
             Reading::Absurd => {
                 self.poison();
@@ -283,10 +400,11 @@ impl Table {
             }
             Reading::Claim { found, ticket: its } => {
                 let behind_us = found.word & word::STATE == word::WAITING && its > ticket;
-                if behind_us || !conflict(c, &found.claim) || ignore.iter().any(|i| i.0 == at) {
+                if behind_us || !conflict(c, &found.claim) || ignore.iter().any(|i| i.0 == at.slot)
+                {
                     Scan::Clear
                 } else {
-                    Scan::Blocked(found)
+                    Scan::Blocked(Found { at, ..found })
                 }
             }
         }
@@ -335,6 +453,7 @@ impl Table {
                     Reading::Claim {
                         found: Found {
                             slot: at,
+                            at: Position::default(),
                             word: before,
                             owner,
                             thread,
@@ -359,31 +478,4 @@ impl Table {
             slot: Slot(found.slot),
         }
     }
-}
-
-/// Announces a claim as `state`, in a new generation.
-#[inline]
-pub(crate) fn write(slot: &SlotCell, c: &Claim, state: u32) {
-    let now = slot.state.load(Relaxed);
-    slot.state.store(word::next(now, word::WRITING), Relaxed);
-    // I4: Release: a reader that meets one of the fields below finds at least this generation in the word.
-    fence(Release);
-    slot.dev.store(c.file.dev, Relaxed);
-    slot.ino.store(c.file.ino, Relaxed);
-    slot.first.store(c.first, Relaxed);
-    slot.last.store(c.last, Relaxed);
-    slot.mode
-        .store(c.mode as u32 | if c.atomic { ATOMIC } else { 0 }, Relaxed);
-    // I4: Release: a reader of this word finds the fields.
-    slot.state.store(word::next(now, state), Release);
-}
-
-#[cold]
-pub(crate) fn wake(slot: &SlotCell) {
-    // The result says only how many woke. Everybody may: a wake is a hint to look again.
-    let _ = rustix::thread::futex::wake(
-        &slot.state,
-        rustix::thread::futex::Flags::empty(),
-        i32::MAX as u32,
-    );
 }

@@ -2,11 +2,11 @@
 //! not dropped. A ring: when it is full the oldest is forgotten.
 
 use core::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
-use core::sync::atomic::fence;
 
 use crate::Table;
 use crate::matrix::{Claim, FileId};
 use crate::memory::{EntryCell, UNVERIFIED};
+use crate::primitive::fence;
 use crate::register::{self, Entry, FREE, LIVE, Read, WRITING};
 
 impl Table {

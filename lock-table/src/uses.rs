@@ -3,9 +3,9 @@
 //! uses are mixed.
 
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
-use core::sync::atomic::{compiler_fence, fence};
 
 use crate::matrix::FileId;
+use crate::primitive::{compiler_fence, fence};
 use crate::register::{self, Entry, Read};
 use crate::{Owner, Table};
 

@@ -1,18 +1,17 @@
 //! Waiting for a range: the bakery, the futex, the deadline, the poll and the search for deadlocks.
 
 use core::sync::atomic::Ordering::{AcqRel, Relaxed, SeqCst};
-use core::sync::atomic::fence;
 
-use rustix::thread::futex;
-
-use crate::matrix::Claim;
+use crate::Table;
+use crate::hints::Near;
+use crate::matrix::{Claim, conflict};
 use crate::memory::SlotCell;
-use crate::slots::{Blocker, Found, Reading, Scan, Slot, wake, word, write};
-use crate::{Table, sys};
+use crate::primitive::{CHECKED, Slept, fence, now_ns, spin_loop};
+use crate::slots::{Blocker, Found, Position, Reading, Scan, Slot, word};
 
 const MS: u64 = 1_000_000;
 /// Before sleeping, look this often: most ranges are held for less than a sleep and a wake cost.
-const SPINS: u32 = 200;
+const SPINS: u32 = if CHECKED { 0 } else { 200 };
 /// The first sleep and the longest. Each end of one asks whether the blocker lives.
 const SLEEP: (u64, u64) = (10 * MS, 50 * MS);
 /// The first poll and the longest pause between two. Each costs the place in the queue, so they grow apart.
@@ -41,7 +40,7 @@ pub enum NotHeld {
     Poisoned,
 }
 
-enum Stop {
+pub(crate) enum Stop {
     Poll,
     Not(NotHeld),
 }
@@ -77,7 +76,7 @@ impl Wait {
     fn begin(&mut self, blocker: Blocker, suspicious: bool) {
         if self.first.is_none() {
             self.first = Some(blocker);
-            self.started = sys::now_ns();
+            self.started = now_ns();
             self.next_poll = self.started.saturating_add(self.poll_pause);
             // One that already holds something is in a deadlock at once, if it is in one.
             let patience = if suspicious { SLEEP.0 } else { DEADLOCK.0 };
@@ -87,7 +86,7 @@ impl Wait {
 
     fn held(&self) -> Held {
         let waited_ns = match self.first {
-            Some(_) => sys::now_ns().saturating_sub(self.started).max(1),
+            Some(_) => now_ns().saturating_sub(self.started).max(1),
             None => 0,
         };
         Held {
@@ -179,15 +178,15 @@ impl Table {
             let Some(slot) = self.mem.slot(s.0) else {
                 return Err(Self::broken());
             };
-            let mut from = 0;
+            let (mut from, near) = (Position::default(), Near::of(c));
             loop {
                 // I6: what a slot before `from` was found to be it stays, for us: whoever announces later sees us.
-                let found = match self.scan(from, *s, c, ticket, slots) {
+                let found = match self.scan(from, &near, *s, c, ticket, slots) {
                     Scan::Clear => break,
                     Scan::Absurd => return Err(Self::broken()),
                     Scan::Blocked(found) => found,
                 };
-                from = found.slot;
+                from = found.at;
                 slot.waiting_on.store(found.slot.saturating_add(1), Relaxed);
                 let paused = self.pause(*s, ticket, &found, wait);
                 slot.waiting_on.store(0, Relaxed);
@@ -209,12 +208,12 @@ impl Table {
             let Some(slot) = self.writable(*s) else {
                 return Scan::Absurd;
             };
-            write(slot, c, word::HELD);
+            self.write(*s, slot, c);
         }
-        // I1: all announcements stand before any scan's loads.
+        // I1: all hints and announcements stand before any scan's loads.
         fence(SeqCst);
         for (s, c) in slots.iter().zip(claims) {
-            match self.scan(0, *s, c, u64::MAX, slots) {
+            match self.scan(Position::default(), &Near::of(c), *s, c, u64::MAX, slots) {
                 Scan::Clear => {}
                 blocked_or_absurd => return blocked_or_absurd,
             }
@@ -223,7 +222,7 @@ impl Table {
     }
 
     /// Turns a failed try into a place in the queue: Lamport's bakery, one ticket for the whole call.
-    fn queue(&self, slots: &[Slot]) -> u64 {
+    pub(crate) fn queue(&self, slots: &[Slot]) -> u64 {
         self.choose(slots);
         let ticket = self.draw();
         self.line_up(slots, ticket);
@@ -236,7 +235,7 @@ impl Table {
             let now = slot.state.load(Relaxed);
             // The claim stands already, but this is a new announcement and so a new generation (I5).
             if slot.state.swap(word::next(now, word::CHOOSING), AcqRel) & word::WAITERS != 0 {
-                wake(slot);
+                slot.state.wake();
             }
         }
         // I1, I6: choosing is seen before the ticket is drawn: whoever scans and does not find us has drawn a lower
@@ -255,7 +254,7 @@ impl Table {
             let now = slot.state.load(Relaxed);
             // I4: AcqRel: a reader that finds WAITING finds the ticket. Those who slept on our choosing may pass now.
             if slot.state.swap(word::with(now, word::WAITING), AcqRel) & word::WAITERS != 0 {
-                wake(slot);
+                slot.state.wake();
             }
         }
         // I1: the place in the queue stands before the scan's loads of the others' state words.
@@ -264,7 +263,7 @@ impl Table {
 
     /// From waiting to held. Those who wait for us go on waiting, so the waiters' flag stays; and nobody treats HELD
     /// otherwise than a lower ticket, so no fence either.
-    fn enter(&self, s: Slot) -> Result<(), Stop> {
+    pub(crate) fn enter(&self, s: Slot) -> Result<(), Stop> {
         let Some(slot) = self.mem.slot(s.0) else {
             return Err(Self::broken());
         };
@@ -279,9 +278,7 @@ impl Table {
     fn conflict_among(&self, mine: &[Slot], c: &Claim) -> Option<Found> {
         mine.iter()
             .find_map(|m| match self.read_slot(m.0, self.mem.slot(m.0)?) {
-                Reading::Claim { found, .. } if crate::matrix::conflict(c, &found.claim) => {
-                    Some(found)
-                }
+                Reading::Claim { found, .. } if conflict(c, &found.claim) => Some(found),
                 _ => None,
             })
     }
@@ -301,12 +298,12 @@ impl Table {
             if cell.state.load(Relaxed) & !word::WAITERS != found.word {
                 return Ok(());
             }
-            core::hint::spin_loop();
+            spin_loop();
         }
         if self.is_poisoned() {
             return Err(Stop::Not(NotHeld::Poisoned));
         }
-        let now = sys::now_ns();
+        let now = now_ns();
         if now >= wait.deadline {
             return Err(Stop::Not(NotHeld::TimedOut(self.named(found))));
         }
@@ -327,7 +324,7 @@ impl Table {
                 return Ok(());
             }
         }
-        let now = sys::now_ns();
+        let now = now_ns();
         if now >= wait.next_search {
             wait.next_search = now.saturating_add(DEADLOCK.1);
             if self.is_deadlocked(s, ticket, found, wait) {
@@ -346,13 +343,7 @@ impl Table {
             Err(now) if now == flagged => {}
             Err(_) => return false,
         }
-        let timeout = rustix::fs::Timespec {
-            tv_sec: (ns / 1_000_000_000) as i64,
-            tv_nsec: (ns % 1_000_000_000) as _,
-        };
-        // Not FUTEX_PRIVATE: the owner may be another process.
-        let slept = futex::wait(&cell.state, futex::Flags::empty(), flagged, Some(&timeout));
-        slept == Err(rustix::io::Errno::TIMEDOUT)
+        cell.state.sleep(flagged, ns) == Slept::TimedOut
     }
 
     /// Does what we wait for wait for us? The edges are read one by one while they may change, so a cycle counts only
@@ -369,7 +360,7 @@ impl Table {
             1
         };
         wait.cycle = (print, seen);
-        wait.next_search = sys::now_ns().saturating_add(SLEEP.0);
+        wait.next_search = now_ns().saturating_add(SLEEP.0);
         seen >= if ticket >= youngest { 2 } else { 20 }
     }
 
@@ -379,20 +370,30 @@ impl Table {
         let own = self.mem.slot(s.0)?;
         let me = (own.owner.load(Relaxed), own.thread.load(Relaxed));
         let (mut at, mut print, mut youngest) = (found.slot, 0u64, 0u64);
+        let mut waiter: Option<(Claim, u64)> = None;
         for _ in 0..CHAIN {
             let Reading::Claim { found, ticket } = self.read_slot(at, self.mem.slot(at)?) else {
                 return None;
             };
+            // One who hasn't run since (he may be stopped) still names the slot that was in his way then. Nobody waits for
+            // a claim that doesn't exclude his, nor for one behind him in the queue.
+            if waiter.is_some_and(|(claim, turn)| {
+                let behind = found.word & word::STATE == word::WAITING && ticket > turn;
+                behind || !conflict(&claim, &found.claim)
+            }) {
+                return None;
+            }
             let step = u64::from(found.slot) << 32 | u64::from(found.word);
             print = print.rotate_left(7).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ step;
             if (found.owner, found.thread) == me && (me.1 != 0 || at == s.0) {
                 return Some((print, youngest));
             }
             let waits = match self.waits_on(at, found.word) {
-                Some(on) => Some((on, ticket)),
+                Some(on) => Some((on, ticket, found.claim)),
                 None => self.where_thread_waits(found.owner, found.thread),
             };
-            let (next, ticket) = waits?;
+            let (next, ticket, claim) = waits?;
+            waiter = Some((claim, ticket));
             youngest = youngest.max(ticket);
             at = next;
         }
@@ -407,9 +408,9 @@ impl Table {
         self.mem.slot(at)?.waiting_on.load(Relaxed).checked_sub(1)
     }
 
-    /// What a thread that is in the way waits on in another of its slots, and with which ticket: the last it queued
-    /// with.
-    fn where_thread_waits(&self, owner: u32, thread: u32) -> Option<(u32, u64)> {
+    /// What a thread that is in the way waits on in another of its slots, with which ticket (the last it queued with)
+    /// and for which claim.
+    fn where_thread_waits(&self, owner: u32, thread: u32) -> Option<(u32, u64, Claim)> {
         if thread == 0 {
             return None; // an asynchronous request waits for nothing
         }
@@ -421,9 +422,9 @@ impl Table {
                 }
                 if let Reading::Claim { found, ticket } = self.read_slot(i, cell)
                     && let Some(on) = self.waits_on(i, found.word)
-                    && last.is_none_or(|(_, t)| ticket > t)
+                    && last.is_none_or(|(_, t, _)| ticket > t)
                 {
-                    last = Some((on, ticket));
+                    last = Some((on, ticket, found.claim));
                 }
             }
         }
@@ -431,5 +432,5 @@ impl Table {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;

@@ -278,6 +278,42 @@ fn a_process_killed_while_stopped_is_dead() {
     assert_eq!(table.reap().slots, 1);
 }
 
+/// A waiter that is stopped says for a while that it waits for what has long been let go: no reason for another to
+/// give up.
+#[test]
+fn a_stopped_waiter_makes_no_deadlock() {
+    let dir = Dir::new();
+    let path = dir.make();
+    let table = attach(&path);
+    let (a, b) = (table.take_slot(1).unwrap(), table.take_slot(1).unwrap());
+    let c = claim(Mode::Layout, 0, 10);
+    // What comes to stand in the slot that the stopped one waits for: the same, behind it in the queue; or something
+    // else, while the thread waits with another slot.
+    for elsewhere in [None, Some(claim(Mode::Layout, 1 << 30, 1 << 30))] {
+        table.hold_now(a, &c, &[]).unwrap();
+        let waiter = standing_waiter(&path, c);
+        until("the child sleeps", || {
+            let slots = table.snapshot().slots;
+            slots.iter().any(|s| s.waiting_on == Some(a.index()))
+        });
+        sleep_ms(20);
+        waiter.signal(libc::SIGSTOP);
+        table.release(a);
+        let mut mine = vec![];
+        let mut with = a;
+        if let Some(other) = &elsewhere {
+            table.hold_now(a, other, &[]).unwrap();
+            mine.push(a);
+            with = b;
+        }
+        let held = table.hold(with, &c, &mine, in_ms(2500), &mut no());
+        assert!(matches!(held, Err(NotHeld::TimedOut(_))), "{held:?}");
+        table.release(a);
+        waiter.kill();
+        table.reap();
+    }
+}
+
 /// The program closes our probe and opens something else there: nobody may seem dead.
 #[test]
 fn a_stolen_probe_reaps_nobody() {

@@ -19,7 +19,7 @@ fn refused(path: &CStr, why: Fault) {
         Ok(_) => panic!("attached to {path:?} in spite of {why:?}"),
         Err(e) => e,
     };
-    assert!(start.elapsed().as_millis() < 500);
+    assert!(start.elapsed().as_secs() < 5);
     assert_eq!(error.fault(), why);
     let line = error.to_string();
     assert!(line.contains(path.to_str().unwrap()), "{line}");
@@ -87,15 +87,16 @@ fn a_damaged_table_is_refused() {
         refused(&path, why);
         file.write_all_at(&header, 0).unwrap();
     };
-    with(8, 99, Fault::OtherVersion { is: 99, should: 2 });
+    with(8, 99, Fault::OtherVersion { is: 99, should: 3 });
     with(12, 0, Fault::BadGeometry);
     with(16, u32::MAX, Fault::BadGeometry);
     with(
         20,
-        1 << 19,
+        64 + 512,
         Fault::Truncated {
             is: size,
-            should: size + ((1 << 19) - 64) * 128,
+            // So many slots, and a line of hints more in each bucket.
+            should: size + 512 * 128 + 4096 * 64,
         },
     );
     with(0, 0, Fault::NotATable);

@@ -36,7 +36,14 @@ fn claim() -> Claim {
 }
 
 fn blocker(table: &Table, s: Slot, ticket: u64) -> Option<u32> {
-    match table.scan(0, s, &claim(), ticket, &[s]) {
+    match table.scan(
+        Position::default(),
+        &Near::of(&claim()),
+        s,
+        &claim(),
+        ticket,
+        &[s],
+    ) {
         Scan::Clear => None,
         Scan::Blocked(found) => Some(found.slot),
         Scan::Absurd => panic!("a good table"),
@@ -50,7 +57,7 @@ fn a_drawn_ticket_counts_before_it_is_shown() {
     let (a, b) = (table.take_slot(1).unwrap(), table.take_slot(2).unwrap());
     for s in [a, b] {
         // In the way of each other.
-        write(table.mem.slot(s.0).unwrap(), &claim(), word::HELD);
+        table.write(s, table.mem.slot(s.0).unwrap(), &claim());
     }
     table.choose(&[a]);
     let first = table.draw();
@@ -77,13 +84,20 @@ fn a_claim_that_ended_is_not_the_next_one() {
     let (a, b) = (table.take_slot(1).unwrap(), table.take_slot(2).unwrap());
     let cell = table.mem.slot(a.0).unwrap();
     let mut over = Wait::new(Some(0));
-    let find = || match table.scan(0, b, &claim(), u64::MAX, &[]) {
+    let find = || match table.scan(
+        Position::default(),
+        &Near::of(&claim()),
+        b,
+        &claim(),
+        u64::MAX,
+        &[],
+    ) {
         Scan::Blocked(found) => found,
         _ => panic!("the first is in the way"),
     };
     let wait = |found: &Found, wait: &mut Wait| table.pause(b, 0, found, wait);
 
-    write(cell, &claim(), word::HELD);
+    table.write(a, cell, &claim());
     let found = find();
     // Nothing has moved and the time is over.
     assert!(matches!(
@@ -92,7 +106,7 @@ fn a_claim_that_ended_is_not_the_next_one() {
     ));
     // Released and held again; and from a try to a place in the queue.
     table.release(a);
-    write(cell, &claim(), word::HELD);
+    table.write(a, cell, &claim());
     assert!(wait(&found, &mut over).is_ok());
     let found = find();
     table.choose(&[a]);

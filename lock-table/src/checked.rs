@@ -1,0 +1,194 @@
+//! The primitives under a model checker: its words and fences, a sleep without an end of time, so that a wake left out
+//! is a deadlock, and the locks of the processes' bytes as words.
+
+#[cfg(loom)]
+use loom::sync;
+#[cfg(shuttle)]
+use shuttle::sync;
+use std::any::Any;
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Release, SeqCst};
+use sync::{Condvar, Mutex};
+
+pub(crate) use sync::atomic::{
+    AtomicBool, AtomicI32, AtomicU32, AtomicU32 as W32, AtomicU64 as W64, AtomicUsize, fence,
+};
+
+use super::Slept;
+use crate::error::Path;
+use crate::memory::{
+    EntryCell, Geometry, Header, HintLine, HomeCell, Memory, ProcessCell, SlotCell, UNVERIFIED,
+    bitmap_words, stretches,
+};
+use crate::{Table, hints};
+
+pub(crate) type Gap<const WORDS: usize> = [(); WORDS];
+
+/// Time stands still: nothing is late, and nobody looks for deadlocks, which the checker finds.
+pub(crate) fn now_ns() -> u64 {
+    1
+}
+
+pub(crate) fn spin_loop() {}
+
+/// A membarrier makes these real fences (I8), and so is one here.
+pub(crate) fn compiler_fence(order: std::sync::atomic::Ordering) {
+    fence(order);
+}
+
+#[derive(Default)]
+pub(crate) struct FutexWord {
+    word: W32,
+    sleepers: Sleepers,
+}
+
+struct Sleepers(Mutex<()>, Condvar);
+
+impl Default for Sleepers {
+    fn default() -> Sleepers {
+        Sleepers(Mutex::new(()), Condvar::new())
+    }
+}
+
+impl std::ops::Deref for FutexWord {
+    type Target = W32;
+
+    fn deref(&self) -> &W32 {
+        &self.word
+    }
+}
+
+thread_local! {
+    /// In models in which somebody dies a sleep ends at once, as if its time had run out. (All threads of a model are
+    /// one to the system.)
+    pub(crate) static SLEEPS_RUN_OUT: Cell<bool> = const { Cell::new(false) };
+}
+
+impl FutexWord {
+    pub(crate) fn sleep(&self, seen: u32, _ns: u64) -> Slept {
+        if SLEEPS_RUN_OUT.get() {
+            #[cfg(loom)]
+            loom::thread::yield_now();
+            #[cfg(shuttle)]
+            shuttle::thread::yield_now();
+            return Slept::TimedOut;
+        }
+        let guard = self.sleepers.0.lock().expect("nobody panics with it");
+        if self.word.load(SeqCst) == seen {
+            drop(self.sleepers.1.wait(guard).expect("nobody panics with it"));
+        }
+        Slept::Woken
+    }
+
+    pub(crate) fn wake(&self) {
+        drop(self.sleepers.0.lock().expect("nobody panics with it"));
+        self.sleepers.1.notify_all();
+    }
+}
+
+/// What the processes of a model share.
+#[derive(Clone)]
+pub(crate) struct Bytes(Arc<Cells>);
+
+struct Cells {
+    header: Header,
+    arrays: Vec<(u64, Box<dyn Any + Send + Sync>)>,
+    /// For each process: free, locked by its life, or by who cleans up after it.
+    life: Vec<W32>,
+}
+
+const FREE: u32 = 0;
+const LIVING: u32 = 1;
+const CLEANING: u32 = 2;
+
+fn cells<T: Default>(count: u32) -> Vec<T> {
+    (0..count).map(|_| T::default()).collect()
+}
+
+impl Bytes {
+    pub(crate) fn new(g: &Geometry) -> Bytes {
+        fn part<T: Default + Send + Sync + 'static>(
+            at: u64,
+            count: u32,
+        ) -> (u64, Box<dyn Any + Send + Sync>) {
+            (at, Box::new(cells::<T>(count)))
+        }
+        let l = g.layout();
+        let arrays = vec![
+            part::<ProcessCell>(l.processes, g.processes),
+            part::<SlotCell>(l.slots, g.slots + g.requests),
+            part::<HintLine>(l.hints, hints::BUCKETS),
+            part::<W64>(l.hint_stacks, hints::BUCKETS),
+            part::<EntryCell>(l.mappings, g.mappings),
+            part::<EntryCell>(l.uses, g.uses),
+            part::<HomeCell>(l.mapping_homes, stretches(g.mappings)),
+            part::<HomeCell>(l.use_homes, stretches(g.uses)),
+            part::<W64>(l.mapping_bitmaps, g.processes * bitmap_words(g.mappings)),
+            part::<W64>(l.use_bitmaps, g.processes * bitmap_words(g.uses)),
+            part::<EntryCell>(l.unverified, UNVERIFIED),
+        ];
+        Bytes(Arc::new(Cells {
+            header: Header::default(),
+            arrays,
+            life: cells(g.processes),
+        }))
+    }
+
+    pub(crate) fn header(&self) -> &Header {
+        &self.0.header
+    }
+
+    /// # Safety
+    /// None: this is the shape of the real one.
+    pub(crate) unsafe fn array<T: 'static>(&self, start: u64, count: u32) -> &[T] {
+        let array = self.0.arrays.iter().find(|(at, _)| *at == start);
+        let (_, cells) = array.expect("a part of the layout");
+        let cells = cells.downcast_ref::<Vec<T>>().expect("the part's type");
+        &cells[..count as usize]
+    }
+
+    fn life(&self, owner: u32) -> &W32 {
+        &self.0.life[owner as usize - 1]
+    }
+}
+
+impl Table {
+    /// A process of a model, registered.
+    pub(crate) fn in_model(bytes: &Bytes, g: &Geometry, owner: u32) -> Table {
+        let mem = Memory::new(bytes.clone(), *g);
+        mem.processes()[owner as usize - 1].state.store(1, Release);
+        bytes.life(owner).store(LIVING, Release);
+        Table {
+            mem,
+            path: Path::EMPTY,
+            id: (0, 0),
+            me: AtomicU32::new(owner),
+            probe: AtomicI32::new(0),
+            life: AtomicUsize::new(0),
+            reaping: AtomicBool::new(false),
+            reaped: AtomicU32::new(0),
+            poisoned: AtomicBool::new(false),
+        }
+    }
+
+    /// What the kernel does when a process has ended.
+    pub(crate) fn dies(&self) {
+        let me = self.me().expect("registered");
+        self.mem.bytes().life(me).store(FREE, Release);
+    }
+
+    pub(crate) fn lives(&self, owner: u32) -> bool {
+        self.mem.bytes().life(owner).load(Acquire) != FREE
+    }
+
+    pub(crate) fn lock_dead(&self, owner: u32) -> bool {
+        let life = self.mem.bytes().life(owner);
+        life.compare_exchange(FREE, CLEANING, AcqRel, Acquire)
+            .is_ok()
+    }
+
+    pub(crate) fn unlock_dead(&self, owner: u32) {
+        self.mem.bytes().life(owner).store(FREE, Release);
+    }
+}

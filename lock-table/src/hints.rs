@@ -1,0 +1,192 @@
+//! Hints: which slots may announce something near a range, so that a scan looks at those and not at all that are in use.
+//!
+//! A file is cut into stripes. Every pair of a file and a stripe has a bucket, perhaps shared with others: a bitmap of
+//! all slots. A slot's bit is set before its claim on the stripe is announced (I12), and stays set after the claim has
+//! ended, until the slot's owner goes elsewhere: who works on in the same stripe writes no hint at all. A wide claim
+//! has its bit in the file's own bucket instead, at which every scan looks.
+//!
+//! The slot notes in which buckets its bits are, so that they can be cleared by whoever empties it.
+
+use core::sync::atomic::Ordering::{Relaxed, Release};
+
+use crate::Table;
+use crate::matrix::{Claim, FileId, UNIT};
+use crate::memory::SlotCell;
+use crate::primitive::CHECKED;
+use crate::slots::Slot;
+
+/// What is excluded by units shares a unit, and so a stripe.
+const STRIPE: u64 = 2 * UNIT;
+const STRIPE_SHIFT: u32 = STRIPE.trailing_zeros();
+/// Claims on more stripes than this are wide. A power of two, so that the stripes of one claim have notes of their own.
+const NARROW: usize = 4;
+/// Notes in a slot: for stripes, by the stripe's number, and one for the file.
+pub(crate) const NOTES: usize = NARROW + 1;
+pub(crate) const BUCKETS: u32 = if CHECKED { 2 } else { 4096 };
+/// Slots in one line of a bucket. The lines with the first slots of all buckets lie together, and so on.
+pub(crate) const LINE: u32 = 512;
+
+/// Where a scan for a claim must look.
+#[derive(Clone, Copy)]
+pub(crate) enum Near {
+    Buckets(Buckets),
+    Everywhere,
+}
+
+/// The file's own bucket, and those of a claim's stripes.
+#[derive(Clone, Copy)]
+pub(crate) struct Buckets {
+    hash: Hash,
+    first: u64,
+    last: u64,
+}
+
+/// The bucket of a file itself, and those of its stripes: Fibonacci hashing, three odd numbers without a small ratio.
+/// (Inodes and stripes come in rows, which it spreads evenly; and it is on the way of every call.)
+#[derive(Clone, Copy)]
+struct Hash(u64);
+
+/// Leaves as many of the highest bits as a bucket's number has.
+const TOP: u32 = BUCKETS
+    .leading_zeros()
+    .wrapping_add(u32::BITS)
+    .wrapping_add(1);
+
+impl Hash {
+    #[inline]
+    fn of(file: FileId) -> Hash {
+        let ino = file.ino.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        Hash(ino.wrapping_add(file.dev.wrapping_mul(0xD6E8_FEB8_6659_FD93)))
+    }
+
+    #[inline]
+    fn file(self) -> u32 {
+        (self.0 >> TOP) as u32
+    }
+
+    #[inline]
+    fn stripe(self, stripe: u64) -> u32 {
+        // The file's own bucket is another one than that of stripe 0.
+        let stripe = stripe.wrapping_add(1).wrapping_mul(0xA24B_AED4_963E_E407);
+        Hash(self.0.wrapping_add(stripe)).file()
+    }
+}
+
+impl Near {
+    /// Where to look for what is in the way of a claim.
+    #[inline]
+    pub(crate) fn of(c: &Claim) -> Near {
+        let (hash, first, last) = (
+            Hash::of(c.file),
+            c.first >> STRIPE_SHIFT,
+            c.last >> STRIPE_SHIFT,
+        );
+        if last.wrapping_sub(first) < NARROW as u64 {
+            Near::Buckets(Buckets { hash, first, last })
+        } else {
+            Near::Everywhere
+        }
+    }
+}
+
+impl Buckets {
+    /// One after the other: first the file's own.
+    #[inline]
+    pub(crate) fn get(&self, number: u8) -> Option<u32> {
+        let Some(at) = number.checked_sub(1) else {
+            return Some(self.hash.file());
+        };
+        let stripe = self.first.wrapping_add(u64::from(at));
+        (stripe <= self.last).then(|| self.hash.stripe(stripe))
+    }
+}
+
+/// Where a slot's bit stands in a bucket: the word, and the bit in it.
+#[inline]
+pub(crate) fn place(s: Slot) -> (u32, u64) {
+    (s.0 / u64::BITS, 1u64.wrapping_shl(s.0))
+}
+
+impl Table {
+    /// Sets the hints of a claim that the slot is about to announce. Says where to look for others.
+    #[inline]
+    pub(crate) fn hint(&self, s: Slot, slot: &SlotCell, c: &Claim) -> Near {
+        let near = Near::of(c);
+        match &near {
+            Near::Buckets(b) => {
+                let mut stripe = b.first;
+                while stripe <= b.last {
+                    self.note(s, slot, stripe as usize % NARROW, b.hash.stripe(stripe));
+                    stripe = stripe.wrapping_add(1);
+                }
+            }
+            Near::Everywhere => self.note(s, slot, NARROW, Hash::of(c.file).file()),
+        }
+        near
+    }
+
+    #[inline]
+    fn note(&self, s: Slot, slot: &SlotCell, at: usize, bucket: u32) {
+        if let Some(note) = slot.notes.get(at)
+            && note.load(Relaxed) != bucket.wrapping_add(1)
+        {
+            self.move_hint(s, slot, at, bucket);
+        }
+    }
+
+    #[inline(never)]
+    fn move_hint(&self, s: Slot, slot: &SlotCell, at: usize, bucket: u32) {
+        let Some(note) = slot.notes.get(at) else {
+            return;
+        };
+        self.clear_hint(s, slot, at);
+        // I12: noted before it is set, so that a reaper finds it.
+        note.store(bucket.wrapping_add(1), Relaxed);
+        let (at, bit) = place(s);
+        if let (Some(word), Some(stacks)) = (
+            self.mem.hint_word_cell(bucket, at),
+            self.mem.hint_stacks_cell(bucket),
+        ) {
+            // I12: before the announcement, whose fence orders it for every scan.
+            word.fetch_or(bit, Relaxed);
+            let stack = 1u64.wrapping_shl(at);
+            if stacks.load(Relaxed) & stack == 0 {
+                stacks.fetch_or(stack, Relaxed);
+            }
+        }
+    }
+
+    /// Clears one hint. The claim that it stood for has ended.
+    fn clear_hint(&self, s: Slot, slot: &SlotCell, at: usize) {
+        let Some(note) = slot.notes.get(at) else {
+            return;
+        };
+        let old = note.load(Relaxed);
+        let Some(bucket) = old.checked_sub(1) else {
+            return;
+        };
+        // Two stripes of this slot's may share a bucket, and the bit.
+        let others = || slot.notes.iter().enumerate().filter(|(i, _)| *i != at);
+        let (at, bit) = place(s);
+        if let Some(word) = self.mem.hint_word_cell(bucket, at)
+            && !others().any(|(_, other)| other.load(Relaxed) == old)
+        {
+            // I3: Release: whoever finds the bit cleared comes after the claim's end.
+            word.fetch_and(!bit, Release);
+        }
+    }
+
+    /// Clears the hints of a slot that is empty. May be done twice, or half and then again.
+    pub(crate) fn clear_hints(&self, s: Slot, slot: &SlotCell) {
+        for note in &slot.notes {
+            if let Some(bucket) = note.load(Relaxed).checked_sub(1) {
+                let (at, bit) = place(s);
+                if let Some(word) = self.mem.hint_word_cell(bucket, at) {
+                    word.fetch_and(!bit, Release); // I3
+                }
+                // After the bit: a reaper that is killed in between is followed by another.
+                note.store(0, Relaxed);
+            }
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What the table is made of: words, fences, time, sleep, and the locks by which the kernel says who lives. One version
+//! for programs; one for each model checker (`--cfg loom`, `--cfg shuttle`), which puts its own in their place and so
+//! checks the code that programs run.
+
+#[cfg(any(loom, shuttle))]
+pub(crate) use checked::*;
+#[cfg(not(any(loom, shuttle)))]
+pub(crate) use real::*;
+
+/// Under a checker tables are small and spins short, or it would never end.
+pub(crate) const CHECKED: bool = cfg!(any(loom, shuttle));
+
+/// What a futex wait said.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Slept {
+    /// Woken, or the word had moved, or a signal came: look again.
+    Woken,
+    TimedOut,
+}
+
+#[cfg(not(any(loom, shuttle)))]
+mod real {
+    use super::Slept;
+    use crate::memory::Header;
+    pub(crate) use crate::sys::now_ns;
+    pub(crate) use core::hint::spin_loop;
+    use core::ptr::NonNull;
+    pub(crate) use core::sync::atomic::{
+        AtomicBool, AtomicI32, AtomicU32, AtomicU32 as W32, AtomicU64 as W64, AtomicUsize,
+        compiler_fence, fence,
+    };
+    use rustix::thread::futex;
+
+    /// Room in a cell that nobody uses. Atomic, as all shared bytes are.
+    pub(crate) type Gap<const WORDS: usize> = [W64; WORDS];
+
+    /// A mapped table, for the rest of the process's life.
+    pub(crate) struct Bytes(NonNull<u8>);
+
+    // SAFETY: the mapping is never unmapped and is reached through atomics only.
+    unsafe impl Send for Bytes {}
+    // SAFETY: as above.
+    unsafe impl Sync for Bytes {}
+
+    impl Bytes {
+        /// # Safety
+        /// `base` must be a shared, writable, page-aligned mapping that is never unmapped, of as many bytes as the
+        /// layout says that the caller reaches it by.
+        pub(crate) unsafe fn new(base: NonNull<u8>) -> Bytes {
+            Bytes(base)
+        }
+
+        #[inline]
+        pub(crate) fn header(&self) -> &Header {
+            // SAFETY: the mapping starts with a page that holds a header, made of atomics (see `new`).
+            unsafe { self.0.cast::<Header>().as_ref() }
+        }
+
+        /// # Safety
+        /// So many cells of `T`, which is made of atomics, must lie at `start`, aligned and inside the mapping.
+        #[inline]
+        pub(crate) unsafe fn array<T>(&self, start: u64, count: u32) -> &[T] {
+            // SAFETY: the caller's promise.
+            unsafe {
+                core::slice::from_raw_parts(
+                    self.0.add(start as usize).cast::<T>().as_ptr(),
+                    count as usize,
+                )
+            }
+        }
+    }
+
+    /// A word that somebody may sleep on.
+    #[repr(transparent)]
+    pub(crate) struct FutexWord(W32);
+
+    impl core::ops::Deref for FutexWord {
+        type Target = W32;
+
+        #[inline]
+        fn deref(&self) -> &W32 {
+            &self.0
+        }
+    }
+
+    impl FutexWord {
+        /// Sleeps while the word is `seen`, at most so long.
+        pub(crate) fn sleep(&self, seen: u32, ns: u64) -> Slept {
+            let timeout = rustix::fs::Timespec {
+                tv_sec: (ns / 1_000_000_000) as i64,
+                tv_nsec: (ns % 1_000_000_000) as _,
+            };
+            // Not FUTEX_PRIVATE: the owner may be another process.
+            match futex::wait(&self.0, futex::Flags::empty(), seen, Some(&timeout)) {
+                Err(rustix::io::Errno::TIMEDOUT) => Slept::TimedOut,
+                _ => Slept::Woken,
+            }
+        }
+
+        #[cold]
+        pub(crate) fn wake(&self) {
+            // The result says only how many woke. Everybody may: a wake is a hint to look again.
+            let _ = futex::wake(&self.0, futex::Flags::empty(), i32::MAX as u32);
+        }
+    }
+}
+
+#[cfg(any(loom, shuttle))]
+#[path = "checked.rs"]
+mod checked;

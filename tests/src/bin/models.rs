@@ -1,0 +1,205 @@
+//! Checks the lock table's models (`lock-table/src/models.rs`) with both checkers, and that each deliberate defect of
+//! `lock-table/mutants.toml` makes one fail. All of it is built apart from everything else, in the target directory.
+
+use clap::Parser;
+use pagefence_tests::run::{Outcome, run};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+/// For a build, and for the models as they should be.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// A defect with which a model doesn't end is found, too.
+const PATIENCE_WITH_DEFECT: Duration = Duration::from_secs(60);
+
+/// Checks the lock table's models, and that they find every deliberate defect.
+#[derive(Parser)]
+#[command(name = "models")]
+struct Args {
+    /// Only the defects whose name contains this
+    #[arg(long, value_name = "TEXT")]
+    mutant: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct List {
+    mutant: Vec<Mutant>,
+}
+
+#[derive(Deserialize)]
+struct Mutant {
+    name: String,
+    file: String,
+    find: String,
+    replace: String,
+    #[serde(default = "loom")]
+    checker: String,
+}
+
+fn loom() -> String {
+    "loom".to_owned()
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match all(&args) {
+        Ok((passed, failed)) => {
+            println!("{passed} passed, {failed} failed");
+            ExitCode::from(u8::from(failed > 0 || passed == 0))
+        }
+        Err(message) => {
+            eprintln!("models: {message}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn all(args: &Args) -> Result<(usize, usize), String> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let copy = Copy::make(&source)?;
+    let (mut passed, mut failed) = (0, 0);
+    let mut count = |ok: bool| *(if ok { &mut passed } else { &mut failed }) += 1;
+    if args.mutant.is_none() {
+        for checker in ["loom", "shuttle"] {
+            let begun = Instant::now();
+            let outcome = copy.check(checker, PATIENCE)?;
+            let ok = outcome.code() == 0 && outcome.hang.is_none();
+            println!(
+                "{checker}: {} ({:.0} s)",
+                verdict(ok),
+                begun.elapsed().as_secs_f64()
+            );
+            if !ok {
+                println!("{}", outcome.report());
+            }
+            count(ok);
+        }
+    }
+    let file = source.join("lock-table/mutants.toml");
+    let text = std::fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
+    let list: List = toml::from_str(&text).map_err(|e| format!("{}: {e}", file.display()))?;
+    let wanted = |m: &&Mutant| {
+        args.mutant
+            .as_ref()
+            .is_none_or(|text| m.name.contains(text))
+    };
+    for mutant in list.mutant.iter().filter(wanted) {
+        let begun = Instant::now();
+        let found = copy.with(mutant, || copy.check(&mutant.checker, PATIENCE_WITH_DEFECT))?;
+        let by = caught_by(&found);
+        println!(
+            "defect: {}: {} ({:.0} s)",
+            mutant.name,
+            by.as_deref().unwrap_or("NOT FOUND by any model"),
+            begun.elapsed().as_secs_f64()
+        );
+        if by.is_none() {
+            println!("{}", found.report());
+        }
+        count(by.is_some());
+    }
+    Ok((passed, failed))
+}
+
+fn verdict(ok: bool) -> &'static str {
+    if ok { "every model holds" } else { "FAILED" }
+}
+
+/// Which model failed, if one did and not the build.
+fn caught_by(outcome: &Outcome) -> Option<String> {
+    if outcome.hang.is_some() {
+        return Some("found: a model doesn't end".to_owned());
+    }
+    let failed = outcome.stdout.lines().find_map(|line| {
+        let name = line.strip_prefix("test models::")?;
+        name.strip_suffix(" ... FAILED")
+            .map(|name| format!("found by {name}"))
+    });
+    // A model that panics where nothing may unwind ends the program.
+    let aborted = || {
+        outcome
+            .stderr
+            .contains("panicked at")
+            .then(|| "found".to_owned())
+    };
+    failed.or_else(|| aborted().filter(|_| outcome.code() != 0))
+}
+
+/// The workspace once more, to be broken.
+struct Copy {
+    root: PathBuf,
+}
+
+impl Copy {
+    fn make(source: &Path) -> Result<Copy, String> {
+        let here = std::env::current_exe().map_err(|e| e.to_string())?;
+        let target = here.ancestors().nth(2).ok_or("no target directory")?;
+        let root = target.join("models");
+        let tree = root.join("tree");
+        let _ = std::fs::remove_dir_all(&tree);
+        std::fs::create_dir_all(&tree).map_err(|e| format!("{}: {e}", tree.display()))?;
+        let mut command = Command::new("cp");
+        command.arg("-r").args(
+            [
+                "Cargo.toml",
+                "Cargo.lock",
+                "lock-table",
+                "policy",
+                "protocol",
+                "shim",
+                "cli",
+                "test-apps",
+                "tests",
+            ]
+            .map(|name| source.join(name)),
+        );
+        let outcome = run(command.arg(&tree), PATIENCE).map_err(|e| format!("cp: {e}"))?;
+        match outcome.code() {
+            0 => Ok(Copy { root }),
+            _ => Err(outcome.report()),
+        }
+    }
+
+    /// Builds the models for a checker and runs them.
+    fn check(&self, checker: &str, patience: Duration) -> Result<Outcome, String> {
+        let cargo = |last: &[&str]| {
+            let mut command = Command::new("cargo");
+            command
+                .args(["test", "--release", "-p", "pagefence-lock-table", "--lib"])
+                .args(last)
+                .current_dir(self.root.join("tree"))
+                .env("RUSTFLAGS", format!("--cfg {checker}"))
+                .env("CARGO_TARGET_DIR", self.root.join(checker))
+                // Built often, run briefly.
+                .env("CARGO_PROFILE_RELEASE_LTO", "off")
+                .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
+                .env("CARGO_PROFILE_RELEASE_PANIC", "unwind")
+                .env("RUST_BACKTRACE", "0");
+            command
+        };
+        let built = run(&mut cargo(&["--no-run"]), PATIENCE).map_err(|e| format!("cargo: {e}"))?;
+        if built.code() != 0 {
+            return Err(format!("{checker}: it doesn't build: {}", built.report()));
+        }
+        run(&mut cargo(&["models::"]), patience).map_err(|e| format!("cargo: {e}"))
+    }
+
+    /// Does something while the defect is in the copy.
+    fn with<T>(&self, mutant: &Mutant, f: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+        let path = self.root.join("tree/lock-table/src").join(&mutant.file);
+        let error = |e: std::io::Error| format!("{}: {e}", path.display());
+        let whole = std::fs::read_to_string(&path).map_err(error)?;
+        let times = whole.matches(&mutant.find).count();
+        if times != 1 {
+            return Err(format!(
+                "{}: what the defect '{}' replaces stands there {times} times: adapt mutants.toml",
+                mutant.file, mutant.name
+            ));
+        }
+        std::fs::write(&path, whole.replace(&mutant.find, &mutant.replace)).map_err(error)?;
+        let done = f();
+        std::fs::write(&path, whole).map_err(error)?;
+        done
+    }
+}
