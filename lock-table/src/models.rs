@@ -302,7 +302,7 @@ fn from_stripe_to_stripe() {
 /// I3, I12: who finds a hint cleared comes after the claim that it stood for.
 #[test]
 fn where_a_hint_was_cleared() {
-    check(|| {
+    check_deeper(2, || {
         let w = World::new();
         let (a, b) = (w.process(1), w.process(2));
         let bucket = |stripe| match Near::of(&page(stripe)) {

@@ -220,7 +220,8 @@ impl Table {
     pub(crate) fn write(&self, s: Slot, slot: &SlotCell, c: &Claim) -> Near {
         let near = self.hint(s, slot, c); // I12
         let now = slot.state.load(Relaxed);
-        slot.state.store(word::next(now, word::WRITING), Relaxed);
+        // I3: Release: who passes this slot by because it is being written comes after its earlier claim.
+        slot.state.store(word::next(now, word::WRITING), Release);
         // I4: Release: a reader that meets one of the fields below finds at least this generation in the word.
         fence(Release);
         slot.dev.store(c.file.dev, Relaxed);

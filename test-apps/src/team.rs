@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 /// Nobody may wait longer than this for anything here.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+/// But a killed process is the kernel's: it drains the process's I/O first, on a busy disk for half a minute.
+const PATIENCE_WITH_THE_DEAD: Duration = Duration::from_secs(60);
 
 pub type Job<'a> = dyn Fn(usize) -> Res<()> + 'a;
 
@@ -236,7 +238,7 @@ fn reap(pid: libc::pid_t) -> Res<Option<i32>> {
 fn wait_for_death(pid: libc::pid_t) -> Result<(), Stop> {
     let start = Instant::now();
     while reap(pid)?.is_none() {
-        if start.elapsed() > PATIENCE {
+        if start.elapsed() > PATIENCE_WITH_THE_DEAD {
             return Err(Stop::Hang(format!("process {pid} does not die of SIGKILL")));
         }
         std::thread::sleep(Duration::from_micros(50));

@@ -257,8 +257,9 @@ impl Phase {
         if self.kills {
             command.arg("--kills");
         }
-        // The program itself gives up after 20 seconds without progress; this is for when it can't.
-        let limit = Duration::from_secs_f64(self.seconds + 40.0);
+        // The program itself gives up after 20 seconds without progress, or 60 with one that doesn't die; this is for
+        // when it can't.
+        let limit = Duration::from_secs_f64(self.seconds + 100.0);
         match run(&mut command, limit) {
             Err(error) => End::Failed(format!("{}: {error}", self.name)),
             Ok(outcome) => self.judge(&outcome),
