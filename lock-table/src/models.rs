@@ -82,6 +82,14 @@ fn page(stripe: u64) -> Claim {
     claim(Mode::DirectWrite, stripe * STRIPE, stripe * STRIPE + 4095)
 }
 
+/// A stripe's bucket, and the file's.
+fn buckets(stripe: u64) -> (u32, u32) {
+    match Near::of(&page(stripe)) {
+        Near::Buckets(b) => (b.get(1).expect("a stripe"), b.get(0).expect("the file")),
+        Near::Everywhere => unreachable!("a page isn't wide"),
+    }
+}
+
 fn whole() -> Claim {
     claim(Mode::Layout, 0, u64::MAX)
 }
@@ -305,12 +313,8 @@ fn where_a_hint_was_cleared() {
     check_deeper(2, || {
         let w = World::new();
         let (a, b) = (w.process(1), w.process(2));
-        let bucket = |stripe| match Near::of(&page(stripe)) {
-            Near::Buckets(buckets) => buckets.get(1),
-            Near::Everywhere => None,
-        };
         // In another bucket, with the same note.
-        let away = (4..).step_by(4).find(|s| bucket(*s) != bucket(0));
+        let away = (4..).step_by(4).find(|s| buckets(*s) != buckets(0));
         let away = page(away.expect("there are two"));
         together!(
             move || {
@@ -323,18 +327,32 @@ fn where_a_hint_was_cleared() {
     });
 }
 
-/// I12: two stripes of one claim may share a bucket; here there are only two.
+/// I12: two stripes of one claim may share a bucket, and one of them may move on.
 #[test]
 fn a_claim_on_several_stripes() {
     check(|| {
         let w = World::new();
         let (a, b) = (w.process(1), w.process(2));
+        // The first and the fourth share one, the fifth, which takes the first one's note, has another, and that isn't
+        // the file's, at which all look.
+        let fits = |s: &u64| {
+            let ((a, file), (b, _), (c, _)) = (buckets(*s), buckets(s + 3), buckets(s + 4));
+            a == b && a != c && c != file
+        };
+        let first = (0..).step_by(4).find(fits).expect("there are two buckets");
+        let stripes = move |from, to| {
+            claim(
+                Mode::DirectWrite,
+                (first + from) * STRIPE,
+                (first + to) * STRIPE - 1,
+            )
+        };
         together!(
             move || {
-                a.dare(&claim(Mode::DirectWrite, 0, 4 * STRIPE - 1), 0);
-                a.dare(&claim(Mode::DirectWrite, 2 * STRIPE, 5 * STRIPE - 1), 1);
+                a.dare(&stripes(0, 4), 0);
+                a.dare(&stripes(2, 5), 1);
             },
-            move || b.dare(&page(3), 1)
+            move || b.dare(&page(first + 3), 1)
         );
         w.is_clean(&[]);
     });
