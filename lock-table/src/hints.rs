@@ -101,6 +101,14 @@ impl Buckets {
     }
 }
 
+/// In a note: the bit may be set or not. A signal handler may jump out of the middle of it all, and the slot live on.
+const UNSURE: u32 = 1 << 31;
+
+/// The bucket that a note names.
+fn noted(note: u32) -> Option<u32> {
+    (note & !UNSURE).checked_sub(1)
+}
+
 /// Where a slot's bit stands in a bucket: the word, and the bit in it.
 #[inline]
 pub(crate) fn place(s: Slot) -> (u32, u64) {
@@ -139,37 +147,39 @@ impl Table {
         let Some(note) = slot.notes.get(at) else {
             return;
         };
-        self.clear_hint(s, slot, at);
-        // I12: noted before it is set, so that a reaper finds it.
-        note.store(bucket.wrapping_add(1), Relaxed);
-        let (at, bit) = place(s);
-        if let (Some(word), Some(stacks)) = (
-            self.mem.hint_word_cell(bucket, at),
+        let (old, new) = (note.load(Relaxed), bucket.wrapping_add(1));
+        if old != 0 {
+            note.store(old | UNSURE, Relaxed);
+            self.clear_hint(s, slot, at, old);
+        }
+        note.store(new | UNSURE, Relaxed);
+        let (word, bit) = place(s);
+        if let (Some(cell), Some(stacks)) = (
+            self.mem.hint_word_cell(bucket, word),
             self.mem.hint_stacks_cell(bucket),
         ) {
-            // I12: before the announcement, whose fence orders it for every scan.
-            word.fetch_or(bit, Relaxed);
-            let stack = 1u64.wrapping_shl(at);
+            // I12: Release: noted before it is set, so that a reaper finds it. And it is set before the announcement,
+            // whose fence orders it for every scan.
+            cell.fetch_or(bit, Release);
+            let stack = 1u64.wrapping_shl(word);
             if stacks.load(Relaxed) & stack == 0 {
                 stacks.fetch_or(stack, Relaxed);
             }
+            note.store(new, Release); // sure only now
         }
     }
 
     /// Clears one hint. The claim that it stood for has ended.
-    fn clear_hint(&self, s: Slot, slot: &SlotCell, at: usize) {
-        let Some(note) = slot.notes.get(at) else {
-            return;
-        };
-        let old = note.load(Relaxed);
-        let Some(bucket) = old.checked_sub(1) else {
-            return;
-        };
+    fn clear_hint(&self, s: Slot, slot: &SlotCell, at: usize, old: u32) {
+        let Some(bucket) = noted(old) else { return };
         // Two stripes of this slot's may share a bucket, and the bit.
-        let others = || slot.notes.iter().enumerate().filter(|(i, _)| *i != at);
-        let (at, bit) = place(s);
-        if let Some(word) = self.mem.hint_word_cell(bucket, at)
-            && !others().any(|(_, other)| other.load(Relaxed) == old)
+        let shared = slot.notes.iter().enumerate().any(|(i, note)| {
+            let other = noted(note.load(Relaxed));
+            i != at && other == Some(bucket)
+        });
+        let (word, bit) = place(s);
+        if let Some(word) = self.mem.hint_word_cell(bucket, word)
+            && !shared
         {
             // I3: Release: whoever finds the bit cleared comes after the claim's end.
             word.fetch_and(!bit, Release);
@@ -179,9 +189,9 @@ impl Table {
     /// Clears the hints of a slot that is empty. May be done twice, or half and then again.
     pub(crate) fn clear_hints(&self, s: Slot, slot: &SlotCell) {
         for note in &slot.notes {
-            if let Some(bucket) = note.load(Relaxed).checked_sub(1) {
-                let (at, bit) = place(s);
-                if let Some(word) = self.mem.hint_word_cell(bucket, at) {
+            if let Some(bucket) = noted(note.load(Relaxed)) {
+                let (word, bit) = place(s);
+                if let Some(word) = self.mem.hint_word_cell(bucket, word) {
                     word.fetch_and(!bit, Release); // I3
                 }
                 // After the bit: a reaper that is killed in between is followed by another.

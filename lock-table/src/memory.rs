@@ -177,7 +177,7 @@ pub(crate) struct SlotCell {
     pub mode: W32,
     _gap: W32,
     pub ticket: W64,
-    /// Bucket plus one of each hint that is set for this slot: see `hints`.
+    /// Bucket plus one of each hint that is set for this slot, or perhaps is: see `hints`.
     pub notes: [W32; NOTES],
     _note: W32,
     _line1: Gap<5>,
