@@ -54,6 +54,10 @@ fn check_as_set(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     let bound = preemptions + usize::from(long());
     builder.preemption_bound = builder.preemption_bound.or(Some(bound));
     builder.max_branches = 10_000;
+    if long() {
+        // The long run looks further, as far as it comes.
+        builder.max_duration = Some(std::time::Duration::from_secs(60));
+    }
     builder.check(model);
 }
 
