@@ -364,6 +364,7 @@ fn check_header(fd: &Fd, size: u64) -> Result<Geometry, Fault> {
     let magic = header.magic.load(Acquire);
     let version = header.version.load(Relaxed);
     let poison = header.poison.load(Relaxed);
+    let check = header.check.load(Relaxed);
     let geometry = Geometry {
         processes: header.processes.load(Relaxed),
         slots: header.slots.load(Relaxed),
@@ -382,7 +383,7 @@ fn check_header(fd: &Fd, size: u64) -> Result<Geometry, Fault> {
             should: VERSION,
         });
     }
-    if !geometry.is_sane() {
+    if !geometry.is_sane() || check != geometry.check() {
         return Err(Fault::BadGeometry);
     }
     let should = geometry.layout().length;
@@ -457,6 +458,7 @@ fn fill(fd: &Fd, path: &Path, geometry: &Geometry) -> Result<(), Fault> {
     header.requests.store(geometry.requests, Relaxed);
     header.mappings.store(geometry.mappings, Relaxed);
     header.uses.store(geometry.uses, Relaxed);
+    header.check.store(geometry.check(), Relaxed);
     header.ticket.store(1, Relaxed);
     header.magic.store(MAGIC, Release);
     // SAFETY: mapped above; the reference is not used any more.

@@ -32,6 +32,10 @@ pub(crate) fn now_ns() -> u64 {
 
 pub(crate) fn spin_loop() {}
 
+pub(crate) fn block_signals() {}
+
+pub(crate) fn restore_signals((): ()) {}
+
 /// A membarrier makes these real fences (I8), and so is one here.
 pub(crate) fn compiler_fence(order: std::sync::atomic::Ordering) {
     fence(order);

@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 use crate::matrix::Mode;
+use crate::primitive::{block_signals, restore_signals};
 use crate::slots::{Reading, Slot, word};
 use crate::{Table, sys};
 
@@ -119,26 +120,32 @@ impl Table {
         all
     }
 
+    /// What a pool gives, or gives after the dead have given back what they had of it.
+    pub(crate) fn or_reap<T>(&self, from_pool: impl Fn() -> Option<T>) -> Option<T> {
+        from_pool().or_else(|| {
+            self.me()?; // not registered: nothing is for us
+            (self.reap().processes > 0).then(from_pool).flatten()
+        })
+    }
+
     /// Cleans up after one process if it is dead and nobody else does.
     #[cold]
     pub(crate) fn reap_one(&self, owner: u32) -> Reaped {
-        let nothing = Reaped::default();
-        if Some(owner) == self.me()
-            || self
-                .reaping
-                .compare_exchange(false, true, Acquire, Relaxed)
-                .is_err()
-        {
-            return nothing;
+        if Some(owner) == self.me() {
+            return Reaped::default();
         }
-        let done = if self.lock_dead(owner) {
-            let done = self.clean(owner);
-            self.unlock_dead(owner);
-            done
-        } else {
-            nothing
-        };
-        self.reaping.store(false, Release);
+        // A handler that jumped out from here would leave the dead's byte locked, and so alive to everybody.
+        let signals = block_signals();
+        let mut done = Reaped::default();
+        let alone = self.reaping.compare_exchange(false, true, Acquire, Relaxed);
+        if alone.is_ok() {
+            if self.lock_dead(owner) {
+                done = self.clean(owner);
+                self.unlock_dead(owner);
+            }
+            self.reaping.store(false, Release);
+        }
+        restore_signals(signals);
         self.reaped.fetch_add(u32::from(done.claims != 0), Relaxed);
         done
     }

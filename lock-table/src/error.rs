@@ -191,7 +191,7 @@ impl fmt::Display for TableError {
             Fault::BadGeometry => {
                 write!(
                     f,
-                    "its header says impossible sizes; remove it when no fenced program runs: rm {p}"
+                    "the sizes in its header are damaged; remove it when no fenced program runs: rm {p}"
                 )
             }
             Fault::Replaced => write!(f, "it was replaced while it was opened; try again"),

@@ -115,6 +115,43 @@ pub(crate) fn place(s: Slot) -> (u32, u64) {
     (s.0 / u64::BITS, 1u64.wrapping_shl(s.0))
 }
 
+/// A bucket's stacks say which of its words were ever used: the first `ALONE` have a bit each, the others share the rest.
+const ALONE: u32 = u64::BITS / 2;
+
+/// The bit of a word that shares it with no other; none for the others.
+#[inline]
+pub(crate) fn own_stack(word: u32) -> u64 {
+    u64::from(word < ALONE).wrapping_shl(word)
+}
+
+fn stack(word: u32) -> u32 {
+    if word < ALONE {
+        word
+    } else {
+        ALONE.wrapping_add(word % ALONE)
+    }
+}
+
+/// The words below `end` that the stacks stand for, stack after stack: from the word `from` on, if that is one of them.
+pub(crate) fn words_of(mut stacks: u64, from: u32, end: u32) -> impl Iterator<Item = u32> {
+    let next_stack = move || {
+        let number = stacks.trailing_zeros();
+        stacks &= stacks.wrapping_sub(1);
+        (number < u64::BITS).then_some(number)
+    };
+    let words = move |number: u32| {
+        let end = match number < ALONE {
+            true => end.min(number.wrapping_add(1)),
+            false => end,
+        };
+        (number..end).step_by(ALONE as usize)
+    };
+    let before = move |word: &u32| (stack(*word), *word) < (stack(from), from);
+    core::iter::from_fn(next_stack)
+        .flat_map(words)
+        .skip_while(before)
+}
+
 impl Table {
     /// Sets the hints of a claim that the slot is about to announce. Says where to look for others.
     #[inline]
@@ -161,7 +198,7 @@ impl Table {
             // I12: Release: noted before it is set, so that a reaper finds it. And it is set before the announcement,
             // whose fence orders it for every scan.
             cell.fetch_or(bit, Release);
-            let stack = 1u64.wrapping_shl(word);
+            let stack = 1u64.wrapping_shl(stack(word));
             if stacks.load(Relaxed) & stack == 0 {
                 stacks.fetch_or(stack, Relaxed);
             }

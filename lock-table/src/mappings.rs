@@ -20,7 +20,8 @@ impl MapEntry {
 
 impl Table {
     /// Registers a mapping. The caller holds the range as a buffered write while it does so, and maps afterwards:
-    /// whoever takes the range later finds the entry. `None`: the register is full, or this process isn't registered.
+    /// whoever takes the range later finds the entry. `None`: the register is full of the living's, or this process
+    /// isn't registered.
     pub fn map_register(
         &self,
         file: FileId,
@@ -35,7 +36,8 @@ impl Table {
             first,
             last,
         };
-        self.mem.mappings().enter(&entry).map(MapEntry)
+        let index = self.or_reap(|| self.mem.mappings().enter(&entry))?;
+        Some(MapEntry(index))
     }
 
     /// Forgets a mapping. An entry of the parent's does nothing in a forked child.

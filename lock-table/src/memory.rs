@@ -9,7 +9,7 @@ use crate::register::Register;
 
 pub(crate) const MAGIC: u64 = u64::from_ne_bytes(*b"pagefnce");
 /// Raised with every change of a cell below: tables of another version are refused, not guessed at.
-pub(crate) const VERSION: u32 = 3;
+pub(crate) const VERSION: u32 = 4;
 pub(crate) const HEADER_BYTES: u64 = 4096;
 /// Ranges of dead direct writers that wait to be repaired.
 pub(crate) const UNVERIFIED: u32 = if CHECKED { 2 } else { 256 };
@@ -59,6 +59,21 @@ impl Geometry {
             && within(self.requests, 1 << 18)
             && within(self.mappings, 1 << 20)
             && within(self.uses, 1 << 20)
+    }
+
+    /// Five sizes folded into one word: a table whose header says others has been damaged, though they may be possible.
+    pub(crate) fn check(&self) -> u64 {
+        let sizes = [
+            self.processes,
+            self.slots,
+            self.requests,
+            self.mappings,
+            self.uses,
+        ];
+        sizes.iter().fold(MAGIC, |check, size| {
+            let mixed = (check ^ u64::from(*size)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            mixed ^ mixed >> 32
+        })
     }
 
     fn hint_lines(&self) -> u32 {
@@ -136,7 +151,9 @@ pub(crate) struct Header {
     pub requests: W32,
     pub mappings: W32,
     pub uses: W32,
-    _line0: Gap<12>,
+    /// `Geometry::check` of the five above.
+    pub check: W64,
+    _line0: Gap<11>,
     /// High-water marks: no slot at or above one was ever used. Raised before use, never lowered (I7).
     pub slots_used: W32,
     pub requests_used: W32,
@@ -286,7 +303,7 @@ impl Memory {
         self.all_slots().get(index as usize)
     }
 
-    /// Which words of a bucket may have bits set, 64 apart to a bit. Bits are set, never cleared.
+    /// Which words of a bucket may have bits set: see `hints`. Bits are set, never cleared.
     #[inline]
     pub(crate) fn hint_stacks(&self, bucket: u32) -> u64 {
         self.hint_stacks_cell(bucket)

@@ -22,7 +22,7 @@ pub(crate) enum Slept {
 mod real {
     use super::Slept;
     use crate::memory::Header;
-    pub(crate) use crate::sys::now_ns;
+    pub(crate) use crate::sys::{block_signals, now_ns, restore_signals};
     pub(crate) use core::hint::spin_loop;
     use core::ptr::NonNull;
     pub(crate) use core::sync::atomic::{

@@ -1,7 +1,7 @@
 //! What the registers have in common: where the entries of a file lie, and how an entry is claimed by its owner word,
 //! written under its state word, and read in one piece.
 
-use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use crate::matrix::FileId;
 use crate::memory::{EntryCell, HomeCell, STRETCH, bitmap_words};
@@ -203,8 +203,6 @@ pub(crate) fn write(cell: &EntryCell, e: &Entry) {
     cell.first.store(e.first, Relaxed);
     cell.last.store(e.last, Relaxed);
     cell.state.store(next(now, LIVE), Release); // I4
-    // I9: the entry stands before whatever its owner looks at next.
-    fence(SeqCst);
 }
 
 pub(crate) enum Read {

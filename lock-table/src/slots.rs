@@ -2,10 +2,10 @@
 
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
-use crate::hints::{Buckets, Near, place};
+use crate::hints::{Buckets, Near, own_stack, place, words_of};
 use crate::matrix::{Claim, FileId, Mode, UNIT, conflict};
 use crate::memory::SlotCell;
-use crate::primitive::{compiler_fence, fence};
+use crate::primitive::fence;
 use crate::{Owner, Table};
 
 /// The state word: the low three bits say what the slot is, the fourth that somebody sleeps on it, the rest is the
@@ -60,8 +60,7 @@ pub struct Blocker {
 /// A claim in the way, as the scan met it.
 #[derive(Clone, Copy)]
 pub(crate) struct Found {
-    pub slot: u32,
-    /// Where the scan goes on.
+    /// Where: a scan goes on from there.
     pub at: Position,
     /// The state word without the waiters' flag.
     pub word: u32,
@@ -74,7 +73,7 @@ pub(crate) struct Found {
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Position {
     bucket: u8,
-    slot: u32,
+    pub slot: u32,
 }
 
 pub(crate) enum Scan {
@@ -93,15 +92,15 @@ pub(crate) enum Reading {
 
 impl Table {
     /// Takes a slot from the pool for a thread (its number as the program's reports should show it, not 0). `None`
-    /// when all are taken or this process isn't registered.
+    /// when the living have all of them or this process isn't registered.
     pub fn take_slot(&self, thread: u32) -> Option<Slot> {
-        self.take(0, self.mem.geometry().slots, thread)
+        self.or_reap(|| self.take(0, self.mem.geometry().slots, thread))
     }
 
     /// The same for an asynchronous request, which belongs to no thread.
     pub fn take_request_slot(&self) -> Option<Slot> {
         let g = self.mem.geometry();
-        self.take(g.slots, g.requests, 0)
+        self.or_reap(|| self.take(g.slots, g.requests, 0))
     }
 
     fn take(&self, from: u32, count: u32, thread: u32) -> Option<Slot> {
@@ -141,15 +140,12 @@ impl Table {
     }
 
     /// Announces a claim without looking at the others' and without a fence: for calls that take no lock but must be
-    /// seen by those who do (observing; a file used in one mode only). Ended by `release`.
+    /// seen by those who do (observing; a file used in one mode only; I8). Ended by `release`.
     #[inline]
     pub fn announce(&self, s: Slot, c: &Claim) {
         if let Some(slot) = self.own(s) {
             self.write(s, slot, c);
         }
-        // I8: the stores above stand before the caller's next load (`use_locks`) in program order; the other side's
-        // membarrier makes that the order that everybody sees.
-        compiler_fence(SeqCst);
     }
 
     /// Lets go of whatever the slot announces, and wakes those who sleep on it. A slot of the parent's is left alone
@@ -191,7 +187,7 @@ impl Table {
         let scan = |ignore| self.scan(Position::default(), &near, s, c, u64::MAX, ignore);
         match scan(&[]) {
             // Somebody else's claim is the better answer: look again without ours.
-            Scan::Blocked(own) if mine.iter().any(|m| m.0 == own.slot) => match scan(mine) {
+            Scan::Blocked(own) if mine.iter().any(|m| m.0 == own.at.slot) => match scan(mine) {
                 Scan::Blocked(other) => Some(self.named(&other)),
                 _ => Some(self.named(&own)),
             },
@@ -286,15 +282,15 @@ impl Table {
         look: impl Fn(Position, &SlotCell) -> Scan,
     ) -> Scan {
         let (mine, my_bit) = place(me);
-        let words = self.mem.used_hint_words();
+        let my_stack = own_stack(mine);
         let mut at = from;
         while let Some(bucket) = buckets.get(at.bucket) {
             // I12: Relaxed: whose hint isn't seen hasn't fenced yet and will see us, or his claim has ended.
             let stacks = self.mem.hint_stacks(bucket);
             // Mostly there is nobody here but me. (Both loads at once: neither's address needs the other.)
             let beside_me = self.mem.hint_word(bucket, mine) & !my_bit;
-            if stacks & !1u64.wrapping_shl(mine) != 0 || beside_me != 0 || words > u64::BITS {
-                match self.scan_bucket(at, bucket, stacks, words, me, &look) {
+            if stacks & !my_stack != 0 || beside_me != 0 {
+                match self.scan_bucket(at, bucket, stacks, me, &look) {
                     Scan::Clear => {}
                     blocked_or_absurd => return blocked_or_absurd,
                 }
@@ -310,33 +306,31 @@ impl Table {
         &self,
         from: Position,
         bucket: u32,
-        mut stacks: u64,
-        words: u32,
+        stacks: u64,
         me: Slot,
         look: &impl Fn(Position, &SlotCell) -> Scan,
     ) -> Scan {
-        while stacks != 0 {
-            let mut at = stacks.trailing_zeros();
-            stacks &= stacks.wrapping_sub(1);
-            while at < words {
-                let mut bits = self.mem.hint_word(bucket, at);
-                while bits != 0 {
-                    let slot = at.wrapping_mul(u64::BITS) | bits.trailing_zeros();
-                    bits &= bits.wrapping_sub(1);
-                    if slot == me.0 || slot < from.slot {
-                        continue;
-                    }
-                    // A bit beyond the last slot was set by no fenced process.
-                    let Some(cell) = self.mem.slot(slot) else {
-                        break;
-                    };
-                    let bucket = from.bucket;
-                    match look(Position { bucket, slot }, cell) {
-                        Scan::Clear => {}
-                        blocked_or_absurd => return blocked_or_absurd,
-                    }
+        let (first, first_bit) = place(Slot(from.slot));
+        for word in words_of(stacks, first, self.mem.used_hint_words()) {
+            let mut bits = self.mem.hint_word(bucket, word);
+            if word == first {
+                bits &= first_bit.wrapping_neg(); // the slots from there on
+            }
+            while bits != 0 {
+                let slot = word.wrapping_mul(u64::BITS) | bits.trailing_zeros();
+                bits &= bits.wrapping_sub(1);
+                if slot == me.0 {
+                    continue;
                 }
-                at = at.wrapping_add(u64::BITS);
+                // A bit beyond the last slot was set by no fenced process.
+                let Some(cell) = self.mem.slot(slot) else {
+                    break;
+                };
+                let bucket = from.bucket;
+                match look(Position { bucket, slot }, cell) {
+                    Scan::Clear => {}
+                    blocked_or_absurd => return blocked_or_absurd,
+                }
             }
         }
         Scan::Clear
@@ -453,8 +447,10 @@ impl Table {
                     };
                     Reading::Claim {
                         found: Found {
-                            slot: at,
-                            at: Position::default(),
+                            at: Position {
+                                bucket: 0,
+                                slot: at,
+                            },
                             word: before,
                             owner,
                             thread,
@@ -476,7 +472,7 @@ impl Table {
             owner,
             thread: found.thread,
             claim: found.claim,
-            slot: Slot(found.slot),
+            slot: Slot(found.at.slot),
         }
     }
 }

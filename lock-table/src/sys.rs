@@ -105,6 +105,33 @@ pub fn now_ns() -> u64 {
         .wrapping_add(ts.tv_nsec as u64)
 }
 
+fn set_signals(how: i32, mask: u64) -> u64 {
+    let mut old = 0u64;
+    // SAFETY: the kernel reads one mask of eight bytes and writes another.
+    unsafe {
+        syscall6(
+            libc::SYS_rt_sigprocmask as usize,
+            how as usize,
+            (&raw const mask) as usize,
+            (&raw mut old) as usize,
+            size_of::<u64>(),
+            0,
+            0,
+        );
+    }
+    old
+}
+
+/// Blocks all signals for this thread, those that libc keeps to itself too. Returns the mask as it was.
+pub fn block_signals() -> u64 {
+    set_signals(libc::SIG_BLOCK, u64::MAX)
+}
+
+/// Ends `block_signals`.
+pub fn restore_signals(mask: u64) {
+    set_signals(libc::SIG_SETMASK, mask);
+}
+
 /// The name of the calling thread, as `ps` shows it.
 pub fn comm() -> [u8; 16] {
     let mut name = [0u8; 16];

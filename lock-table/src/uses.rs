@@ -40,7 +40,7 @@ pub struct Others {
 
 impl Table {
     /// Registers that this process uses the file: once a process and file. Then looks at the others' entries as
-    /// `use_add` does. `None`: the register is full, or this process isn't registered.
+    /// `use_add` does. `None`: the register is full of the living's, or this process isn't registered.
     pub fn use_register(&self, file: FileId, bits: u32) -> Option<(UseEntry, Others)> {
         let entry = Entry {
             owner: self.me()?,
@@ -49,7 +49,7 @@ impl Table {
             first: 0,
             last: 0,
         };
-        let u = UseEntry(self.mem.uses().enter(&entry)?);
+        let u = UseEntry(self.or_reap(|| self.mem.uses().enter(&entry))?);
         Some((u, self.use_add(u, 0)))
     }
 
@@ -66,7 +66,7 @@ impl Table {
             return others;
         };
         let mine = own.bits.fetch_or(bits, Relaxed) | bits;
-        // I9: my bits stand before my loads of the others'.
+        // I9: my entry and my bits stand before my loads of the reach and of the others'.
         fence(SeqCst);
         let Read::Entry(Entry {
             file, owner: me, ..
@@ -116,7 +116,8 @@ impl Table {
 
     #[inline]
     fn locks_word(&self, u: UseEntry) -> u32 {
-        // I8: not before the announcement's stores, which the compiler must not move past this.
+        // I8: the announcement's stores stand before this load in program order; the other side's membarrier makes that
+        // the order that everybody sees.
         compiler_fence(SeqCst);
         match self.mem.uses().cell(u.0) {
             Some(cell) => cell.locks.load(Relaxed),

@@ -187,7 +187,8 @@ impl Table {
                     Scan::Blocked(found) => found,
                 };
                 from = found.at;
-                slot.waiting_on.store(found.slot.saturating_add(1), Relaxed);
+                slot.waiting_on
+                    .store(found.at.slot.saturating_add(1), Relaxed);
                 let paused = self.pause(*s, ticket, &found, wait);
                 slot.waiting_on.store(0, Relaxed);
                 paused?;
@@ -291,15 +292,10 @@ impl Table {
 
     /// Waits until the blocker's word moves, or a while. `Err`: stop waiting.
     fn pause(&self, s: Slot, ticket: u64, found: &Found, wait: &mut Wait) -> Result<(), Stop> {
-        let Some(cell) = self.mem.slot(found.slot) else {
+        let Some(cell) = self.mem.slot(found.at.slot) else {
             return Err(Self::broken());
         };
-        for _ in 0..SPINS {
-            if cell.state.load(Relaxed) & !word::WAITERS != found.word {
-                return Ok(());
-            }
-            spin_loop();
-        }
+        let moved = moves_soon(cell, found.word);
         if self.is_poisoned() {
             return Err(Stop::Not(NotHeld::Poisoned));
         }
@@ -311,6 +307,9 @@ impl Table {
             wait.poll_pause = wait.poll_pause.saturating_mul(2).min(POLL.1);
             wait.next_poll = now.saturating_add(wait.poll_pause);
             return Err(Stop::Poll);
+        }
+        if moved {
+            return Ok(());
         }
         let slept_out = self.sleep(
             cell,
@@ -369,7 +368,7 @@ impl Table {
     fn closed_chain(&self, s: Slot, found: &Found) -> Option<(u64, u64)> {
         let own = self.mem.slot(s.0)?;
         let me = (own.owner.load(Relaxed), own.thread.load(Relaxed));
-        let (mut at, mut print, mut youngest) = (found.slot, 0u64, 0u64);
+        let (mut at, mut print, mut youngest) = (found.at.slot, 0u64, 0u64);
         let mut waiter: Option<(Claim, u64)> = None;
         for _ in 0..CHAIN {
             let Reading::Claim { found, ticket } = self.read_slot(at, self.mem.slot(at)?) else {
@@ -383,7 +382,7 @@ impl Table {
             }) {
                 return None;
             }
-            let step = u64::from(found.slot) << 32 | u64::from(found.word);
+            let step = u64::from(found.at.slot) << 32 | u64::from(found.word);
             print = print.rotate_left(7).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ step;
             if (found.owner, found.thread) == me && (me.1 != 0 || at == s.0) {
                 return Some((print, youngest));
@@ -430,6 +429,17 @@ impl Table {
         }
         last
     }
+}
+
+/// Is the state word another one now, or within a short spin?
+fn moves_soon(cell: &SlotCell, seen: u32) -> bool {
+    (0..SPINS).any(|_| {
+        let moved = cell.state.load(Relaxed) & !word::WAITERS != seen;
+        if !moved {
+            spin_loop();
+        }
+        moved
+    })
 }
 
 #[cfg(all(test, not(any(loom, shuttle))))]

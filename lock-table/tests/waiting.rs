@@ -90,6 +90,52 @@ fn readers_do_not_wait_for_each_other() {
     table.hold_now(s, &elsewhere, &[]).unwrap();
 }
 
+/// Several may be in the way, at places that a scan doesn't meet in the order of their numbers: after the first it goes
+/// on to the others.
+#[test]
+fn all_in_the_way_are_waited_for() {
+    let dir = Dir::new();
+    let table = attach(&dir.table()); // of the default size
+    let request = table.take_request_slot().unwrap();
+    let slots: Vec<_> = (0..2200).map_while(|_| table.take_slot(1)).collect();
+    let c = claim(Mode::DirectRead, 0, 4095);
+    // (word of the first, word of the other): each order of the two.
+    for (a, b) in [(1, 33), (0, 33), (34, 2), (34, 33)] {
+        let others = [slots[a * 64 + 5], slots[b * 64 + 5], request];
+        for s in others {
+            table.hold_now(s, &c, &[]).unwrap();
+        }
+        let done = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            let (done, mine) = (&done, slots[3]);
+            let waits = scope.spawn(move || {
+                let layout = claim(Mode::Layout, 0, 4095);
+                let held = table.hold(mine, &layout, &[], in_ms(20_000), &mut no());
+                done.store(1, SeqCst);
+                table.release(mine);
+                held.is_ok()
+            });
+            // Whichever it waits for lets go, one after the other.
+            let mut left = others.map(Some);
+            while left.iter().any(Option::is_some) {
+                let mut on = None;
+                until("it waits", || {
+                    let known = table.snapshot().slots;
+                    let waits_on = known.iter().find_map(|s| s.waiting_on);
+                    on = left
+                        .iter_mut()
+                        .find(|s| s.is_some_and(|s| Some(s.index()) == waits_on))
+                        .and_then(Option::take);
+                    on.is_some() || done.load(SeqCst) == 1
+                });
+                assert_eq!(done.load(SeqCst), 0, "it hasn't waited for {left:?}");
+                table.release(on.unwrap());
+            }
+            assert!(waits.join().unwrap());
+        });
+    }
+}
+
 #[test]
 fn a_deadline_is_kept() {
     let dir = Dir::new();

@@ -4,6 +4,7 @@
 use core::ffi::{CStr, c_int, c_void};
 use core::sync::atomic::AtomicU32;
 use lock_table::sys::syscall6;
+pub use lock_table::sys::{block_signals, restore_signals};
 
 /// A negative error number or a result, as the kernel returns it.
 pub type Raw = isize;
@@ -351,23 +352,6 @@ pub fn getpid() -> u32 {
 
 pub fn gettid() -> u32 {
     call!(SYS_gettid) as u32
-}
-
-pub fn block_signals() -> u64 {
-    let all = u64::MAX;
-    let mut old = 0u64;
-    call!(
-        SYS_rt_sigprocmask,
-        libc::SIG_BLOCK,
-        &raw const all,
-        &raw mut old,
-        8
-    );
-    old
-}
-
-pub fn restore_signals(mask: u64) {
-    call!(SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const mask, 0, 8);
 }
 
 fn signal_stack() -> Option<libc::stack_t> {

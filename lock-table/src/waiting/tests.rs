@@ -45,8 +45,26 @@ fn blocker(table: &Table, s: Slot, ticket: u64) -> Option<u32> {
         &[s],
     ) {
         Scan::Clear => None,
-        Scan::Blocked(found) => Some(found.slot),
+        Scan::Blocked(found) => Some(found.at.slot),
         Scan::Absurd => panic!("a good table"),
+    }
+}
+
+/// What is in the way of `s`: the claim of `a`, announced if it isn't yet.
+fn found(table: &Table, s: Slot, cell: &SlotCell, a: Slot) -> Found {
+    if cell.state.load(Relaxed) & word::STATE == word::FREE {
+        table.write(a, cell, &claim());
+    }
+    match table.scan(
+        Position::default(),
+        &Near::of(&claim()),
+        s,
+        &claim(),
+        u64::MAX,
+        &[],
+    ) {
+        Scan::Blocked(found) => found,
+        _ => panic!("it is in the way"),
     }
 }
 
@@ -83,34 +101,35 @@ fn a_claim_that_ended_is_not_the_next_one() {
     let table = table();
     let (a, b) = (table.take_slot(1).unwrap(), table.take_slot(2).unwrap());
     let cell = table.mem.slot(a.0).unwrap();
-    let mut over = Wait::new(Some(0));
-    let find = || match table.scan(
-        Position::default(),
-        &Near::of(&claim()),
-        b,
-        &claim(),
-        u64::MAX,
-        &[],
-    ) {
-        Scan::Blocked(found) => found,
-        _ => panic!("the first is in the way"),
-    };
-    let wait = |found: &Found, wait: &mut Wait| table.pause(b, 0, found, wait);
+    let mut patient = Wait::new(None);
+    patient.begin(table.named(&found(&table, b, cell, a)), false);
+    let mut wait = |found: &Found| table.pause(b, 0, found, &mut patient);
 
-    table.write(a, cell, &claim());
-    let found = find();
-    // Nothing has moved and the time is over.
-    assert!(matches!(
-        wait(&found, &mut over),
-        Err(Stop::Not(NotHeld::TimedOut(_)))
-    ));
     // Released and held again; and from a try to a place in the queue.
+    let first = found(&table, b, cell, a);
     table.release(a);
     table.write(a, cell, &claim());
-    assert!(wait(&found, &mut over).is_ok());
-    let found = find();
+    assert!(wait(&first).is_ok());
+    let second = found(&table, b, cell, a);
     table.choose(&[a]);
     table.line_up(&[a], 0);
     assert!(table.enter(a).is_ok());
-    assert!(wait(&found, &mut over).is_ok());
+    assert!(wait(&second).is_ok());
+}
+
+/// Time passes whether the claim in the way moves or not: many may be in it, one after the other.
+#[test]
+fn a_deadline_is_kept_though_the_blocker_moves() {
+    let table = table();
+    let (a, b) = (table.take_slot(1).unwrap(), table.take_slot(2).unwrap());
+    let cell = table.mem.slot(a.0).unwrap();
+    let mut over = Wait::new(Some(0));
+    let mut is_late = |found: &Found| {
+        let stop = table.pause(b, 0, found, &mut over);
+        matches!(stop, Err(Stop::Not(NotHeld::TimedOut(_))))
+    };
+    let found = found(&table, b, cell, a);
+    assert!(is_late(&found));
+    table.release(a);
+    assert!(is_late(&found));
 }
