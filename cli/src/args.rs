@@ -3,7 +3,9 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::RangedI64ValueParser;
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use lock_table::Geometry;
 
 #[derive(Parser)]
 #[command(
@@ -33,6 +35,9 @@ pub enum Command {
     /// Check a policy, or explain what it does to a file
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Make a lock table with as much room as is asked for
+    #[command(subcommand)]
+    Table(TableCommand),
 }
 
 const RUN_ABOUT: &str = "\
@@ -172,6 +177,77 @@ pub struct ExplainArgs {
     pub policy: Option<PathBuf>,
 
     /// The answer as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Subcommand)]
+pub enum TableCommand {
+    /// Make a lock table with as much room as is asked for
+    #[command(long_about = CREATE_ABOUT, after_help = CREATE_MORE)]
+    Create(CreateArgs),
+}
+
+const CREATE_ABOUT: &str = "\
+Make a lock table with as much room as is asked for.
+
+The first fenced program makes one of the default size where there is none. This makes it beforehand, \
+larger or smaller, or for several users: in a directory of root's that has the set-group-ID bit, the \
+members of its group share it. What doesn't fit into a table is reported and not fenced.";
+
+const CREATE_MORE: &str = "\
+EXAMPLES:
+  Room for 8,192 processes, where this user's programs look for the table:
+      pagefence table create --processes 8192
+  One for the whole system, shared by the members of a group:
+      install -d -o root -g storage -m 2770 /run/pagefence
+      pagefence table create --table /run/pagefence/table
+
+EXIT CODES:
+  0  made
+  1  not made: it exists already, or can't be written
+  2  the arguments make no sense
+
+ENVIRONMENT:
+  PAGEFENCE_TABLE stands for --table, which comes first.";
+
+/// From 1 to what a table may have at most.
+fn up_to(most: u32) -> RangedI64ValueParser<u32> {
+    value_parser!(u32).range(1..=i64::from(most))
+}
+
+#[derive(Args)]
+pub struct CreateArgs {
+    /// Where; without it, where fenced programs look
+    #[arg(long, value_name = "FILE")]
+    pub table: Option<PathBuf>,
+
+    /// Fenced processes at a time
+    #[arg(long, value_name = "N", default_value_t = Geometry::DEFAULT.processes,
+          value_parser = up_to(Geometry::MOST.processes))]
+    pub processes: u32,
+
+    /// Threads with a call under way at a time (one more for each in a signal handler)
+    #[arg(long, value_name = "N", default_value_t = Geometry::DEFAULT.slots,
+          value_parser = up_to(Geometry::MOST.slots))]
+    pub threads: u32,
+
+    /// Asynchronous requests in flight
+    #[arg(long, value_name = "N", default_value_t = Geometry::DEFAULT.requests,
+          value_parser = up_to(Geometry::MOST.requests))]
+    pub requests: u32,
+
+    /// Writable shared mappings
+    #[arg(long, value_name = "N", default_value_t = Geometry::DEFAULT.mappings,
+          value_parser = up_to(Geometry::MOST.mappings))]
+    pub mappings: u32,
+
+    /// Uses of files: one for each process and file
+    #[arg(long, value_name = "N", default_value_t = Geometry::DEFAULT.uses,
+          value_parser = up_to(Geometry::MOST.uses))]
+    pub uses: u32,
+
+    /// What was made, as JSON
     #[arg(long)]
     pub json: bool,
 }

@@ -1,4 +1,4 @@
-//! The `pagefence` command: runs programs fenced, and says what a policy does.
+//! The `pagefence` command: runs programs fenced, says what a policy does, and makes lock tables.
 //!
 //! Without Rust's usual start (`no_main`), because that sets SIGPIPE to be ignored and opens
 //! closed standard descriptors, and the program that `pagefence run` becomes would inherit both.
@@ -17,10 +17,11 @@ mod report;
 mod run;
 mod script;
 mod supervise;
+mod table;
 
 use clap::Parser;
 
-use args::{Cli, Command, PolicyCommand};
+use args::{Cli, Command, PolicyCommand, TableCommand};
 use failure::{OWN_FAILURE, USAGE};
 
 /// Where the C library's start-up code enters.
@@ -37,6 +38,7 @@ fn dispatch(cli: Cli) -> libc::c_int {
         Command::Run(arguments) => run::run(&arguments),
         Command::Policy(PolicyCommand::Check(arguments)) => check::check(&arguments),
         Command::Policy(PolicyCommand::Explain(arguments)) => explain::explain(&arguments),
+        Command::Table(TableCommand::Create(arguments)) => table::create(&arguments),
     };
     match result {
         Ok(code) => code,

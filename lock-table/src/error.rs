@@ -202,7 +202,7 @@ impl fmt::Display for TableError {
             Fault::Permission => write!(f, "permission denied; {ELSEWHERE}"),
             Fault::Full => write!(
                 f,
-                "all its process entries are taken; stop some fenced programs, or make it anew with more: rm {p}"
+                "all its process entries are taken; stop some fenced programs, or all and make it larger: rm {p}, then pagefence table create --table {p} --processes N"
             ),
             Fault::Poisoned => {
                 write!(

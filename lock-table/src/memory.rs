@@ -40,38 +40,48 @@ pub struct Geometry {
 
 impl Default for Geometry {
     fn default() -> Self {
-        Geometry {
-            processes: 1024,
-            slots: 8192,
-            requests: 8192,
-            mappings: 65_536,
-            uses: 65_536,
-        }
+        Geometry::DEFAULT
     }
 }
 
 impl Geometry {
-    /// Within bounds that keep every index in 24 bits and the file under a gigabyte?
+    pub const DEFAULT: Geometry = Geometry {
+        processes: 1024,
+        slots: 8192,
+        requests: 8192,
+        mappings: 65_536,
+        uses: 65_536,
+    };
+    /// The most of each: every index fits in 24 bits, and the file has less than a gigabyte.
+    pub const MOST: Geometry = Geometry {
+        processes: 1 << 16,
+        slots: 1 << 18,
+        requests: 1 << 18,
+        mappings: 1 << 20,
+        uses: 1 << 20,
+    };
+
+    fn sizes(&self) -> [u32; 5] {
+        let Geometry {
+            processes,
+            slots,
+            requests,
+            mappings,
+            uses,
+        } = *self;
+        [processes, slots, requests, mappings, uses]
+    }
+
+    /// At least one of each, and no more than may be?
     pub(crate) fn is_sane(&self) -> bool {
-        let within = |n: u32, most: u32| n >= 1 && n <= most;
-        within(self.processes, 1 << 16)
-            && within(self.slots, 1 << 18)
-            && within(self.requests, 1 << 18)
-            && within(self.mappings, 1 << 20)
-            && within(self.uses, 1 << 20)
+        let mut sizes = self.sizes().into_iter().zip(Geometry::MOST.sizes());
+        sizes.all(|(n, most)| (1..=most).contains(&n))
     }
 
     /// Five sizes folded into one word: a table whose header says others has been damaged, though they may be possible.
     pub(crate) fn check(&self) -> u64 {
-        let sizes = [
-            self.processes,
-            self.slots,
-            self.requests,
-            self.mappings,
-            self.uses,
-        ];
-        sizes.iter().fold(MAGIC, |check, size| {
-            let mixed = (check ^ u64::from(*size)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.sizes().into_iter().fold(MAGIC, |check, size| {
+            let mixed = (check ^ u64::from(size)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
             mixed ^ mixed >> 32
         })
     }

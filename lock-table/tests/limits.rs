@@ -73,13 +73,6 @@ fn the_sizes_are_those_that_are_stated() {
 
 #[test]
 fn sizes_that_make_no_sense_make_no_table() {
-    let most = Geometry {
-        processes: 1 << 16,
-        slots: 1 << 20,
-        requests: 1 << 20,
-        mappings: 1 << 20,
-        uses: 1 << 20,
-    };
     let fields: [fn(&mut Geometry) -> &mut u32; 5] = [
         |g| &mut g.processes,
         |g| &mut g.slots,
@@ -91,7 +84,7 @@ fn sizes_that_make_no_sense_make_no_table() {
     for field in fields {
         let (mut none, mut too_many) = (SMALL, SMALL);
         *field(&mut none) = 0;
-        *field(&mut too_many) = *field(&mut most.clone()) + 1;
+        *field(&mut too_many) = *field(&mut Geometry::MOST.clone()) + 1;
         for g in [none, too_many] {
             let made = Table::create(&dir.table(), &g).map_err(|e| e.fault());
             assert_eq!(made, Err(Fault::BadGeometry), "{g:?}");

@@ -1,0 +1,75 @@
+//! `pagefence table create`: a lock table with as much room as is asked for.
+
+use std::ffi::{CString, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use lock_table::{Geometry, Table};
+use serde::Serialize;
+
+use crate::args::CreateArgs;
+use crate::failure::Failure;
+
+#[derive(Serialize)]
+struct Made {
+    table: String,
+    bytes: u64,
+    processes: u32,
+    threads: u32,
+    requests: u32,
+    mappings: u32,
+    uses: u32,
+}
+
+pub fn create(arguments: &CreateArgs) -> Result<i32, Failure> {
+    let path = place(arguments);
+    let failed = |message: String| Failure::new(1, message, "");
+    let name = CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| failed(format!("{}: a path has no zero byte", path.display())))?;
+    let geometry = Geometry {
+        processes: arguments.processes,
+        slots: arguments.threads,
+        requests: arguments.requests,
+        mappings: arguments.mappings,
+        uses: arguments.uses,
+    };
+    Table::create(&name, &geometry).map_err(|error| failed(error.to_string()))?;
+    let made = Made {
+        table: path.display().to_string(),
+        bytes: size(&path),
+        processes: geometry.processes,
+        threads: geometry.slots,
+        requests: geometry.requests,
+        mappings: geometry.mappings,
+        uses: geometry.uses,
+    };
+    if arguments.json {
+        println!("{}", serde_json::to_string(&made).unwrap_or_default());
+    } else {
+        println!(
+            "{}: {:.1} MiB, room for {} processes, {} threads, {} requests, {} mappings, {} uses",
+            made.table,
+            made.bytes as f64 / f64::from(1 << 20),
+            made.processes,
+            made.threads,
+            made.requests,
+            made.mappings,
+            made.uses
+        );
+    }
+    Ok(0)
+}
+
+/// As the library looks for it, but for the policy's.
+fn place(arguments: &CreateArgs) -> PathBuf {
+    let named = || std::env::var_os(policy::environment::TABLE).filter(|name| !name.is_empty());
+    let default = || OsString::from_vec(lock_table::default_path().into_bytes());
+    match &arguments.table {
+        Some(path) => path.clone(),
+        None => named().unwrap_or_else(default).into(),
+    }
+}
+
+fn size(path: &Path) -> u64 {
+    path.metadata().map_or(0, |file| file.len())
+}
