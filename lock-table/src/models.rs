@@ -27,21 +27,17 @@ const GEOMETRY: Geometry = Geometry {
     uses: 3,
 };
 
-/// Runs a model in every order, or in many.
-fn check(model: impl Fn() + Send + Sync + 'static) {
-    check_deeper(1, model);
-}
-
-/// With as many preemptions. (Enough for every mutant; the long runs look further.)
-fn check_deeper(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
+/// Runs a model in every order with at most so many preemptions, or in many orders: as many as end in seconds. (The long
+/// runs look further.)
+fn check(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     SLEEPS_RUN_OUT.set(false);
     check_as_set(preemptions, model);
 }
 
 /// In which somebody dies.
-fn check_with_deaths(model: impl Fn() + Send + Sync + 'static) {
+fn check_with_deaths(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     SLEEPS_RUN_OUT.set(true);
-    check_as_set(1, model);
+    check_as_set(preemptions, model);
 }
 
 fn long() -> bool {
@@ -213,7 +209,7 @@ macro_rules! together {
 /// I1, I3, I5, I12.
 #[test]
 fn two_that_try() {
-    check(|| {
+    check(3, || {
         let w = World::new();
         let (a, b) = (w.process(1), w.process(2));
         together!(move || a.dare(&page(0), 0), move || b.dare(&page(0), 0));
@@ -224,7 +220,7 @@ fn two_that_try() {
 /// I1, I3, I6; no wake is left out.
 #[test]
 fn two_that_wait() {
-    check(|| {
+    check(1, || {
         let w = World::new();
         let (a, b) = (w.process(1), w.process(2));
         together!(move || a.pass(&page(0), 0), move || b.pass(&page(0), 0));
@@ -235,7 +231,7 @@ fn two_that_wait() {
 /// I6: the same from where both have found the other in the way; who has drawn a ticket and not shown it counts.
 #[test]
 fn two_that_queue() {
-    check_deeper(2, || {
+    check(3, || {
         let w = World::new();
         let (a, b) = (w.process(1), w.process(2));
         let announce = |p: &Process| {
@@ -269,7 +265,7 @@ fn two_that_queue() {
 #[test]
 #[cfg(shuttle)]
 fn four_that_wait() {
-    check(|| {
+    check(1, || {
         let w = World::new();
         let pass = |p: Process| {
             move || {
@@ -286,7 +282,7 @@ fn four_that_wait() {
 /// I12: a wide claim isn't in the stripe's bucket.
 #[test]
 fn a_wide_claim_and_a_narrow_one() {
-    check(|| {
+    check(3, || {
         let w = World::new();
         let (a, b) = (w.process(1), w.process(2));
         together!(move || a.dare(&whole(), 0), move || b.dare(&page(1), 0));
@@ -297,7 +293,7 @@ fn a_wide_claim_and_a_narrow_one() {
 /// I4, I12: hints go with their slots, whose old claims are not the new ones.
 #[test]
 fn from_stripe_to_stripe() {
-    check(|| {
+    check(1, || {
         let w = World::new();
         let (a, b) = (w.process(1), w.process(2));
         together!(
@@ -314,7 +310,7 @@ fn from_stripe_to_stripe() {
 /// I3, I12: who finds a hint cleared comes after the claim that it stood for.
 #[test]
 fn where_a_hint_was_cleared() {
-    check_deeper(2, || {
+    check(2, || {
         let w = World::new();
         let (a, b) = (w.process(1), w.process(2));
         // In another bucket, with the same note.
@@ -334,7 +330,7 @@ fn where_a_hint_was_cleared() {
 /// I12: two stripes of one claim may share a bucket, and one of them may move on.
 #[test]
 fn a_claim_on_several_stripes() {
-    check(|| {
+    check(1, || {
         let w = World::new();
         let (a, b) = (w.process(1), w.process(2));
         // The first and the fourth share one, the fifth, which takes the first one's note, has another, and that isn't
@@ -366,7 +362,7 @@ fn a_claim_on_several_stripes() {
 #[test]
 #[cfg(shuttle)]
 fn several_ranges_crosswise() {
-    check(|| {
+    check(1, || {
         let w = World::new();
         let (a, b) = (w.process(1), w.process(2));
         let pass = |p: Process, first: u64, second: u64| {
@@ -390,7 +386,7 @@ fn several_ranges_crosswise() {
 /// I2, I10: who waits for a dead one frees what it held, once, and what it was writing is remembered.
 #[test]
 fn the_dead_are_reaped() {
-    check_with_deaths(|| {
+    check_with_deaths(3, || {
         let w = World::new();
         let (dead, a) = (w.process(1), w.process(2));
         dead.hold(&page(0));
@@ -409,7 +405,7 @@ fn the_dead_are_reaped() {
 /// I10: of two reapers one cleans, and a newcomer's slot is not the dead one's.
 #[test]
 fn two_reapers_and_a_newcomer() {
-    check_with_deaths(|| {
+    check_with_deaths(3, || {
         let w = World::new();
         let dead = w.process(1);
         dead.hold(&whole());
@@ -436,7 +432,7 @@ fn two_reapers_and_a_newcomer() {
 /// I2.
 #[test]
 fn a_slot_has_one_owner() {
-    check(|| {
+    check(3, || {
         let w = World::new();
         let (a, b) = (w.table(1), w.table(2));
         let taken = Arc::new([W32::new(0), W32::new(0)]);
@@ -460,7 +456,7 @@ fn a_slot_has_one_owner() {
 /// I9: of two that register a use at once one sees the other, and both learn that they must lock.
 #[test]
 fn two_that_register_a_use() {
-    check(|| {
+    check(3, || {
         let w = World::new();
         let (a, b, c) = (w.table(1), w.table(2), w.table(3));
         let uses = Arc::new([W32::new(0), W32::new(0)]);
@@ -484,7 +480,7 @@ fn two_that_register_a_use() {
 /// I8: who announces without a fence learns that he must lock, or is seen.
 #[test]
 fn who_only_announces_is_seen() {
-    check(|| {
+    check(1, || {
         let w = World::new();
         let (a, b) = (w.process(1), w.process(2));
         let buffered = claim(Mode::BufferedWrite, 0, 4095);
@@ -518,7 +514,7 @@ fn who_only_announces_is_seen() {
 /// A mapping that is registered under a range is seen by who takes the range later.
 #[test]
 fn a_mapping_is_seen_under_its_range() {
-    check(|| {
+    check(1, || {
         let w = World::new();
         let (a, b) = (w.process(1), w.process(2));
         let mapped = Arc::new(W32::new(0));
