@@ -98,20 +98,14 @@ pub(crate) struct Bytes(Arc<Cells>);
 struct Cells {
     header: Header,
     arrays: Vec<(u64, Box<dyn Any + Send + Sync>)>,
-    /// For each process: free, locked by its life, or by who cleans up after it.
-    life: Vec<W32>,
 }
-
-const FREE: u32 = 0;
-const LIVING: u32 = 1;
-const CLEANING: u32 = 2;
 
 fn cells<T: Default>(count: u32) -> Vec<T> {
     (0..count).map(|_| T::default()).collect()
 }
 
 impl Bytes {
-    pub(crate) fn new(g: &Geometry) -> Bytes {
+    pub(crate) fn of(g: &Geometry) -> Bytes {
         fn part<T: Default + Send + Sync + 'static>(
             at: u64,
             count: u32,
@@ -131,11 +125,11 @@ impl Bytes {
             part::<W64>(l.mapping_bitmaps, g.processes * bitmap_words(g.mappings)),
             part::<W64>(l.use_bitmaps, g.processes * bitmap_words(g.uses)),
             part::<EntryCell>(l.unverified, UNVERIFIED),
+            part::<W32>(l.length, g.processes), // lives: see `model`
         ];
         Bytes(Arc::new(Cells {
             header: Header::default(),
             arrays,
-            life: cells(g.processes),
         }))
     }
 
@@ -150,49 +144,5 @@ impl Bytes {
         let (_, cells) = array.expect("a part of the layout");
         let cells = cells.downcast_ref::<Vec<T>>().expect("the part's type");
         &cells[..count as usize]
-    }
-
-    fn life(&self, owner: u32) -> &W32 {
-        &self.0.life[owner as usize - 1]
-    }
-}
-
-impl Table {
-    /// A process of a model, registered.
-    pub(crate) fn in_model(bytes: &Bytes, g: &Geometry, owner: u32) -> Table {
-        let mem = Memory::new(bytes.clone(), *g);
-        mem.processes()[owner as usize - 1].state.store(1, Release);
-        bytes.life(owner).store(LIVING, Release);
-        Table {
-            mem,
-            path: Path::EMPTY,
-            id: (0, 0),
-            me: AtomicU32::new(owner),
-            probe: AtomicI32::new(0),
-            life: AtomicUsize::new(0),
-            reaping: AtomicBool::new(false),
-            reaped: AtomicU32::new(0),
-            poisoned: AtomicBool::new(false),
-        }
-    }
-
-    /// What the kernel does when a process has ended.
-    pub(crate) fn dies(&self) {
-        let me = self.me().expect("registered");
-        self.mem.bytes().life(me).store(FREE, Release);
-    }
-
-    pub(crate) fn lives(&self, owner: u32) -> bool {
-        self.mem.bytes().life(owner).load(Acquire) != FREE
-    }
-
-    pub(crate) fn lock_dead(&self, owner: u32) -> bool {
-        let life = self.mem.bytes().life(owner);
-        life.compare_exchange(FREE, CLEANING, AcqRel, Acquire)
-            .is_ok()
-    }
-
-    pub(crate) fn unlock_dead(&self, owner: u32) {
-        self.mem.bytes().life(owner).store(FREE, Release);
     }
 }

@@ -89,7 +89,8 @@
 //!
 //! # Proofs
 //!
-//! `models` checks the numbered invariants under loom and shuttle, and `mutants.toml` that it would find them broken.
+//! `models` checks the numbered invariants under loom and shuttle, and `mutants.toml` that it would find them broken;
+//! Miri runs the models on the layout that programs have.
 //! `tests/crash` kills a process before every instruction and in every system call of every operation, `tests/storm` at
 //! random, `tests/drain` with direct I/O in flight; `tests/fuzz` puts anything into the table, before and meanwhile.
 #![deny(clippy::undocumented_unsafe_blocks)]
@@ -122,7 +123,9 @@ mod hints;
 mod mappings;
 mod matrix;
 mod memory;
-#[cfg(all(test, any(loom, shuttle)))]
+#[cfg(all(test, any(loom, shuttle, miri)))]
+mod model;
+#[cfg(all(test, any(loom, shuttle, miri)))]
 mod models;
 mod primitive;
 mod register;

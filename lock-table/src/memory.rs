@@ -276,9 +276,9 @@ impl Memory {
         }
     }
 
-    #[cfg(any(loom, shuttle))]
-    pub(crate) fn bytes(&self) -> &Bytes {
-        &self.bytes
+    #[cfg(all(test, any(loom, shuttle, miri)))]
+    pub(crate) fn lives(&self) -> &[W32] {
+        self.array(self.layout.length, self.geometry.processes)
     }
 
     pub(crate) fn geometry(&self) -> &Geometry {

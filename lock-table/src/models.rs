@@ -1,8 +1,9 @@
 //! The table under a model checker: what can go wrong between a few threads within a few steps, in every order that
-//! the memory model allows (loom, two or three threads) or in many orders by chance (shuttle, more threads).
+//! the memory model allows (loom, two or three threads) or in many orders by chance (shuttle, more threads). Miri runs them
+//! on the very layout that programs have, in a few orders, and watches every access to it.
 //!
 //! `scripts/test models` runs them, and then breaks the code as `mutants.toml` says, defect by defect: each must make a
-//! model fail. Each model says which invariants (see the crate's page) it watches.
+//! model fail. Each model says which invariants (see the crate's page) it watches. `scripts/test miri` is for Miri.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -11,9 +12,13 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use loom::thread;
 #[cfg(shuttle)]
 use shuttle::thread;
+#[cfg(miri)]
+use std::thread;
 
 use crate::hints::Near;
-use crate::primitive::{Bytes, SLEEPS_RUN_OUT, W32, fence};
+#[cfg(any(loom, shuttle))]
+use crate::primitive::SLEEPS_RUN_OUT;
+use crate::primitive::{Bytes, W32, fence};
 use crate::slots::{Position, Scan, word};
 use crate::{Claim, FileId, Geometry, Mode, Slot, Table, USE_BUFFERED, USE_DIRECT};
 
@@ -30,12 +35,14 @@ const GEOMETRY: Geometry = Geometry {
 /// Runs a model in every order with at most so many preemptions, or in many orders: as many as end in seconds. (The long
 /// runs look further.)
 fn check(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
+    #[cfg(any(loom, shuttle))]
     SLEEPS_RUN_OUT.set(false);
     check_as_set(preemptions, model);
 }
 
 /// In which somebody dies.
 fn check_with_deaths(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
+    #[cfg(any(loom, shuttle))]
     SLEEPS_RUN_OUT.set(true);
     check_as_set(preemptions, model);
 }
@@ -55,6 +62,12 @@ fn check_as_set(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
         builder.max_duration = Some(std::time::Duration::from_secs(60));
     }
     builder.check(model);
+}
+
+/// Each time in another order, by Miri's seed.
+#[cfg(miri)]
+fn check_as_set(_: usize, model: impl Fn() + Send + Sync + 'static) {
+    (0..if long() { 50 } else { 5 }).for_each(|_| model());
 }
 
 #[cfg(shuttle)]
@@ -100,6 +113,8 @@ struct Inside {
     entered: W32,
     #[cfg(loom)]
     cell: loom::cell::UnsafeCell<u32>,
+    #[cfg(miri)]
+    cell: std::cell::UnsafeCell<u32>,
 }
 
 // SAFETY: the checker sees whether accesses to the cell are ordered, and fails where they are not.
@@ -114,6 +129,11 @@ impl Inside {
         #[cfg(loom)]
         // SAFETY: the checker fails where somebody else may be here.
         self.cell.with_mut(|n| unsafe { *n += 1 });
+        #[cfg(miri)]
+        // SAFETY: as above.
+        unsafe {
+            *self.cell.get() += 1
+        };
         self.entered.store(0, Relaxed);
     }
 }
@@ -133,7 +153,7 @@ struct Process {
 impl World {
     fn new() -> World {
         World {
-            bytes: Bytes::new(&GEOMETRY),
+            bytes: Bytes::of(&GEOMETRY),
             inside: Arc::default(),
         }
     }

@@ -1,6 +1,6 @@
 //! What the table is made of: words, fences, time, sleep, and the locks by which the kernel says who lives. One version
 //! for programs; one for each model checker (`--cfg loom`, `--cfg shuttle`), which puts its own in their place and so
-//! checks the code that programs run.
+//! checks the code that programs run. Miri runs that of programs, but for what only a kernel has.
 
 #[cfg(any(loom, shuttle))]
 pub(crate) use checked::*;
@@ -8,7 +8,7 @@ pub(crate) use checked::*;
 pub(crate) use real::*;
 
 /// Under a checker tables are small and spins short, or it would never end.
-pub(crate) const CHECKED: bool = cfg!(any(loom, shuttle));
+pub(crate) const CHECKED: bool = cfg!(any(loom, shuttle, miri));
 
 /// What a futex wait said.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,19 +22,33 @@ pub(crate) enum Slept {
 mod real {
     use super::Slept;
     use crate::memory::Header;
-    pub(crate) use crate::sys::{block_signals, now_ns, restore_signals};
+    pub(crate) use crate::sys::now_ns;
+    #[cfg(not(miri))]
+    pub(crate) use crate::sys::{block_signals, restore_signals};
     pub(crate) use core::hint::spin_loop;
     use core::ptr::NonNull;
+    #[cfg(not(miri))]
+    pub(crate) use core::sync::atomic::compiler_fence;
     pub(crate) use core::sync::atomic::{
-        AtomicBool, AtomicI32, AtomicU32, AtomicU32 as W32, AtomicU64 as W64, AtomicUsize,
-        compiler_fence, fence,
+        AtomicBool, AtomicI32, AtomicU32, AtomicU32 as W32, AtomicU64 as W64, AtomicUsize, fence,
     };
     use rustix::thread::futex;
 
     /// Room in a cell that nobody uses. Atomic, as all shared bytes are.
     pub(crate) type Gap<const WORDS: usize> = [W64; WORDS];
 
+    /// A membarrier makes these real fences (I8), and so is one where there is none.
+    #[cfg(miri)]
+    pub(crate) use core::sync::atomic::fence as compiler_fence;
+
+    #[cfg(miri)]
+    pub(crate) fn block_signals() {}
+
+    #[cfg(miri)]
+    pub(crate) fn restore_signals((): ()) {}
+
     /// A mapped table, for the rest of the process's life.
+    #[cfg_attr(miri, derive(Clone))]
     pub(crate) struct Bytes(NonNull<u8>);
 
     // SAFETY: the mapping is never unmapped and is reached through atomics only.
