@@ -1,5 +1,5 @@
 //! The primitives under a model checker: its words and fences, a sleep without an end of time, so that a wake left out
-//! is a deadlock, and the locks of the processes' bytes as words.
+//! is a deadlock, and the table's bytes as cells.
 
 #[cfg(loom)]
 use loom::sync;
@@ -8,7 +8,7 @@ use shuttle::sync;
 use std::any::Any;
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Release, SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 use sync::{Condvar, Mutex};
 
 pub(crate) use sync::atomic::{
@@ -16,12 +16,11 @@ pub(crate) use sync::atomic::{
 };
 
 use super::Slept;
-use crate::error::Path;
+use crate::hints;
 use crate::memory::{
-    EntryCell, Geometry, Header, HintLine, HomeCell, Memory, ProcessCell, SlotCell, UNVERIFIED,
+    EntryCell, Geometry, Header, HintLine, HomeCell, ProcessCell, SlotCell, UNVERIFIED,
     bitmap_words, stretches,
 };
-use crate::{Table, hints};
 
 pub(crate) type Gap<const WORDS: usize> = [(); WORDS];
 

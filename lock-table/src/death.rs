@@ -85,7 +85,7 @@ pub(crate) fn die(page: usize) {
     let _ = unsafe { rustix::mm::munmap(page as *mut _, PAGE_BYTES) };
 }
 
-#[cfg(not(any(loom, shuttle, all(test, miri))))]
+#[cfg(not(any(loom, shuttle, miri)))]
 impl Table {
     /// Does the process with this number (index plus one) live? When it can't be known, it does.
     pub(crate) fn lives(&self, owner: u32) -> bool {

@@ -95,7 +95,7 @@
 //! random, `tests/drain` with direct I/O in flight; `tests/fuzz` puts anything into the table, before and meanwhile.
 #![deny(clippy::undocumented_unsafe_blocks)]
 #![cfg_attr(
-    any(loom, shuttle),
+    any(loom, shuttle, miri),
     allow(dead_code, reason = "models attach to no file and make no system call")
 )]
 #![cfg_attr(
@@ -123,7 +123,7 @@ mod hints;
 mod mappings;
 mod matrix;
 mod memory;
-#[cfg(all(test, any(loom, shuttle, miri)))]
+#[cfg(any(loom, shuttle, miri))]
 mod model;
 #[cfg(all(test, any(loom, shuttle, miri)))]
 mod models;

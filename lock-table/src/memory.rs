@@ -276,7 +276,7 @@ impl Memory {
         }
     }
 
-    #[cfg(all(test, any(loom, shuttle, miri)))]
+    #[cfg(any(loom, shuttle, miri))]
     pub(crate) fn lives(&self) -> &[W32] {
         self.array(self.layout.length, self.geometry.processes)
     }
