@@ -101,10 +101,14 @@ fn become_child(registry: Registry) {
     exec::close_kept_in_child();
     let attached = table().map(Table::reattach_in_child);
     if let Some(Err(error)) = attached {
-        process::stop_fencing();
+        // What it has open already it goes on using, past the fence.
+        let done = process::without_table("passed through");
         registry::reset_in_child(registry);
         let reason = Text::<400>::of(format_args!("a forked child can't join: {error}"));
-        events::emit(&Event::uncovered(0, reason.as_str()));
+        events::emit(&Event {
+            done,
+            ..Event::uncovered(0, reason.as_str())
+        });
         return;
     }
     descriptors::recount_in_child();

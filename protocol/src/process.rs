@@ -109,6 +109,20 @@ pub fn follows_numbers() -> bool {
     }
 }
 
+/// The same, or files that would be fenced are not opened any more: as the policy says. What was done, for the report.
+pub fn without_table(passing: &'static str) -> &'static str {
+    match policy().map(|policy| policy.defaults().on_table_error) {
+        Some(OnTableError::Refuse) => {
+            STATE.store(REFUSING, Release);
+            "files are not opened"
+        }
+        _ => {
+            stop_fencing();
+            passing
+        }
+    }
+}
+
 pub fn refuses() -> bool {
     STATE.load(Relaxed) == REFUSING
 }
@@ -181,16 +195,8 @@ pub fn init() {
             STATE.store(FENCED, Release);
         }
         Err(error) => {
-            let refuse = defaults.on_table_error == OnTableError::Refuse;
-            not_fenced(
-                &error,
-                if refuse {
-                    "files are not opened"
-                } else {
-                    "not fenced"
-                },
-            );
-            STATE.store(if refuse { REFUSING } else { PASSING }, Release);
+            let done = without_table("not fenced");
+            not_fenced(&error, done);
         }
     }
 }

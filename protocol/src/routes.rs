@@ -70,6 +70,10 @@ fn enter(file_index: u32, id: FileId, fd: i32, first: u64, last: u64) -> u32 {
             index
         }
         _ => {
+            // The register had room and this process's list of its entries had none.
+            if let (Some(table), Some(registered)) = (process::table(), registered) {
+                table.map_forget(registered);
+            }
             drop(registry);
             let event = Event::uncovered(file_index, "the table's register of mappings is full");
             events::emit(&Event {

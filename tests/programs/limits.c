@@ -1,5 +1,5 @@
 // Many of one thing at once, each used and looked at: limits DIR processes|threads|mappings|files N, then a few again.
-// Or some calls on one file, and what they return: limits DIR calls.
+// Or some calls, and what they return: on one file, limits DIR calls; of a child, limits DIR forked.
 #include "hazard.h"
 
 // One page through the cache and one past it; whether each is seen the other way.
@@ -123,10 +123,23 @@ static int calls(const char *dir) {
     return 0;
 }
 
+// A child opens a file of its own, and one that is open already.
+static int forked(const char *dir) {
+    char *path = path_in(dir, "inherited"), byte = 'f';
+    int inherited = MUST(open(path, O_RDWR | O_CREAT, 0644));
+    if (MUST(fork()) == 0) {
+        SAY(open(path_in(dir, "own"), O_RDWR | O_CREAT, 0644) >= 0 ? 0 : -1);
+        SAY(pwrite(inherited, &byte, 1, 0));
+        _exit(0);
+    }
+    wait(NULL);
+    return 0;
+}
+
 int main(int argc, char **argv) {
     const char *dir = argv[1], *what = argv[2];
     if (argc < 4)
-        return calls(dir);
+        return strcmp(what, "forked") ? calls(dir) : forked(dir);
     void (*many)(const char *, long) = !strcmp(what, "processes") ? processes
                                        : !strcmp(what, "threads") ? threads
                                        : !strcmp(what, "mappings") ? mappings

@@ -209,6 +209,31 @@ fn a_program_that_finds_no_room_for_its_process() {
     );
 }
 
+/// A program that has room and forks a child that has none: as the policy says, too, but for what is open already.
+#[test]
+fn a_forked_child_that_finds_no_room() {
+    let alone = Geometry {
+        processes: 1,
+        ..ENOUGH
+    };
+    let fenced_with = |on_table_error: &str| {
+        let policy = format!("[defaults]\non_table_error = \"{on_table_error}\"\n");
+        let seen = fenced(&small(&policy, &alone), &["forked"]);
+        let told = seen.told("uncovered", "a forked child can't join: lock table");
+        assert_eq!((told, seen.complaints()), (1, 1), "{}", seen.report());
+        seen
+    };
+    let bare = bare(&["forked"]);
+    fenced_with("passthrough").is_as_bare(&bare);
+    let seen = fenced_with("refuse");
+    let lines: Vec<_> = seen.outcome.stdout.lines().collect();
+    assert!(
+        matches!(lines[..], [own, open] if own.ends_with(": ENOLCK") && open.ends_with(": 1")),
+        "{}",
+        seen.report()
+    );
+}
+
 const NO_SLOT: &str = "no lock slot is free: the table is too small";
 
 #[test]
