@@ -12,7 +12,7 @@ use rustix::mm::{MapFlags, ProtFlags};
 
 use crate::error::{Fault, Path, TableError};
 use crate::memory::{Geometry, HEADER_BYTES, Header, MAGIC, Memory, VERSION};
-use crate::primitive::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Bytes};
+use crate::primitive::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Bytes};
 use crate::{Table, death, sys};
 
 /// How often a table that vanishes or is replaced under our eyes is looked for again.
@@ -309,6 +309,7 @@ fn open(path: &Path) -> Result<Table, Fault> {
         life: AtomicUsize::new(0),
         reaping: AtomicBool::new(false),
         reaped: AtomicU32::new(0),
+        vain_until: AtomicU64::new(0),
         poisoned: AtomicBool::new(false),
     })
 }

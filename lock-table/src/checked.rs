@@ -3,8 +3,12 @@
 
 #[cfg(loom)]
 use loom::sync;
+#[cfg(loom)]
+pub(crate) use loom::thread::yield_now;
 #[cfg(shuttle)]
 use shuttle::sync;
+#[cfg(shuttle)]
+pub(crate) use shuttle::thread::yield_now;
 use std::any::Any;
 use std::cell::Cell;
 use std::sync::Arc;
@@ -12,7 +16,8 @@ use std::sync::atomic::Ordering::SeqCst;
 use sync::{Condvar, Mutex};
 
 pub(crate) use sync::atomic::{
-    AtomicBool, AtomicI32, AtomicU32, AtomicU32 as W32, AtomicU64 as W64, AtomicUsize, fence,
+    AtomicBool, AtomicI32, AtomicU32, AtomicU32 as W32, AtomicU64, AtomicU64 as W64, AtomicUsize,
+    fence,
 };
 
 use super::Slept;
@@ -71,10 +76,7 @@ thread_local! {
 impl FutexWord {
     pub(crate) fn sleep(&self, seen: u32, _ns: u64) -> Slept {
         if SLEEPS_RUN_OUT.get() {
-            #[cfg(loom)]
-            loom::thread::yield_now();
-            #[cfg(shuttle)]
-            shuttle::thread::yield_now();
+            yield_now();
             return Slept::TimedOut;
         }
         let guard = self.sleepers.0.lock().expect("nobody panics with it");

@@ -17,13 +17,17 @@ use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 use crate::matrix::Mode;
-use crate::primitive::{block_signals, restore_signals};
+use crate::primitive::{block_signals, now_ns, restore_signals, yield_now};
 use crate::slots::{Reading, Slot, word};
 use crate::{Table, sys};
 
 /// The bytes stand far beyond the file's contents.
 const BYTES: u64 = 1 << 40;
 const PAGE_BYTES: usize = 4096;
+/// A process's state while somebody who has its byte cleans up after it, or was killed at it.
+const BEING_CLEANED: u32 = 2;
+/// How long who finds a pool empty waits for those who clean, in nanoseconds, and how long it then asks no more.
+const PATIENCE: u64 = 100_000_000;
 
 /// What `reap` cleaned.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -120,12 +124,35 @@ impl Table {
         all
     }
 
-    /// What a pool gives, or gives after the dead have given back what they had of it.
+    /// What a pool gives, or gives after the dead have given back what they had of it. Who was told not long ago that the
+    /// living have it all isn't told again: asking for all of them costs too much to do it at every call.
     pub(crate) fn or_reap<T>(&self, from_pool: impl Fn() -> Option<T>) -> Option<T> {
         from_pool().or_else(|| {
             self.me()?; // not registered: nothing is for us
-            (self.reap().processes > 0).then(from_pool).flatten()
+            let begun = now_ns();
+            if begun < self.vain_until.load(Relaxed) {
+                return None;
+            }
+            loop {
+                self.reap();
+                // Perhaps somebody else has cleaned up, or is at it and seems to live himself as long.
+                let got = from_pool();
+                let is_late = now_ns().saturating_sub(begun) > PATIENCE;
+                if got.is_some() || is_late || !self.somebody_cleans() {
+                    if got.is_none() {
+                        let until = now_ns().saturating_add(PATIENCE);
+                        self.vain_until.store(until, Relaxed);
+                    }
+                    return got;
+                }
+                yield_now();
+            }
         })
+    }
+
+    fn somebody_cleans(&self) -> bool {
+        let mut all = self.mem.processes().iter();
+        all.any(|process| process.state.load(Acquire) == BEING_CLEANED)
     }
 
     /// Cleans up after one process if it is dead and nobody else does.
@@ -140,6 +167,11 @@ impl Table {
         let alone = self.reaping.compare_exchange(false, true, Acquire, Relaxed);
         if alone.is_ok() {
             if self.lock_dead(owner) {
+                if let Some(process) = self.mem.process(owner)
+                    && process.state.load(Relaxed) != 0
+                {
+                    process.state.store(BEING_CLEANED, Release);
+                }
                 done = self.clean(owner);
                 self.unlock_dead(owner);
             }
@@ -194,9 +226,7 @@ impl Table {
         }
         done.mappings = self.mem.mappings().clean(owner);
         done.uses = self.mem.uses().clean(owner);
-        if let Some(process) = owner
-            .checked_sub(1)
-            .and_then(|i| self.mem.processes().get(i as usize))
+        if let Some(process) = self.mem.process(owner)
             && process.state.swap(0, AcqRel) != 0
         {
             done.processes = 1;

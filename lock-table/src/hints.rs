@@ -225,6 +225,13 @@ impl Table {
 
     /// Clears the hints of a slot that is empty. May be done twice, or half and then again.
     pub(crate) fn clear_hints(&self, s: Slot, slot: &SlotCell) {
+        // First of all: notes may share a bit, and a handler may jump out when it is cleared and the slot live on.
+        for note in &slot.notes {
+            let old = note.load(Relaxed);
+            if old != 0 {
+                note.store(old | UNSURE, Relaxed);
+            }
+        }
         for note in &slot.notes {
             if let Some(bucket) = noted(note.load(Relaxed)) {
                 let (word, bit) = place(s);

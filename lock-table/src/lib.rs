@@ -17,7 +17,8 @@
 //! excludes nobody and says so. Nothing allocates (but [`Table::snapshot`]), nothing panics, no libc function is
 //! called: this runs in strangers' programs, in their signal handlers and in their forked children.
 //! Two things are the caller's: no thread may fork while another is in `attach` (see *Death*), and a forked child calls
-//! [`Table::reattach_in_child`] before anything else.
+//! [`Table::reattach_in_child`] before anything else. A call that a signal handler interrupts to fork goes on in the
+//! child as [`NotHeld::NotOurs`]: only within the few instructions that write a claim could both take one slot for theirs.
 //!
 //! # The common case
 //!
@@ -140,7 +141,7 @@ mod waiting;
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use primitive::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize};
+use primitive::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize};
 
 pub use death::Reaped;
 pub use error::{Fault, TableError};
@@ -178,6 +179,8 @@ pub struct Table {
     /// A thread of this process is cleaning up after somebody.
     reaping: AtomicBool,
     reaped: AtomicU32,
+    /// Until then it is known that the living have all of some pool.
+    vain_until: AtomicU64,
     poisoned: AtomicBool,
 }
 
@@ -205,6 +208,12 @@ impl Table {
         self.poisoned.load(Relaxed) || self.mem.header().poison.load(Relaxed) != 0
     }
 
+    /// What to tell people of a table that is poisoned.
+    pub fn damage(&self) -> Option<TableError> {
+        self.is_poisoned()
+            .then(|| TableError::new(error::Fault::Poisoned, &self.path))
+    }
+
     #[cold]
     fn poison(&self) {
         self.poisoned.store(true, Relaxed);
@@ -213,10 +222,7 @@ impl Table {
 
     /// Who the process with this number (index plus one) says it is.
     fn owner_at(&self, owner: u32) -> Owner {
-        let Some(process) = owner
-            .checked_sub(1)
-            .and_then(|i| self.mem.processes().get(i as usize))
-        else {
+        let Some(process) = self.mem.process(owner) else {
             return Owner::default();
         };
         let [a, b] = &process.comm;

@@ -141,12 +141,12 @@ pub fn sort_and_merge(claims: &mut [Claim]) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    const FILE: FileId = FileId { dev: 1, ino: 2 };
+    pub(crate) const FILE: FileId = FileId { dev: 1, ino: 2 };
 
-    fn claim(mode: Mode, first: u64, last: u64) -> Claim {
+    pub(crate) fn claim(mode: Mode, first: u64, last: u64) -> Claim {
         Claim {
             file: FILE,
             first,

@@ -178,7 +178,7 @@ pub(crate) struct Header {
 #[repr(C)]
 #[cfg_attr(any(loom, shuttle), derive(Default))]
 pub(crate) struct ProcessCell {
-    /// 0 free, 1 in use.
+    /// 0 free, 1 in use, 2 dead and being cleaned.
     pub state: W32,
     pub pid: W32,
     pub comm: [W64; 2],
@@ -298,6 +298,11 @@ impl Memory {
 
     pub(crate) fn processes(&self) -> &[ProcessCell] {
         self.array(self.layout.processes, self.geometry.processes)
+    }
+
+    /// The process with this number (index plus one).
+    pub(crate) fn process(&self, owner: u32) -> Option<&ProcessCell> {
+        self.processes().get(owner.checked_sub(1)? as usize)
     }
 
     #[inline]

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use crate::Table;
 use crate::error::Path;
 use crate::memory::{Geometry, Memory};
-use crate::primitive::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Bytes, W32};
+use crate::primitive::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Bytes, W32};
 
 /// Free; locked by a process's life; locked by who cleans up after it.
 const FREE: u32 = 0;
@@ -25,6 +25,7 @@ impl Table {
             life: AtomicUsize::new(0),
             reaping: AtomicBool::new(false),
             reaped: AtomicU32::new(0),
+            vain_until: AtomicU64::new(0),
             poisoned: AtomicBool::new(false),
         };
         table.mem.processes()[owner as usize - 1]

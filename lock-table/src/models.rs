@@ -16,13 +16,13 @@ use shuttle::thread;
 use std::thread;
 
 use crate::hints::Near;
+use crate::matrix::tests::{FILE, claim};
 #[cfg(any(loom, shuttle))]
 use crate::primitive::SLEEPS_RUN_OUT;
 use crate::primitive::{Bytes, W32, fence};
 use crate::slots::{Position, Scan, word};
-use crate::{Claim, FileId, Geometry, Mode, Slot, Table, USE_BUFFERED, USE_DIRECT};
+use crate::{Claim, Geometry, Mode, Slot, Table, USE_BUFFERED, USE_DIRECT};
 
-const FILE: FileId = FileId { dev: 8, ino: 42 };
 const STRIPE: u64 = 4 << 20;
 const GEOMETRY: Geometry = Geometry {
     processes: 4,
@@ -78,16 +78,6 @@ fn check_as_set(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     config.stack_size = 1 << 20;
     let scheduler = shuttle::scheduler::PctScheduler::new(preemptions + 2, rounds);
     shuttle::Runner::new(scheduler, config).run(model);
-}
-
-fn claim(mode: Mode, first: u64, last: u64) -> Claim {
-    Claim {
-        file: FILE,
-        first,
-        last,
-        mode,
-        atomic: false,
-    }
 }
 
 /// The first page of a stripe.
@@ -198,7 +188,7 @@ impl Process {
 
     /// The same without waiting: perhaps in vain.
     fn dare(&self, c: &Claim, inside: usize) {
-        if self.table.hold_now(self.slot(), c, &[]).is_ok() {
+        if self.table.hold_now(self.slot(), c).is_ok() {
             self.inside[inside].visit();
             self.table.release(self.slot());
         }
@@ -439,7 +429,7 @@ fn two_reapers_and_a_newcomer() {
                 second[1].store(b.reap().processes, SeqCst);
                 let s = b.take_slot(1).expect("there are enough");
                 // The first may still be at it, or have been.
-                let _ = b.hold_now(s, &page(0), &[]);
+                let _ = b.hold_now(s, &page(0));
                 b.release(s);
             },
         );

@@ -30,9 +30,11 @@ mod real {
     #[cfg(not(miri))]
     pub(crate) use core::sync::atomic::compiler_fence;
     pub(crate) use core::sync::atomic::{
-        AtomicBool, AtomicI32, AtomicU32, AtomicU32 as W32, AtomicU64 as W64, AtomicUsize, fence,
+        AtomicBool, AtomicI32, AtomicU32, AtomicU32 as W32, AtomicU64, AtomicU64 as W64,
+        AtomicUsize, fence,
     };
     use rustix::thread::futex;
+    pub(crate) use rustix::thread::sched_yield as yield_now;
 
     /// Room in a cell that nobody uses. Atomic, as all shared bytes are.
     pub(crate) type Gap<const WORDS: usize> = [W64; WORDS];

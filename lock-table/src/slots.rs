@@ -6,7 +6,7 @@ use crate::hints::{Buckets, Near, own_stack, place, words_of};
 use crate::matrix::{Claim, FileId, Mode, UNIT, conflict};
 use crate::memory::SlotCell;
 use crate::primitive::fence;
-use crate::{Owner, Table};
+use crate::{NotHeld, Owner, Table};
 
 /// The state word: the low three bits say what the slot is, the fourth that somebody sleeps on it, the rest is the
 /// generation: one more with every announcement. It is also the futex word.
@@ -81,6 +81,8 @@ pub(crate) enum Scan {
     Blocked(Found),
     /// The table holds what no fenced process writes.
     Absurd,
+    /// The slot isn't this process's, or isn't free.
+    NotOurs,
 }
 
 /// What a slot says when it is read in one piece.
@@ -114,15 +116,17 @@ impl Table {
             let slot = self.mem.slot(index)?;
             // I2: the owner goes in with the claim on the slot itself, so that a kill right after it leaves
             // nothing that a reaper can't find. Acquire: what the last owner left is behind us.
-            if slot.owner.load(Relaxed) != 0
-                || slot.owner.compare_exchange(0, me, AcqRel, Relaxed).is_err()
-            {
+            if slot.owner.load(Relaxed) != 0 {
+                continue;
+            }
+            // I7: before the owner, or a reaper would not find what a kill leaves right here; and before the first
+            // announcement, whose fence orders it for every scan.
+            mark.fetch_max(index.saturating_sub(from).saturating_add(1), Relaxed);
+            if slot.owner.compare_exchange(0, me, AcqRel, Relaxed).is_err() {
                 continue;
             }
             slot.thread.store(thread, Relaxed);
             slot.waiting_on.store(0, Relaxed);
-            // I7: before the first announcement, whose fence orders it for every scan.
-            mark.fetch_max(index.saturating_sub(from).saturating_add(1), Relaxed);
             return Some(Slot(index));
         }
         None
@@ -164,19 +168,18 @@ impl Table {
         }
     }
 
-    /// Takes the range if nobody is in the way. Never waits; on a conflict the claim is withdrawn. Two that try at
-    /// the same instant may both fail. `_mine` are the calling thread's other slots: they conflict like any other.
+    /// Takes the range if nobody is in the way: with a deadline that is over already, a conflict is `TimedOut`. Two that
+    /// try at the same instant may both fail. The calling thread's other slots conflict like any other.
     #[inline]
-    pub fn hold_now(&self, s: Slot, c: &Claim, _mine: &[Slot]) -> Result<(), Blocker> {
-        match self.try_claim(s, c) {
-            Scan::Clear => Ok(()),
-            Scan::Blocked(found) => {
-                self.release(s);
-                Err(self.named(&found))
-            }
-            // Pass-through: a broken table excludes nobody.
-            Scan::Absurd => Ok(()),
-        }
+    pub fn hold_now(&self, s: Slot, c: &Claim) -> Result<(), NotHeld> {
+        let why = match self.try_claim(s, c) {
+            Scan::Clear => return Ok(()),
+            Scan::Blocked(found) => NotHeld::TimedOut(self.named(&found)),
+            Scan::Absurd => NotHeld::Poisoned,
+            Scan::NotOurs => return Err(NotHeld::NotOurs),
+        };
+        self.release(s);
+        Err(why)
     }
 
     /// Who is in the way of this claim right now? Looks only.
@@ -192,7 +195,7 @@ impl Table {
                 _ => Some(self.named(&own)),
             },
             Scan::Blocked(found) => Some(self.named(&found)),
-            Scan::Clear | Scan::Absurd => None,
+            Scan::Clear | Scan::Absurd | Scan::NotOurs => None,
         }
     }
 
@@ -203,7 +206,7 @@ impl Table {
             return Scan::Absurd;
         }
         let Some(slot) = self.writable(s) else {
-            return Scan::Absurd;
+            return Scan::NotOurs;
         };
         let near = self.write(s, slot, c);
         // I1: my hints and my announcement stand before my scan's loads of the others'.
@@ -223,7 +226,8 @@ impl Table {
         slot.dev.store(c.file.dev, Relaxed);
         slot.ino.store(c.file.ino, Relaxed);
         slot.first.store(c.first, Relaxed);
-        slot.last.store(c.last, Relaxed);
+        // Never backwards, whatever the caller says: readers would take the table for damaged.
+        slot.last.store(c.last.max(c.first), Relaxed);
         let atomic = if c.atomic { ATOMIC } else { 0 };
         slot.mode.store(c.mode as u32 | atomic, Relaxed);
         // I4: Release: a reader of this word finds the fields.
@@ -231,20 +235,16 @@ impl Table {
         near
     }
 
-    /// A slot of ours, as we left it. One of the parent's is refused in a forked child; one that isn't free was
-    /// written by somebody else.
+    /// A slot of ours that is free.
     #[inline]
     pub(crate) fn writable(&self, s: Slot) -> Option<&SlotCell> {
-        let slot = self.own(s)?;
-        if slot.state.load(Relaxed) & word::STATE == word::FREE {
-            return Some(slot);
-        }
-        self.poison();
-        None
+        self.own(s)
+            .filter(|slot| slot.state.load(Relaxed) & word::STATE == word::FREE)
     }
 
+    /// One of the parent's is refused in a forked child.
     #[inline]
-    fn own(&self, s: Slot) -> Option<&SlotCell> {
+    pub(crate) fn own(&self, s: Slot) -> Option<&SlotCell> {
         let slot = self.mem.slot(s.0)?;
         let me = self.me.load(Relaxed);
         (me != 0 && slot.owner.load(Relaxed) == me).then_some(slot)

@@ -36,8 +36,20 @@ pub enum NotHeld {
     Nested(Blocker),
     /// `poll` said so, or `hold_all` was given fewer slots than claims.
     GaveUp,
-    /// The table is broken, or the slot is not this process's: pass through.
+    /// The table is damaged and excludes nobody any more: pass through.
     Poisoned,
+    /// The slot isn't this process's (a signal handler may have forked meanwhile), or isn't free: take another one.
+    NotOurs,
+}
+
+impl NotHeld {
+    /// Who is in the way, if somebody is.
+    pub fn blocker(&self) -> Option<&Blocker> {
+        match self {
+            NotHeld::TimedOut(b) | NotHeld::Deadlock(b) | NotHeld::Nested(b) => Some(b),
+            NotHeld::GaveUp | NotHeld::Poisoned | NotHeld::NotOurs => None,
+        }
+    }
 }
 
 pub(crate) enum Stop {
@@ -51,6 +63,7 @@ struct Wait {
     started: u64,
     first: Option<Blocker>,
     sleep: u64,
+    next_ask: u64,
     next_poll: u64,
     poll_pause: u64,
     next_search: u64,
@@ -65,6 +78,7 @@ impl Wait {
             started: 0,
             first: None,
             sleep: SLEEP.0,
+            next_ask: 0,
             next_poll: 0,
             poll_pause: POLL.0,
             next_search: 0,
@@ -77,6 +91,7 @@ impl Wait {
         if self.first.is_none() {
             self.first = Some(blocker);
             self.started = now_ns();
+            self.next_ask = self.started.saturating_add(self.sleep);
             self.next_poll = self.started.saturating_add(self.poll_pause);
             // One that already holds something is in a deadlock at once, if it is in one.
             let patience = if suspicious { SLEEP.0 } else { DEADLOCK.0 };
@@ -117,11 +132,15 @@ impl Table {
                 waited_ns: 0,
                 first_blocker: None,
             }),
-            Scan::Absurd => Err(NotHeld::Poisoned),
             Scan::Blocked(_) => {
                 self.release(s);
                 self.hold_all(&[s], core::slice::from_ref(c), mine, deadline_ns, poll)
             }
+            Scan::Absurd => {
+                self.release(s);
+                Err(NotHeld::Poisoned)
+            }
+            Scan::NotOurs => Err(NotHeld::NotOurs),
         }
     }
 
@@ -166,7 +185,8 @@ impl Table {
     ) -> Result<(), Stop> {
         let found = match self.try_all(slots, claims) {
             Scan::Clear => return Ok(()),
-            Scan::Absurd => return Err(Self::broken()),
+            Scan::Absurd => return Err(Stop::Not(NotHeld::Poisoned)),
+            Scan::NotOurs => return Err(Stop::Not(NotHeld::NotOurs)),
             Scan::Blocked(found) => found,
         };
         wait.begin(self.named(&found), !mine.is_empty());
@@ -175,15 +195,15 @@ impl Table {
         }
         let ticket = self.queue(slots);
         for (s, c) in slots.iter().zip(claims) {
-            let Some(slot) = self.mem.slot(s.0) else {
-                return Err(Self::broken());
+            let Some(slot) = self.own(*s) else {
+                return Err(Stop::Not(NotHeld::NotOurs));
             };
             let (mut from, near) = (Position::default(), Near::of(c));
             loop {
                 // I6: what a slot before `from` was found to be it stays, for us: whoever announces later sees us.
                 let found = match self.scan(from, &near, *s, c, ticket, slots) {
                     Scan::Clear => break,
-                    Scan::Absurd => return Err(Self::broken()),
+                    Scan::Absurd | Scan::NotOurs => return Err(Stop::Not(NotHeld::Poisoned)),
                     Scan::Blocked(found) => found,
                 };
                 from = found.at;
@@ -207,7 +227,7 @@ impl Table {
         }
         for (s, c) in slots.iter().zip(claims) {
             let Some(slot) = self.writable(*s) else {
-                return Scan::Absurd;
+                return Scan::NotOurs;
             };
             self.write(*s, slot, c);
         }
@@ -232,7 +252,7 @@ impl Table {
 
     /// Announces that a ticket is about to be drawn.
     fn choose(&self, slots: &[Slot]) {
-        for slot in slots.iter().filter_map(|s| self.mem.slot(s.0)) {
+        for slot in slots.iter().filter_map(|s| self.own(*s)) {
             let now = slot.state.load(Relaxed);
             // The claim stands already, but this is a new announcement and so a new generation (I5).
             if slot.state.swap(word::next(now, word::CHOOSING), AcqRel) & word::WAITERS != 0 {
@@ -250,7 +270,7 @@ impl Table {
 
     /// Announces the place in the queue.
     fn line_up(&self, slots: &[Slot], ticket: u64) {
-        for slot in slots.iter().filter_map(|s| self.mem.slot(s.0)) {
+        for slot in slots.iter().filter_map(|s| self.own(*s)) {
             slot.ticket.store(ticket, Relaxed);
             let now = slot.state.load(Relaxed);
             // I4: AcqRel: a reader that finds WAITING finds the ticket. Those who slept on our choosing may pass now.
@@ -265,15 +285,11 @@ impl Table {
     /// From waiting to held. Those who wait for us go on waiting, so the waiters' flag stays; and nobody treats HELD
     /// otherwise than a lower ticket, so no fence either.
     pub(crate) fn enter(&self, s: Slot) -> Result<(), Stop> {
-        let Some(slot) = self.mem.slot(s.0) else {
-            return Err(Self::broken());
-        };
-        let was = slot.state.fetch_xor(word::WAITING ^ word::HELD, Relaxed);
-        if was & word::STATE == word::WAITING {
-            return Ok(());
-        }
-        self.poison();
-        Err(Self::broken())
+        let entered = self.own(s).is_some_and(|slot| {
+            let was = slot.state.fetch_xor(word::WAITING ^ word::HELD, Relaxed);
+            was & word::STATE == word::WAITING
+        });
+        entered.then_some(()).ok_or(Stop::Not(NotHeld::NotOurs))
     }
 
     fn conflict_among(&self, mine: &[Slot], c: &Claim) -> Option<Found> {
@@ -284,16 +300,10 @@ impl Table {
             })
     }
 
-    /// The table, or the slot, can't be used: pass through. Who found the table damaged has poisoned it.
-    #[cold]
-    fn broken() -> Stop {
-        Stop::Not(NotHeld::Poisoned)
-    }
-
     /// Waits until the blocker's word moves, or a while. `Err`: stop waiting.
     fn pause(&self, s: Slot, ticket: u64, found: &Found, wait: &mut Wait) -> Result<(), Stop> {
         let Some(cell) = self.mem.slot(found.at.slot) else {
-            return Err(Self::broken());
+            return Err(Stop::Not(NotHeld::Poisoned));
         };
         let moved = moves_soon(cell, found.word);
         if self.is_poisoned() {
@@ -311,19 +321,18 @@ impl Table {
         if moved {
             return Ok(());
         }
-        let slept_out = self.sleep(
-            cell,
-            found.word,
-            wait.sleep.min(wait.deadline.saturating_sub(now)),
-        );
-        if slept_out {
+        let until = wait.next_ask.min(wait.deadline);
+        let slept_out = self.sleep(cell, found.word, until.saturating_sub(now).max(1));
+        let now = now_ns();
+        // By the clock as well: a signal ends a sleep, and signals may come faster than any sleep is long.
+        if slept_out || now >= wait.next_ask {
             wait.sleep = wait.sleep.saturating_mul(2).min(SLEEP.1);
+            wait.next_ask = now.saturating_add(wait.sleep);
             if !self.lives(found.owner) {
                 self.reap_one(found.owner);
                 return Ok(());
             }
         }
-        let now = now_ns();
         if now >= wait.next_search {
             wait.next_search = now.saturating_add(DEADLOCK.1);
             if self.is_deadlocked(s, ticket, found, wait) {

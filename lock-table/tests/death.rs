@@ -32,7 +32,7 @@ fn a_killed_holder_is_reaped_by_whoever_waits() {
     let table = attach(&path);
     let victim = standing(&path, |t| {
         let s = t.take_slot(1).unwrap();
-        t.hold_now(s, &claim(Mode::DirectWrite, 8192, 12287), &[])
+        t.hold_now(s, &claim(Mode::DirectWrite, 8192, 12287))
             .unwrap();
         t.map_register(FILE, 0, 4095, true).unwrap();
         t.use_register(FILE, USE_DIRECT).unwrap();
@@ -40,7 +40,8 @@ fn a_killed_holder_is_reaped_by_whoever_waits() {
     let pid = victim.0 as u32;
     let s = table.take_slot(9).unwrap();
     let c = claim(Mode::BufferedRead, 0, u64::MAX);
-    let in_the_way = table.hold_now(s, &c, &[]).unwrap_err();
+    let in_the_way = table.hold_now(s, &c).unwrap_err();
+    let in_the_way = *in_the_way.blocker().unwrap();
     assert_eq!((in_the_way.owner.pid, in_the_way.thread), (pid, 1));
     assert!(table.mapped_writable(FILE, 1 << 20, 1 << 20).is_some());
     assert!(
@@ -73,9 +74,7 @@ fn a_killed_waiter_loses_its_place() {
     let path = dir.make();
     let table = attach(&path);
     let s = table.take_slot(1).unwrap();
-    table
-        .hold_now(s, &claim(Mode::Layout, 0, 4095), &[])
-        .unwrap();
+    table.hold_now(s, &claim(Mode::Layout, 0, 4095)).unwrap();
     let victim = standing_waiter(&path, claim(Mode::Layout, 0, 8191));
     until("the child waits", || table.snapshot().slots.len() == 2);
     victim.kill();
@@ -117,7 +116,7 @@ fn a_forked_child_does_not_keep_its_dead_parent_alive() {
             return 2;
         };
         let Some(s) = t.take_slot(1) else { return 3 };
-        if t.hold_now(s, &claim(Mode::Layout, 0, 10), &[]).is_err() {
+        if t.hold_now(s, &claim(Mode::Layout, 0, 10)).is_err() {
             return 4;
         }
         // SAFETY: a single-threaded process.
@@ -183,7 +182,7 @@ fn a_holder_dies_while_another_process_forks() {
         let c = claim(Mode::DirectWrite, round * 4096, round * 4096);
         let victim = standing(&path, |t| {
             let s = t.take_slot(1).unwrap();
-            t.hold_now(s, &c, &[]).unwrap();
+            t.hold_now(s, &c).unwrap();
         });
         victim.kill();
         table.hold(s, &c, &[], in_ms(2000), &mut no()).unwrap();
@@ -204,7 +203,7 @@ fn exec_lets_go() {
             return 2;
         };
         let Some(s) = t.take_slot(1) else { return 3 };
-        if t.hold_now(s, &claim(Mode::Layout, 0, 10), &[]).is_err() {
+        if t.hold_now(s, &claim(Mode::Layout, 0, 10)).is_err() {
             return 4;
         }
         let argv = [c"sleep".as_ptr(), c"3".as_ptr(), std::ptr::null()];
@@ -233,7 +232,7 @@ fn a_stopped_process_lives() {
             return 2;
         };
         let Some(s) = t.take_slot(1) else { return 3 };
-        if t.hold_now(s, &c, &[]).is_err() {
+        if t.hold_now(s, &c).is_err() {
             return 4;
         }
         words[0].store(1, SeqCst);
@@ -270,7 +269,7 @@ fn a_process_killed_while_stopped_is_dead() {
     let table = attach(&path);
     let holder = standing(&path, |t| {
         let s = t.take_slot(1).unwrap();
-        t.hold_now(s, &claim(Mode::Layout, 0, 10), &[]).unwrap();
+        t.hold_now(s, &claim(Mode::Layout, 0, 10)).unwrap();
     });
     holder.signal(libc::SIGSTOP);
     assert_eq!(table.reap(), Default::default());
@@ -290,7 +289,7 @@ fn a_stopped_waiter_makes_no_deadlock() {
     // What comes to stand in the slot that the stopped one waits for: the same, behind it in the queue; or something
     // else, while the thread waits with another slot.
     for elsewhere in [None, Some(claim(Mode::Layout, 1 << 30, 1 << 30))] {
-        table.hold_now(a, &c, &[]).unwrap();
+        table.hold_now(a, &c).unwrap();
         let waiter = standing_waiter(&path, c);
         until("the child sleeps", || {
             let slots = table.snapshot().slots;
@@ -302,7 +301,7 @@ fn a_stopped_waiter_makes_no_deadlock() {
         let mut mine = vec![];
         let mut with = a;
         if let Some(other) = &elsewhere {
-            table.hold_now(a, other, &[]).unwrap();
+            table.hold_now(a, other).unwrap();
             mine.push(a);
             with = b;
         }
@@ -322,7 +321,7 @@ fn a_stolen_probe_reaps_nobody() {
     let table = attach(&path);
     let thief = attach(&path);
     let s = table.take_slot(1).unwrap();
-    table.hold_now(s, &claim(Mode::Layout, 0, 10), &[]).unwrap();
+    table.hold_now(s, &claim(Mode::Layout, 0, 10)).unwrap();
     let kept = thief.probe_fd();
     let other = std::fs::File::create(dir.0.join("other")).unwrap();
     thief.set_probe_fd(std::os::fd::AsRawFd::as_raw_fd(&other));

@@ -18,7 +18,7 @@ fn a_child_registers_anew() {
     let table = attach(&dir.make());
     let s = table.take_slot(1).unwrap();
     let c = claim(Mode::Layout, 0, 10);
-    table.hold_now(s, &c, &[]).unwrap();
+    table.hold_now(s, &c).unwrap();
     let mapping = table.map_register(FILE, 0, 10, true).unwrap();
     let used = table.use_register(FILE, USE_BUFFERED).unwrap().0;
     let idle = table.take_slot(1).unwrap();
@@ -38,7 +38,7 @@ fn a_child_registers_anew() {
         table.use_forget(used);
         // Nor to announce in.
         table.announce(idle, &c);
-        if table.hold(idle, &c, &[], None, &mut || false) != Err(NotHeld::Poisoned) {
+        if table.hold(idle, &c, &[], None, &mut || false) != Err(NotHeld::NotOurs) {
             return 6;
         }
         let Some(own) = table.take_slot(1) else {

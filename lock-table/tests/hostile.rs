@@ -277,7 +277,7 @@ fn a_circle_that_is_none_of_ours_is_not_followed_for_ever() {
     let (first, last) = (table.take_slot(1).unwrap(), table.take_slot(2).unwrap());
     let base = cell_of(table, first, &file);
     // The first is in the way of two others, and not in the last one's.
-    table.hold_now(first, &of(0, 0), &[]).unwrap();
+    table.hold_now(first, &of(0, 0)).unwrap();
     let waiting = || {
         let all = table.snapshot().slots;
         let waits = all.iter().filter(|i| i.waiting_on.is_some());
@@ -338,16 +338,19 @@ fn a_poisoned_table_excludes_nobody_and_says_so() {
         .open(dir.0.join("table"))
         .unwrap();
     let cell = cell_of(table, a, &file);
-    table.hold_now(a, &claim(Mode::Layout, 0, 0), &[]).unwrap();
+    table.hold_now(a, &claim(Mode::Layout, 0, 0)).unwrap();
     // A mode that there isn't, in a slot that is held: found by the first who must read it.
     let mode = 77u32.to_ne_bytes();
     file.write_all_at(&mode, cell + CELL_MODE).unwrap();
-    assert_eq!(table.hold_now(b, &claim(Mode::Layout, 0, 0), &[]), Ok(()));
+    let c = claim(Mode::Layout, 0, 0);
+    assert!(table.damage().is_none());
+    assert_eq!(table.hold_now(b, &c), Err(NotHeld::Poisoned));
     assert!(table.is_poisoned());
-    table.release(b);
-    assert_eq!(
-        table.hold(b, &claim(Mode::Layout, 0, 0), &[], None, &mut no()),
-        Err(NotHeld::Poisoned)
-    );
+    let damage = table.damage().unwrap().to_string();
+    assert!(damage.contains("its contents are damaged"), "{damage}");
+    for _ in 0..2 {
+        let held = table.hold(b, &c, &[], None, &mut no());
+        assert_eq!(held, Err(NotHeld::Poisoned));
+    }
     refused(&path, Fault::Poisoned);
 }

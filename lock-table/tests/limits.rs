@@ -102,7 +102,7 @@ fn sizes_that_make_no_sense_make_no_table() {
     let path = make(&dir, &one);
     let table = attach(&path);
     let s = table.take_slot(1).unwrap();
-    table.hold_now(s, &claim(Mode::Layout, 0, 0), &[]).unwrap();
+    table.hold_now(s, &claim(Mode::Layout, 0, 0)).unwrap();
     assert!(table.map_register(FILE, 0, 0, true).is_some());
     assert!(table.use_register(FILE, USE_DIRECT).is_some());
     full(&path);
@@ -141,7 +141,7 @@ fn a_forked_child_that_finds_no_room() {
     let path = make(&dir, &SMALL);
     let table = attach(&path);
     let s = table.take_slot(1).unwrap();
-    table.hold_now(s, &claim(Mode::Layout, 0, 0), &[]).unwrap();
+    table.hold_now(s, &claim(Mode::Layout, 0, 0)).unwrap();
     let (second, third) = (stays(&path, |_| true), stays(&path, |_| true));
     let fork = || {
         Child::run(|| match table.reattach_in_child() {
@@ -158,7 +158,7 @@ fn a_forked_child_that_finds_no_room() {
                         &[],
                         None,
                         &mut no(),
-                    ) != Err(NotHeld::Poisoned);
+                    ) != Err(NotHeld::NotOurs);
                 table.release(s);
                 table.give_slot(s);
                 if takes { 10 } else { 9 }
@@ -193,11 +193,27 @@ fn slots_and_requests() {
     // The very last ones are as good as the first.
     let (last, request) = (all[7], requests[1]);
     let c = claim(Mode::DirectWrite, 0, 0);
-    table.hold_now(last, &c, &[]).unwrap();
-    assert_eq!(table.hold_now(request, &c, &[]).unwrap_err().slot, last);
+    table.hold_now(last, &c).unwrap();
+    assert_eq!(
+        table
+            .hold_now(request, &c)
+            .unwrap_err()
+            .blocker()
+            .unwrap()
+            .slot,
+        last
+    );
     table.release(last);
-    table.hold_now(request, &c, &[]).unwrap();
-    assert_eq!(table.hold_now(all[0], &c, &[]).unwrap_err().slot, request);
+    table.hold_now(request, &c).unwrap();
+    assert_eq!(
+        table
+            .hold_now(all[0], &c)
+            .unwrap_err()
+            .blocker()
+            .unwrap()
+            .slot,
+        request
+    );
     // Neither helps the other out.
     table.give_slot(all[3]);
     assert_eq!(table.take_request_slot(), None);
@@ -262,6 +278,8 @@ fn the_dead_make_room() {
             let all = (reaped.slots, reaped.mappings, reaped.uses);
             assert_eq!((reaped.processes, all), (1, (10, 70, 70)));
             assert_eq!(table.reap().processes, 0);
+        } else {
+            sleep_ms(250); // for as long it believes that the living have it all
         }
         let slots: Vec<_> = std::iter::from_fn(|| table.take_slot(1)).collect();
         let requests: Vec<_> = std::iter::from_fn(|| table.take_request_slot()).collect();
@@ -280,6 +298,61 @@ fn the_dead_make_room() {
     }
 }
 
+/// Of two that find a register full of a dead one's one cleans up, and the other waits for it instead of being told that
+/// the living have it all.
+#[test]
+fn who_cleans_is_waited_for() {
+    let g = Geometry {
+        processes: 8,
+        mappings: 4096,
+        ..SMALL
+    };
+    for round in 0..40 {
+        let dir = Dir::new();
+        let path = make(&dir, &g);
+        let table = attach(&path);
+        let (ready, go) = (&shared_words(2)[0], &shared_words(2)[1]);
+        let ask = || {
+            Child::run(|| {
+                if table.reattach_in_child().is_err() {
+                    return 2;
+                }
+                ready.fetch_add(1, SeqCst);
+                while go.load(SeqCst) == 0 {
+                    std::hint::spin_loop();
+                }
+                i32::from(table.map_register(FILE, 0, 4095, true).is_none())
+            })
+        };
+        let both = [ask(), ask()];
+        until("both stand", || ready.load(SeqCst) == 2);
+        let greedy = |t: &Table| (0..4096).all(|i| t.map_register(FILE, i, i, true).is_some());
+        stays(&path, greedy).kill();
+        go.store(1, SeqCst);
+        let got = both.map(Child::wait);
+        assert_eq!(got, [0, 0], "round {round}");
+    }
+}
+
+/// Who asks a pool again and again that the living have whole doesn't ask for all of them each time.
+#[test]
+fn a_vain_request_is_cheap() {
+    let dir = Dir::new();
+    let table = attach(&make(&dir, &SMALL));
+    let all = std::iter::from_fn(|| table.take_slot(1)).count();
+    assert_eq!(all, 8);
+    // The kernel counts the locks that were asked for as little as anybody; but a dead one isn't seen meanwhile.
+    let path = dir.table();
+    let _ = table.take_slot(1);
+    let greedy = stays(&path, |t| t.map_register(FILE, 0, 0, true).is_some());
+    greedy.kill();
+    assert!(table.take_slot(1).is_none());
+    assert_eq!(table.snapshot().mappings.len(), 1, "it reaped");
+    sleep_ms(250);
+    assert!(table.take_slot(1).is_none());
+    assert_eq!(table.snapshot().mappings.len(), 0, "it didn't reap");
+}
+
 /// 256 ranges of dead direct writers are remembered. One more, and the oldest is forgotten.
 #[test]
 fn ranges_to_verify() {
@@ -293,10 +366,7 @@ fn ranges_to_verify() {
     // The nth range says which it is.
     let range = |n: u64| claim(Mode::DirectWrite, n * UNIT, n * UNIT + 511);
     let die_with = |from: u64, count: u64| {
-        let hold = |t: &Table, c: Claim| {
-            t.take_slot(1)
-                .is_some_and(|s| t.hold_now(s, &c, &[]).is_ok())
-        };
+        let hold = |t: &Table, c: Claim| t.take_slot(1).is_some_and(|s| t.hold_now(s, &c).is_ok());
         stays(&path, |t| (from..from + count).all(|n| hold(t, range(n)))).kill();
         assert_eq!(u64::from(table.reap().unverified), count);
     };

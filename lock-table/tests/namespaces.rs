@@ -74,7 +74,7 @@ fn namespaces_share_a_table() {
         let (Some(a), Some(b)) = (t.take_slot(1), t.take_slot(1)) else {
             return 3;
         };
-        if t.hold_now(a, &theirs, &[]).is_err() {
+        if t.hold_now(a, &theirs).is_err() {
             return 4;
         }
         word.store(HERE, SeqCst);
@@ -94,7 +94,7 @@ fn namespaces_share_a_table() {
         };
         let Some(s) = t.take_slot(1) else { return 3 };
         // Within the child's reach when it goes on, which is after this one's death.
-        i32::from(t.hold_now(s, &ours, &[]).is_err())
+        i32::from(t.hold_now(s, &ours).is_err())
     });
     assert_eq!(outside.wait(), 0);
     let s = table.take_slot(1).unwrap();
@@ -125,7 +125,7 @@ fn use_a_number_twice(table: &Table, word: &AtomicU64, claims: &[Claim; 2]) -> i
             let Some(s) = table.take_slot(1) else {
                 return 5;
             };
-            if table.hold_now(s, c, &[]).is_err() {
+            if table.hold_now(s, c).is_err() {
                 return 6;
             }
             word.store(turn + 1, SeqCst);

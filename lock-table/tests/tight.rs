@@ -45,7 +45,7 @@ fn two_that_try_at_once_never_both_succeed() {
         let s = table.take_slot(t + 1).unwrap();
         let c = claim(Mode::DirectWrite, 0, 4095);
         while go_on() {
-            if table.hold_now(s, &c, &[]).is_ok() {
+            if table.hold_now(s, &c).is_ok() {
                 both.fetch_add(inside.fetch_add(1, SeqCst), SeqCst);
                 got.fetch_add(1, Relaxed);
                 inside.fetch_sub(1, SeqCst);

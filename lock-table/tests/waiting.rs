@@ -24,7 +24,7 @@ fn first_come_first_served() {
     let table = attach(&dir.make());
     let first = table.take_slot(100).unwrap();
     table
-        .hold_now(first, &claim(Mode::DirectWrite, 0, 4095), &[])
+        .hold_now(first, &claim(Mode::DirectWrite, 0, 4095))
         .unwrap();
     let turn = AtomicU32::new(0);
     std::thread::scope(|scope| {
@@ -70,24 +70,90 @@ fn readers_do_not_wait_for_each_other() {
     .enumerate()
     {
         let s = table.take_slot(i as u32 + 1).unwrap();
-        table.hold_now(s, &claim(*mode, 0, u64::MAX), &[]).unwrap();
+        table.hold_now(s, &claim(*mode, 0, u64::MAX)).unwrap();
     }
     let s = table.take_slot(9).unwrap();
     assert!(
         table
-            .hold_now(s, &claim(Mode::BufferedWrite, 0, 0), &[])
+            .hold_now(s, &claim(Mode::BufferedWrite, 0, 0))
             .is_err()
     );
     assert!(
         table
-            .hold_now(s, &claim(Mode::Layout, u64::MAX, u64::MAX), &[])
+            .hold_now(s, &claim(Mode::Layout, u64::MAX, u64::MAX))
             .is_err()
     );
     let elsewhere = lock_table::Claim {
         file: FileId { dev: 1, ino: 1 },
         ..claim(Mode::Layout, 0, u64::MAX)
     };
-    table.hold_now(s, &elsewhere, &[]).unwrap();
+    table.hold_now(s, &elsewhere).unwrap();
+}
+
+/// Who gets signals faster than any sleep is long notices, too, that the one in his way is dead.
+#[test]
+fn signals_do_not_hide_a_death() {
+    let dir = Dir::new();
+    let path = dir.make();
+    let table = attach(&path);
+    let c = claim(Mode::Layout, 0, 4095);
+    for period_us in [9_000, 3_000, 700] {
+        let dead = Child::run(|| match Table::attach(&path) {
+            Ok(t) => i32::from(t.take_slot(1).is_none_or(|s| t.hold_now(s, &c).is_err())),
+            Err(_) => 2,
+        });
+        assert_eq!(dead.wait(), 0);
+        let took = &shared_words(1)[0];
+        let waiter = Child::run(|| {
+            let period = libc::timeval {
+                tv_sec: 0,
+                tv_usec: period_us,
+            };
+            let timer = libc::itimerval {
+                it_interval: period,
+                it_value: period,
+            };
+            let (Ok(()), Some(s)) = (table.reattach_in_child(), table.take_slot(1)) else {
+                return 2;
+            };
+            // SAFETY: a handler that does nothing, and a timer of this process's own.
+            unsafe {
+                libc::signal(libc::SIGALRM, nothing as *const () as usize);
+                libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut());
+            }
+            let held = table.hold(s, &c, &[], in_ms(5000), &mut no());
+            took.store(held.map_or(u64::MAX, |h| h.waited_ns / 1_000_000), SeqCst);
+            0
+        });
+        assert_eq!(waiter.wait(), 0);
+        let took = took.load(SeqCst);
+        assert!(took < 1000, "a signal every {period_us} us: {took} ms");
+    }
+}
+
+/// What a caller does wrong is his own affair.
+#[test]
+fn what_makes_no_sense_hurts_nobody_else() {
+    let dir = Dir::new();
+    let table = attach(&dir.make());
+    let (a, b) = (table.take_slot(1).unwrap(), table.take_slot(2).unwrap());
+    let backwards = claim(Mode::DirectWrite, 8192, 4095);
+    table.hold_now(a, &backwards).unwrap();
+    assert!(
+        table
+            .hold_now(b, &claim(Mode::DirectRead, 8192, 8192))
+            .is_err()
+    );
+    // The slot is in use, once by an earlier claim and once by the same call.
+    let elsewhere = claim(Mode::DirectWrite, 1 << 40, 1 << 40);
+    assert_eq!(table.hold_now(a, &elsewhere), Err(NotHeld::NotOurs));
+    table.release(a);
+    let twice = table.hold_all(&[a, a], &[backwards, elsewhere], &[], in_ms(10), &mut no());
+    assert_eq!(twice, Err(NotHeld::NotOurs));
+    assert!(!table.is_poisoned());
+    table
+        .hold_now(b, &claim(Mode::Layout, 0, u64::MAX))
+        .unwrap();
 }
 
 /// Several may be in the way, at places that a scan doesn't meet in the order of their numbers: after the first it goes
@@ -103,7 +169,7 @@ fn all_in_the_way_are_waited_for() {
     for (a, b) in [(1, 33), (0, 33), (34, 2), (34, 33)] {
         let others = [slots[a * 64 + 5], slots[b * 64 + 5], request];
         for s in others {
-            table.hold_now(s, &c, &[]).unwrap();
+            table.hold_now(s, &c).unwrap();
         }
         let done = AtomicU32::new(0);
         std::thread::scope(|scope| {
@@ -141,7 +207,7 @@ fn a_deadline_is_kept() {
     let dir = Dir::new();
     let table = attach(&dir.make());
     let (a, b) = (table.take_slot(1).unwrap(), table.take_slot(2).unwrap());
-    table.hold_now(a, &claim(Mode::Layout, 0, 0), &[]).unwrap();
+    table.hold_now(a, &claim(Mode::Layout, 0, 0)).unwrap();
     for ms in [0, 5, 120] {
         let start = Instant::now();
         let late = table.hold(b, &claim(Mode::Layout, 0, 0), &[], in_ms(ms), &mut no());
@@ -159,7 +225,7 @@ fn a_release_wakes_at_once() {
     let (a, b) = (table.take_slot(1).unwrap(), table.take_slot(2).unwrap());
     let mut best = u64::MAX;
     for _ in 0..5 {
-        table.hold_now(a, &claim(Mode::Layout, 0, 0), &[]).unwrap();
+        table.hold_now(a, &claim(Mode::Layout, 0, 0)).unwrap();
         std::thread::scope(|scope| {
             let waiter = scope.spawn(|| {
                 table
@@ -187,7 +253,7 @@ fn nobody_waits_for_himself() {
     let table = attach(&dir.make());
     let (outer, inner) = (table.take_slot(1).unwrap(), table.take_slot(1).unwrap());
     table
-        .hold_now(outer, &claim(Mode::BufferedWrite, 0, 100), &[])
+        .hold_now(outer, &claim(Mode::BufferedWrite, 0, 100))
         .unwrap();
     let start = Instant::now();
     let nested = table.hold(
@@ -216,7 +282,7 @@ fn the_poll_is_asked_with_the_slot_withdrawn() {
     let dir = Dir::new();
     let table = attach(&dir.make());
     let (a, b) = (table.take_slot(1).unwrap(), table.take_slot(2).unwrap());
-    table.hold_now(a, &claim(Mode::Layout, 0, 0), &[]).unwrap();
+    table.hold_now(a, &claim(Mode::Layout, 0, 0)).unwrap();
     let mut asked = 0;
     let gave_up = table.hold(
         b,
@@ -252,7 +318,7 @@ fn a_circle_is_found() {
             table.take_slot(thread).unwrap(),
             table.take_slot(thread).unwrap(),
         );
-        table.hold_now(outer, &cell(first), &[]).unwrap();
+        table.hold_now(outer, &cell(first)).unwrap();
         held.fetch_add(1, SeqCst);
         until("all hold", || held.load(SeqCst) == 3);
         let got = table.hold(inner, &cell(second), &[outer], in_ms(20_000), &mut no());
@@ -288,9 +354,9 @@ fn a_long_queue_is_no_deadlock() {
     let dir = Dir::new();
     let table = attach(&dir.make());
     let (a, other) = (table.take_slot(1).unwrap(), table.take_slot(1).unwrap());
-    table.hold_now(a, &claim(Mode::Layout, 0, 0), &[]).unwrap();
+    table.hold_now(a, &claim(Mode::Layout, 0, 0)).unwrap();
     table
-        .hold_now(other, &claim(Mode::Layout, 1 << 30, 1 << 30), &[a])
+        .hold_now(other, &claim(Mode::Layout, 1 << 30, 1 << 30))
         .unwrap();
     std::thread::scope(|scope| {
         let all: Vec<_> = (2..6)
@@ -301,9 +367,7 @@ fn a_long_queue_is_no_deadlock() {
                         table.take_slot(thread).unwrap(),
                     );
                     let at = u64::from(thread) << 32;
-                    table
-                        .hold_now(more, &claim(Mode::Layout, at, at), &[])
-                        .unwrap();
+                    table.hold_now(more, &claim(Mode::Layout, at, at)).unwrap();
                     table
                         .hold(
                             s,
@@ -342,17 +406,17 @@ fn several_ranges_are_all_or_nothing() {
         .unwrap();
     assert!(
         table
-            .hold_now(other, &claim(Mode::DirectWrite, 0, 0), &[])
+            .hold_now(other, &claim(Mode::DirectWrite, 0, 0))
             .is_err()
     );
     assert!(
         table
-            .hold_now(other, &claim(Mode::BufferedRead, u64::MAX, u64::MAX), &[])
+            .hold_now(other, &claim(Mode::BufferedRead, u64::MAX, u64::MAX))
             .is_err()
     );
     slots.iter().for_each(|s| table.release(*s));
     table
-        .hold_now(other, &claim(Mode::DirectWrite, 1 << 40, 1 << 40), &[])
+        .hold_now(other, &claim(Mode::DirectWrite, 1 << 40, 1 << 40))
         .unwrap();
     let late = table.hold_all(&slots, &claims, &[], in_ms(50), &mut no());
     assert!(matches!(late, Err(NotHeld::TimedOut(b)) if b.slot == other));
@@ -380,9 +444,12 @@ fn an_announcement_is_in_the_way_and_looks_at_nobody() {
     );
     table.release(b);
     assert_eq!(table.blocker(a, &c, &[]), None);
-    assert_eq!(table.hold_now(b, &c, &[]).unwrap_err().slot, a);
+    assert_eq!(
+        table.hold_now(b, &c).unwrap_err().blocker().unwrap().slot,
+        a
+    );
     table.release(a);
-    table.hold_now(b, &c, &[]).unwrap();
+    table.hold_now(b, &c).unwrap();
 }
 
 extern "C" fn nothing(_: i32) {}
@@ -392,7 +459,7 @@ fn signals_do_not_end_a_wait() {
     let dir = Dir::new();
     let table = attach(&dir.make());
     let (a, b) = (table.take_slot(1).unwrap(), table.take_slot(2).unwrap());
-    table.hold_now(a, &claim(Mode::Layout, 0, 0), &[]).unwrap();
+    table.hold_now(a, &claim(Mode::Layout, 0, 0)).unwrap();
     // SAFETY: installs a handler that does nothing.
     unsafe { libc::signal(libc::SIGUSR1, nothing as *const () as libc::sighandler_t) };
     let waiter = std::thread::spawn(move || {

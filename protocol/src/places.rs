@@ -55,7 +55,8 @@ pub fn page_up(len: usize) -> usize {
 }
 
 pub fn last_of(offset: u64, len: usize) -> u64 {
-    offset.saturating_add(page_up(len) as u64).saturating_sub(1)
+    let pages = page_up(len.max(1)); // of no length: the kernel will say so
+    offset.saturating_add(pages as u64).saturating_sub(1)
 }
 
 pub fn add(registry: &Registry, place: Place) {

@@ -9,6 +9,7 @@ use once_cell::race::OnceBox;
 use policy::{Mode, OnTableError, Policy};
 
 use crate::events::{self, Event, Kind};
+use crate::text::Text;
 use crate::thread::{self, Thread};
 use crate::{descriptors, exec, files, fork, raw, second};
 
@@ -263,6 +264,29 @@ pub fn watch_table() {
             ..Event::new(Kind::TableError)
         });
     }
+}
+
+/// The table excludes nobody any more: told once. Whether calls that need it fail, as the policy says.
+#[cold]
+pub fn refuses_damaged(table: &Table) -> bool {
+    static TOLD: AtomicBool = AtomicBool::new(false);
+    let on_error = policy().map(|policy| policy.defaults().on_table_error);
+    let refuses = on_error == Some(OnTableError::Refuse);
+    if let Some(damage) = table.damage()
+        && !TOLD.swap(true, AcqRel)
+    {
+        let reason = Text::<1200>::of(format_args!("{damage}"));
+        events::emit(&Event {
+            reason: reason.as_str(),
+            done: if refuses {
+                "calls that need it fail with ENOLCK"
+            } else {
+                "passed through"
+            },
+            ..Event::new(Kind::TableError)
+        });
+    }
+    refuses
 }
 
 /// A call that names no file of ours but may change one; told once.

@@ -52,6 +52,9 @@ impl Terms {
     }
 }
 
+/// More than can be lost in one call, but in a damaged table.
+const SLOTS_TRIED: u32 = 8;
+
 /// What came of asking for a range.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Got {
@@ -126,20 +129,36 @@ pub fn take(thread: &Thread, frame: &Frame, terms: &Terms, claim: &Claim, no_wai
     let Some(table) = process::table() else {
         return Got::Go;
     };
-    let Some(slot) = slot_of(thread, frame) else {
-        events::emit(&tell(
-            Kind::Uncovered,
-            terms,
-            claim,
-            None,
-            "no lock slot is free: the table is too small",
-        ));
-        return if terms.proceed_on_timeout {
-            Got::Go
-        } else {
-            Got::Refused(libc::EDEADLK)
+    for _ in 0..SLOTS_TRIED {
+        let Some(slot) = slot_of(thread, frame) else {
+            break;
         };
-    };
+        if let Some(got) = take_in(table, slot, thread, frame, terms, claim, no_wait) {
+            return got;
+        }
+        // A handler forked in the middle of it, or jumped out of an earlier call: this slot is of no use to us.
+        give_slot_back(frame.slot.replace(0));
+    }
+    let reason = "no lock slot is free: the table is too small";
+    events::emit(&tell(Kind::Uncovered, terms, claim, None, reason));
+    if terms.proceed_on_timeout {
+        Got::Go
+    } else {
+        Got::Refused(libc::EDEADLK)
+    }
+}
+
+/// None: the slot can't be used.
+#[inline]
+fn take_in(
+    table: &Table,
+    slot: Slot,
+    thread: &Thread,
+    frame: &Frame,
+    terms: &Terms,
+    claim: &Claim,
+    no_wait: bool,
+) -> Option<Got> {
     let mut mine = [slot; LEVELS];
     let mut count = 0;
     for (stored, cell) in thread.outer_slots(frame.slot.get()).zip(mine.iter_mut()) {
@@ -161,14 +180,15 @@ pub fn take(thread: &Thread, frame: &Frame, terms: &Terms, claim: &Claim, no_wai
                 "would have waited",
             ));
         }
-        return Got::Go;
+        return Some(Got::Go);
     }
-    if table.hold_now(slot, claim, mine).is_ok() {
-        return Got::Go;
-    }
-    if no_wait {
+    let not_held = match table.hold_now(slot, claim) {
+        Ok(()) => return Some(Got::Go),
+        Err(not_held) => not_held,
+    };
+    if no_wait && matches!(not_held, NotHeld::TimedOut(_)) {
         frame.holding.set(false);
-        return Got::Refused(libc::EAGAIN);
+        return Some(Got::Refused(libc::EAGAIN));
     }
     let deadline = lock_table::sys::now_ns().saturating_add(terms.timeout_ns);
     match table.hold(slot, claim, mine, Some(deadline), &mut || {
@@ -183,11 +203,11 @@ pub fn take(thread: &Thread, frame: &Frame, terms: &Terms, claim: &Claim, no_wai
                 nanoseconds: Some(held.waited_ns),
                 ..event
             });
-            Got::Go
+            Some(Got::Go)
         }
         Err(not_held) => {
             frame.holding.set(false);
-            without(terms, claim, &not_held)
+            without(table, terms, claim, &not_held)
         }
     }
 }
@@ -203,7 +223,7 @@ pub fn tell_reaped(table: &Table) {
 }
 
 #[cold]
-fn without(terms: &Terms, claim: &Claim, not_held: &NotHeld) -> Got {
+fn without(table: &Table, terms: &Terms, claim: &Claim, not_held: &NotHeld) -> Option<Got> {
     let (kind, blocker, reason, may_proceed) = match not_held {
         NotHeld::TimedOut(b) => (
             Kind::LockTimeout,
@@ -223,15 +243,19 @@ fn without(terms: &Terms, claim: &Claim, not_held: &NotHeld) -> Got {
             "this thread holds the range itself",
             true,
         ),
-        NotHeld::GaveUp => return Got::Refused(libc::EINTR),
-        NotHeld::Poisoned => (Kind::TableError, None, "the lock table is damaged", true),
+        NotHeld::GaveUp => return Some(Got::Refused(libc::EINTR)),
+        NotHeld::Poisoned if process::refuses_damaged(table) => {
+            return Some(Got::Refused(libc::ENOLCK));
+        }
+        NotHeld::Poisoned => return Some(Got::Go),
+        NotHeld::NotOurs => return None,
     };
     events::emit(&tell(kind, terms, claim, blocker, reason));
-    if may_proceed {
+    Some(if may_proceed {
         Got::Go
     } else {
         Got::Refused(libc::EDEADLK)
-    }
+    })
 }
 
 fn tell<'a>(
@@ -250,7 +274,7 @@ fn tell<'a>(
         other: blocker.map(|b| b.owner),
         reason,
         done: match kind {
-            Kind::Nested | Kind::TableError => "passed through",
+            Kind::Nested => "passed through",
             Kind::LockTimeout | Kind::Deadlock | Kind::Uncovered if terms.proceed_on_timeout => {
                 "went ahead"
             }
@@ -275,9 +299,11 @@ pub fn release(frame: &Frame) {
             .and_then(|i| table.slot_at(i))
     {
         table.release(slot);
+        frame.holding.set(false);
         if table.slot_is_scarce(slot) {
-            table.give_slot(slot);
+            // Forgotten first: a handler that jumps out in between costs a slot, and not another's claim.
             frame.slot.set(0);
+            table.give_slot(slot);
         }
     }
     frame.holding.set(false);

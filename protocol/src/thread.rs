@@ -199,8 +199,9 @@ impl Thread {
             crate::ranges::restore_cancellation(state);
         }
         for frame in self.frames.iter().skip(level) {
-            if frame.holding.replace(false) {
+            if frame.holding.get() {
                 crate::ranges::release_abandoned(frame.slot.get());
+                frame.holding.set(false);
             }
             let locked = frame.offset_locked.replace(0);
             if locked != 0 {

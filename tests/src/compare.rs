@@ -70,6 +70,7 @@ impl Comparison {
             let fenced = self.one(&work, Some(fence), &make);
             let mut wrong = self.compare(&bare, &fenced);
             wrong.extend(tree::differences(&kept, &work, self.ignore));
+            wrong.extend(fence.damage());
             assert!(
                 wrong.is_empty(),
                 "{}: {label}: not as bare:\n  {}\n=== bare: {}\n=== {label}: {}",

@@ -1,6 +1,9 @@
 //! Puts the library around a program under test, with a lock table of its own.
 
 use crate::artefacts;
+use lock_table::{Fault, Table};
+use std::ffi::CString;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
@@ -38,6 +41,15 @@ impl Fence {
 
     pub fn policy_file(&self) -> PathBuf {
         self.dir.path().join("policy.toml")
+    }
+
+    /// What is wrong with the table that programs have left, if they have made one.
+    pub fn damage(&self) -> Option<String> {
+        let path = CString::new(self.table().into_os_string().into_vec()).ok()?;
+        match Table::inspect(&path) {
+            Err(error) if error.fault() != Fault::Missing => Some(error.to_string()),
+            _ => None,
+        }
     }
 
     /// The environment that fences a program.

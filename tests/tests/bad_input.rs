@@ -1,14 +1,17 @@
 //! Bad policies and bad tables: one clear message that names the file, the declared behaviour, and
 //! the program's data stays right. Nothing hangs.
 
+use lock_table::{Claim, FileId, Mode, Table};
 use pagefence_tests::artefacts;
 use pagefence_tests::fence::{Fence, found};
 use pagefence_tests::places::main_place;
 use pagefence_tests::programs::{Program, compile};
 use pagefence_tests::run::{Outcome, run};
 use pagefence_tests::{is_root, skip};
+use std::ffi::CString;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -356,6 +359,55 @@ fn a_table_with_random_slots() {
         }
         fs::write(fence.table(), bytes).expect("our table");
         assert_data_right(&both_ways(&fence, &program, &[]), "random slots");
+    }
+}
+
+/// A table that is damaged while a program waits in it: whoever notices says so, once, and goes on as the policy says.
+#[test]
+fn a_table_that_is_damaged_meanwhile() {
+    let program = compile("limits", &[]);
+    for (policy, written) in [(PASSTHROUGH, "4096"), (REFUSE, "ENOLCK")] {
+        let (fence, dir) = (Fence::with_policy(policy), main_place().directory());
+        let file = dir.path().join("calls");
+        fs::write(&file, [b'.'; 8192]).expect("a file of ours");
+        let stat = fs::metadata(&file).expect("a file of ours");
+        let (dev, ino, last) = (stat.dev(), stat.ino(), u64::MAX);
+        let path = CString::new(fence.table().as_os_str().as_bytes()).expect("a path");
+        let table = Table::attach(&path).expect("a new table");
+        let slot = table.take_slot(1).expect("a slot of a new table");
+        let claim = Claim {
+            file: FileId { dev, ino },
+            first: 0,
+            last,
+            mode: Mode::Layout,
+            atomic: false,
+        };
+        table.hold_now(slot, &claim).expect("nobody is there yet");
+        let mut command = Command::new(&program.path);
+        command.arg(dir.path()).arg("calls");
+        fence.apply(&mut command);
+        let outcome = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(400));
+                // Behind the range in the slot stands the mode.
+                let bytes = fs::read(fence.table()).expect("our table");
+                let range = [dev, ino, 0, last].map(u64::to_ne_bytes).concat();
+                let at = bytes.windows(range.len()).position(|w| w == range);
+                let at = at.expect("our claim") + range.len();
+                let file = fs::OpenOptions::new().write(true).open(fence.table());
+                let file = file.expect("our table");
+                file.write_all_at(&[77], at as u64).expect("our table");
+            });
+            run(&mut command, LIMIT).expect("limits")
+        });
+        let calls: Vec<_> = outcome.stdout.lines().collect();
+        // The first is before there is direct use, and needs no range.
+        let ends = ["4096", written, "8192"];
+        let as_declared =
+            calls.len() == 3 && calls.iter().zip(ends).all(|(c, end)| c.ends_with(end));
+        assert!(as_declared, "{policy:?}: {}", outcome.report());
+        assert_one_line(&outcome, &fence.table(), policy);
+        assert!(outcome.stderr.contains("its contents are damaged"));
     }
 }
 

@@ -1,12 +1,16 @@
 //! What a preloaded library meets in real programs: small plain C programs, each of which shows
 //! one hazard and says what it sees. Bare and fenced they must say the same, on every filesystem.
 
+use lock_table::{Claim, FileId, Mode, Table};
 use pagefence_tests::compare::Comparison;
 use pagefence_tests::fence::{Fence, split_own_lines};
 use pagefence_tests::places::{Place, main_place, places};
 use pagefence_tests::programs::{Program, compile};
 use pagefence_tests::run::run;
 use pagefence_tests::{is_root, long, skip};
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -70,7 +74,7 @@ macro_rules! tests {
 
 tests! { alike:
     vfork_exec close_lowest dup_modes setfl_direct no_name append rwf scm_rights shared_offset
-    number_reuse efault misaligned nofile20 posix_locks
+    number_reuse efault misaligned nofile20 posix_locks senseless fork_in_handler
 }
 tests! { alike_on_one: fork_threads signals cancel threads descriptors }
 
@@ -157,6 +161,50 @@ fn exec_keeps_the_preload() {
         !removed.contains("LD_PRELOAD"),
         "removed on purpose, and back: {removed}"
     );
+}
+
+/// Both who fork in a handler while they wait for a range get it, one after the other, and nobody else is the worse.
+#[test]
+fn fork_in_handler_while_waiting() {
+    let program = compile("fork_in_handler", &[]);
+    let (fence, dir) = (Fence::new(), main_place().directory());
+    let file = dir.path().join("held");
+    std::fs::write(&file, [b'.'; 8192]).expect("a file of ours");
+    let stat = std::fs::metadata(&file).expect("a file of ours");
+    let claim = Claim {
+        file: FileId {
+            dev: stat.dev(),
+            ino: stat.ino(),
+        },
+        first: 0,
+        last: u64::MAX,
+        mode: Mode::Layout,
+        atomic: false,
+    };
+    let path = CString::new(fence.table().as_os_str().as_bytes()).expect("a path");
+    let table = Table::attach(&path).expect("a new table");
+    let slot = table.take_slot(1).expect("a slot of a new table");
+    table.hold_now(slot, &claim).expect("nobody is there yet");
+    let mut command = Command::new(&program.path);
+    command.arg(dir.path()).arg("held");
+    fence.apply(&mut command);
+    let outcome = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // The handler has run at 0.3 s. Not a round time: those who wait look again at some of these.
+            std::thread::sleep(Duration::from_millis(1_430));
+            table.release(slot);
+        });
+        run(&mut command, Duration::from_secs(60)).expect("a program of ours")
+    });
+    let said =
+        "child: 4096, then 4096 and 4096\nthe child: exit 0\nparent: 4096, then 4096 and 4096\n";
+    assert_eq!(outcome.stdout, said, "{}", outcome.report());
+    assert_eq!(outcome.stderr, "", "{}", outcome.report());
+    assert!(
+        outcome.elapsed > Duration::from_millis(1_400),
+        "it didn't wait"
+    );
+    assert!(!table.is_poisoned());
 }
 
 /// Wherever a mapping has moved to, direct writes beside it lose nothing.

@@ -4,7 +4,8 @@ use std::ffi::CString;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
 use super::*;
-use crate::{FileId, Geometry, Mode};
+use crate::matrix::tests::claim;
+use crate::{Geometry, Mode};
 
 /// A table of the test's own, whose name is gone as soon as it is attached.
 fn table() -> Table {
@@ -25,47 +26,26 @@ fn table() -> Table {
     table
 }
 
-fn claim() -> Claim {
-    Claim {
-        file: FileId { dev: 8, ino: 42 },
-        first: 0,
-        last: 4095,
-        mode: Mode::Layout,
-        atomic: false,
+fn layout() -> Claim {
+    claim(Mode::Layout, 0, 4095)
+}
+
+fn announce(table: &Table, s: Slot) {
+    table.write(s, table.mem.slot(s.0).unwrap(), &layout());
+}
+
+/// What is in the way of a slot's claim.
+fn found(table: &Table, s: Slot, ticket: u64) -> Option<Found> {
+    let (from, near) = (Position::default(), Near::of(&layout()));
+    match table.scan(from, &near, s, &layout(), ticket, &[]) {
+        Scan::Clear => None,
+        Scan::Blocked(found) => Some(found),
+        Scan::Absurd | Scan::NotOurs => panic!("a good table, and a slot of ours"),
     }
 }
 
 fn blocker(table: &Table, s: Slot, ticket: u64) -> Option<u32> {
-    match table.scan(
-        Position::default(),
-        &Near::of(&claim()),
-        s,
-        &claim(),
-        ticket,
-        &[s],
-    ) {
-        Scan::Clear => None,
-        Scan::Blocked(found) => Some(found.at.slot),
-        Scan::Absurd => panic!("a good table"),
-    }
-}
-
-/// What is in the way of `s`: the claim of `a`, announced if it isn't yet.
-fn found(table: &Table, s: Slot, cell: &SlotCell, a: Slot) -> Found {
-    if cell.state.load(Relaxed) & word::STATE == word::FREE {
-        table.write(a, cell, &claim());
-    }
-    match table.scan(
-        Position::default(),
-        &Near::of(&claim()),
-        s,
-        &claim(),
-        u64::MAX,
-        &[],
-    ) {
-        Scan::Blocked(found) => found,
-        _ => panic!("it is in the way"),
-    }
+    found(table, s, ticket).map(|found| found.at.slot)
 }
 
 /// Who has drawn a ticket and not shown it yet is in everybody's way: its ticket may be the lower one.
@@ -74,8 +54,7 @@ fn a_drawn_ticket_counts_before_it_is_shown() {
     let table = table();
     let (a, b) = (table.take_slot(1).unwrap(), table.take_slot(2).unwrap());
     for s in [a, b] {
-        // In the way of each other.
-        table.write(s, table.mem.slot(s.0).unwrap(), &claim());
+        announce(&table, s); // in the way of each other
     }
     table.choose(&[a]);
     let first = table.draw();
@@ -100,21 +79,19 @@ fn a_drawn_ticket_counts_before_it_is_shown() {
 fn a_claim_that_ended_is_not_the_next_one() {
     let table = table();
     let (a, b) = (table.take_slot(1).unwrap(), table.take_slot(2).unwrap());
-    let cell = table.mem.slot(a.0).unwrap();
-    let mut patient = Wait::new(None);
-    patient.begin(table.named(&found(&table, b, cell, a)), false);
-    let mut wait = |found: &Found| table.pause(b, 0, found, &mut patient);
-
+    announce(&table, a);
+    let first = found(&table, b, u64::MAX).unwrap();
+    let moved = |found: &Found| moves_soon(table.mem.slot(a.0).unwrap(), found.word);
+    assert!(!moved(&first));
     // Released and held again; and from a try to a place in the queue.
-    let first = found(&table, b, cell, a);
     table.release(a);
-    table.write(a, cell, &claim());
-    assert!(wait(&first).is_ok());
-    let second = found(&table, b, cell, a);
+    announce(&table, a);
+    assert!(moved(&first));
+    let second = found(&table, b, u64::MAX).unwrap();
     table.choose(&[a]);
     table.line_up(&[a], 0);
     assert!(table.enter(a).is_ok());
-    assert!(wait(&second).is_ok());
+    assert!(moved(&second));
 }
 
 /// Time passes whether the claim in the way moves or not: many may be in it, one after the other.
@@ -122,14 +99,14 @@ fn a_claim_that_ended_is_not_the_next_one() {
 fn a_deadline_is_kept_though_the_blocker_moves() {
     let table = table();
     let (a, b) = (table.take_slot(1).unwrap(), table.take_slot(2).unwrap());
-    let cell = table.mem.slot(a.0).unwrap();
+    announce(&table, a);
+    let found = found(&table, b, u64::MAX).unwrap();
     let mut over = Wait::new(Some(0));
-    let mut is_late = |found: &Found| {
-        let stop = table.pause(b, 0, found, &mut over);
+    let mut is_late = || {
+        let stop = table.pause(b, 0, &found, &mut over);
         matches!(stop, Err(Stop::Not(NotHeld::TimedOut(_))))
     };
-    let found = found(&table, b, cell, a);
-    assert!(is_late(&found));
+    assert!(is_late());
     table.release(a);
-    assert!(is_late(&found));
+    assert!(is_late());
 }

@@ -249,7 +249,7 @@ pub fn work(table: &Table, oracle: Oracle, worker: usize, seed: u64, linger: u64
         let held = if several {
             table.hold_all(&slots, claims, &[], deadline, &mut no())
         } else if random.below(3) == 0 {
-            match table.hold_now(a, &claims[0], &[]) {
+            match table.hold_now(a, &claims[0]) {
                 Ok(()) => Ok(Held {
                     waited_ns: 0,
                     first_blocker: None,

@@ -37,7 +37,7 @@ fn live_and_die(table: &Table, seed: u64) -> i32 {
                 table.use_add(u, USE_DIRECT);
             }
             _ => {
-                let _ = table.hold_now(slot, &random.claim(), &[]);
+                let _ = table.hold_now(slot, &random.claim());
             }
         }
     }

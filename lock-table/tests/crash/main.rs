@@ -9,6 +9,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod deaths;
+mod fresh;
 mod operations;
 mod trace;
 mod world;

@@ -31,7 +31,7 @@ fn attached(world: &World, act: impl FnOnce(&Table, &[Slot; 3])) -> i32 {
 fn hold_and_release(world: &World, c: &Claim) -> i32 {
     attached(world, |t, [s, ..]| {
         mark();
-        let _ = t.hold_now(*s, c, &[]);
+        let _ = t.hold_now(*s, c);
         t.release(*s);
         mark();
     })
@@ -206,8 +206,8 @@ fn a_dead_one(world: &World) -> Ranges {
     };
     let child = Child::run(|| {
         attached(world, |t, [a, b, c]| {
-            let _ = t.hold_now(*a, &direct(0, 4095), &[]);
-            let _ = t.hold_now(*b, &elsewhere, &[]);
+            let _ = t.hold_now(*a, &direct(0, 4095));
+            let _ = t.hold_now(*b, &elsewhere);
             t.announce(*c, &claim(Mode::BufferedWrite, 1 << 30, u64::MAX));
             let _ = t.take_request_slot();
             for file in [FILE, OTHER] {

@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::time::Instant;
 
 /// Small, so that it can be compared with what it was after every instruction, and filled after every death.
-const GEOMETRY: Geometry = Geometry {
+pub const GEOMETRY: Geometry = Geometry {
     processes: 8,
     slots: 24,
     requests: 4,
@@ -74,7 +74,7 @@ impl World {
     }
 
     pub fn hold_beside(&self, c: &Claim) {
-        self.holder.hold_now(self.holding, c, &[]).unwrap();
+        self.holder.hold_now(self.holding, c).unwrap();
     }
 
     pub fn let_go(&self) {

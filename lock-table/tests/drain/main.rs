@@ -84,7 +84,7 @@ fn write_and_die(case: Case, device: &Paths, table: &CStr, ready: &dyn Fn()) -> 
     let whole = claim(Mode::DirectWrite, 0, FILE_BYTES as u64 - 1);
     let held = table
         .take_slot(1)
-        .is_some_and(|s| table.hold_now(s, &whole, &[]).is_ok());
+        .is_some_and(|s| table.hold_now(s, &whole).is_ok());
     // SAFETY: plain calls, terminated paths, and a buffer of this size that stays.
     unsafe {
         let group = libc::open(device.entrance.as_ptr(), libc::O_WRONLY);

@@ -259,7 +259,7 @@ impl Bench<'_> {
             Step::HoldNow(h, c) => {
                 if let Some(s) = slot(h) {
                     table.release(s);
-                    let _ = table.hold_now(s, &c, &[]);
+                    let _ = table.hold_now(s, &c);
                 }
             }
             Step::Hold(h, c, ms, polls, mine) => {
@@ -401,7 +401,7 @@ fn in_a_child(table: &Table, parents: Option<Slot>, c: &Claim) -> Result<(), Str
         let joined = table.reattach_in_child();
         if let Some(s) = parents {
             table.release(s);
-            let _ = table.hold_now(s, c, &[]);
+            let _ = table.hold_now(s, c);
         }
         if let Some(s) = table.take_slot(7) {
             let _ = table.hold(s, c, &[], Some(sys::now_ns() + 1_000_000), &mut || false);

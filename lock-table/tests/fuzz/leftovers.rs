@@ -30,10 +30,10 @@ pub fn make(path: &CStr) -> Vec<u8> {
         child
     };
     let writer = |at: u64| claim(Mode::DirectWrite, at, at + 4095);
-    left(&|t| t.hold_now(t.take_slot(9)?, &writer(1 << 30), &[]).ok()).kill();
+    left(&|t| t.hold_now(t.take_slot(9)?, &writer(1 << 30)).ok()).kill();
     // Attaching makes that one unverified. These stay as they are.
     let holder = left(&|t| {
-        t.hold_now(t.take_slot(1)?, &writer(0), &[]).ok()?;
+        t.hold_now(t.take_slot(1)?, &writer(0)).ok()?;
         t.announce(
             t.take_request_slot()?,
             &claim(Mode::BufferedRead, 0, u64::MAX),

@@ -99,7 +99,7 @@ impl Locker for Ours {
 
     #[inline]
     fn hold_free(&mut self, range: &Range) {
-        let held = self.table.hold_now(self.slot, &claim(range), &[]);
+        let held = self.table.hold_now(self.slot, &claim(range));
         held.expect("a free range");
     }
 
@@ -111,7 +111,7 @@ impl Locker for Ours {
     fn keep(&mut self, range: &Range) {
         let thread = 2 + self.kept.len() as u32;
         let slot = self.table.take_slot(thread).expect("a slot");
-        let held = self.table.hold_now(slot, &claim(range), &[]);
+        let held = self.table.hold_now(slot, &claim(range));
         held.expect("a free range");
         self.kept.push(slot);
     }
