@@ -86,11 +86,6 @@ impl Geometry {
         })
     }
 
-    fn hint_lines(&self) -> u32 {
-        let slots = self.slots.saturating_add(self.requests);
-        slots.div_ceil(LINE).saturating_mul(BUCKETS)
-    }
-
     pub(crate) fn layout(&self) -> Layout {
         let mut end = HEADER_BYTES;
         let mut part = |count: u32, bytes: usize| {
@@ -98,12 +93,11 @@ impl Geometry {
             end = end.saturating_add(u64::from(count).saturating_mul(bytes as u64));
             start
         };
+        let all_slots = self.slots.saturating_add(self.requests);
+        let hint_lines = all_slots.div_ceil(LINE).saturating_mul(BUCKETS);
         let processes = part(self.processes, size_of::<ProcessCell>());
-        let slots = part(
-            self.slots.saturating_add(self.requests),
-            size_of::<SlotCell>(),
-        );
-        let hints = part(self.hint_lines(), size_of::<HintLine>());
+        let slots = part(all_slots, size_of::<SlotCell>());
+        let hints = part(hint_lines, size_of::<HintLine>());
         let hint_stacks = part(BUCKETS, size_of::<W64>());
         let mappings = part(self.mappings, size_of::<EntryCell>());
         let uses = part(self.uses, size_of::<EntryCell>());
@@ -117,6 +111,8 @@ impl Geometry {
         let use_bitmaps = bitmaps(self.uses);
         let unverified = part(UNVERIFIED, size_of::<EntryCell>());
         Layout {
+            all_slots,
+            hint_lines,
             processes,
             slots,
             hints,
@@ -133,9 +129,12 @@ impl Geometry {
     }
 }
 
-/// Where each array starts. Computed from the geometry, never read from the file.
+/// Where each array starts, and how long those are that every call looks at. Computed from the geometry, never read from
+/// the file.
 #[derive(Clone, Copy)]
 pub(crate) struct Layout {
+    all_slots: u32,
+    hint_lines: u32,
     pub(crate) processes: u64,
     pub(crate) slots: u64,
     pub(crate) hints: u64,
@@ -307,10 +306,7 @@ impl Memory {
 
     #[inline]
     pub(crate) fn all_slots(&self) -> &[SlotCell] {
-        self.array(
-            self.layout.slots,
-            self.geometry.slots.saturating_add(self.geometry.requests),
-        )
+        self.array(self.layout.slots, self.layout.all_slots)
     }
 
     #[inline]
@@ -342,7 +338,7 @@ impl Memory {
     #[inline]
     pub(crate) fn hint_word_cell(&self, bucket: u32, at: u32) -> Option<&W64> {
         let line = (at / WORDS).wrapping_mul(BUCKETS).wrapping_add(bucket);
-        let lines = self.array::<HintLine>(self.layout.hints, self.geometry.hint_lines());
+        let lines = self.array::<HintLine>(self.layout.hints, self.layout.hint_lines);
         let line = lines.get(line as usize)?;
         line.words.get((at % WORDS) as usize)
     }
