@@ -2,6 +2,7 @@
 //! nothing of the table.
 #![allow(dead_code, reason = "each test program uses its part")]
 
+pub mod buckets;
 pub mod oracle;
 pub mod room;
 
