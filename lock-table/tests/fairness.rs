@@ -79,8 +79,7 @@ fn longest(all: &[Fared]) -> Duration {
 
 /// Runs them against each other until each of the few has been in so often.
 fn crowd(what: &str, few: Kind, many: Kind) {
-    let long = std::env::var("PAGEFENCE_TEST_LONG").is_ok_and(|v| v == "1");
-    let rounds = if long { 1500 } else { 40 };
+    let rounds = if long() { 800 } else { 40 };
     let dir = Dir::new();
     let table = attach(&dir.make());
     let through = AtomicU32::new(0);
