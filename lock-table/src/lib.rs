@@ -92,6 +92,8 @@
 //!
 //! `models` checks the numbered invariants under loom and shuttle, and `mutants.toml` that it would find them broken;
 //! Miri runs the models on the layout that programs have.
+//! `tests/differential` compares scans with a plain look at every claim, in tables with thousands; `tests/handlers` lets
+//! signal handlers in at every instruction, who make calls or jump out.
 //! `tests/crash` kills a process before every instruction and in every system call of every operation, `tests/storm` at
 //! random, `tests/drain` with direct I/O in flight; `tests/fuzz` puts anything into the table, before and meanwhile.
 #![deny(clippy::undocumented_unsafe_blocks)]

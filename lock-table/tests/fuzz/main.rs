@@ -39,8 +39,7 @@ fn hunt<C: Debug>(
         eprintln!("{case:#?}");
         return try_one(&case).unwrap();
     }
-    let long = std::env::var("PAGEFENCE_TEST_LONG").is_ok_and(|v| v == "1");
-    let end = Instant::now() + Duration::from_secs(if long { 20 * seconds } else { seconds });
+    let end = Instant::now() + Duration::from_secs(if long() { 20 * seconds } else { seconds });
     let cases = vec(any::<[u8; STEP]>(), 1..steps);
     let mut runner = TestRunner::new(Config::default());
     let mut tried = 0;
