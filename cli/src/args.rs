@@ -218,7 +218,7 @@ fn up_to(most: u32) -> RangedI64ValueParser<u32> {
 
 #[derive(Args)]
 pub struct CreateArgs {
-    /// Where; without it, where fenced programs look
+    /// Where; without it, where programs look that no policy tells another place
     #[arg(long, value_name = "FILE")]
     pub table: Option<PathBuf>,
 
@@ -227,7 +227,7 @@ pub struct CreateArgs {
           value_parser = up_to(Geometry::MOST.processes))]
     pub processes: u32,
 
-    /// Threads with a call under way at a time (one more for each in a signal handler)
+    /// Threads that use files at a time (one more for each that does in a signal handler)
     #[arg(long, value_name = "N", default_value_t = Geometry::DEFAULT.slots,
           value_parser = up_to(Geometry::MOST.slots))]
     pub threads: u32,

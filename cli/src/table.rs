@@ -22,8 +22,9 @@ struct Made {
 }
 
 pub fn create(arguments: &CreateArgs) -> Result<i32, Failure> {
-    let path = place(arguments);
     let failed = |message: String| Failure::new(1, message, "");
+    // As `run` sets it: programs that start elsewhere must find the same one.
+    let path = std::path::absolute(place(arguments)).map_err(|e| failed(e.to_string()))?;
     let name = CString::new(path.as_os_str().as_bytes())
         .map_err(|_| failed(format!("{}: a path has no zero byte", path.display())))?;
     let geometry = Geometry {

@@ -45,7 +45,7 @@ fn a_table_has_the_room_that_was_asked_for() {
     // It isn't replaced, and the way out is said.
     let output = create(&fixture, &[]);
     assert_eq!(output.status.code(), Some(1));
-    for part in ["lock table table: it exists already", "rm table"] {
+    for part in ["/table: it exists already", "rm /"] {
         assert!(stderr(&output).contains(part), "{}", stderr(&output));
     }
     assert_eq!(room(&fixture), asked);
@@ -69,6 +69,23 @@ fn the_most_is_a_table_and_more_is_a_mistake() {
     let output = create(&fixture, &["--processes", &processes.to_string()]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert_eq!(room(&fixture).processes, processes);
+}
+
+/// Nobody is told to remove what is no table.
+#[test]
+fn what_is_no_table_stays() {
+    let fixture = Fixture::new();
+    let refused = |why: &str| {
+        let output = create(&fixture, &[]);
+        assert_eq!(output.status.code(), Some(1));
+        let said = stderr(&output);
+        assert!(said.contains(why) && !said.contains("rm "), "{said}");
+    };
+    let letter = fixture.write("table", b"a letter");
+    refused("it is not a lock table");
+    std::fs::remove_file(&letter).unwrap();
+    std::fs::create_dir(&letter).unwrap();
+    refused("it is not a regular file");
 }
 
 /// Where `--help` says how to make one for a group.

@@ -104,7 +104,15 @@ impl Table {
     /// Makes a table. It appears at its path complete or not at all, with all its space allocated.
     pub fn create(path: &CStr, geometry: &Geometry) -> Result<(), TableError> {
         let path = path_of(path)?;
-        make(&path, geometry).map_err(|fault| TableError::new(fault, &path))
+        let made = make(&path, geometry).map_err(|fault| match fault {
+            // Nobody is to remove what isn't a table.
+            Fault::Exists => match open(&path) {
+                Err(no @ (Fault::NotRegular | Fault::NotATable | Fault::SymbolicLink)) => no,
+                _ => fault,
+            },
+            other => other,
+        });
+        made.map_err(|fault| TableError::new(fault, &path))
     }
 
     /// Attaches to the table at `path`, making it if there is none, registers this process, and cleans up after the
@@ -144,6 +152,7 @@ impl Table {
         self.me.store(0, Release);
         self.life.store(0, Relaxed); // not mapped here: MADV_DONTFORK
         self.reaping.store(false, Release); // a thread of the parent's may have been at it
+        self.vain_until.store(0, Relaxed);
         let inherited = self.probe_fd();
         let fresh = self.open_again(inherited);
         // Closed whatever happens: its description is the parent's, and so would be the locks taken through it.
@@ -342,13 +351,7 @@ fn check_header(fd: &Fd, size: u64) -> Result<Geometry, Fault> {
     if size == 0 {
         return Err(Fault::Empty);
     }
-    if size < HEADER_BYTES {
-        return Err(Fault::Truncated {
-            is: size,
-            should: Geometry::default().layout().length,
-        });
-    }
-    // SAFETY: a new mapping of the first page, which the file has.
+    // SAFETY: a new mapping of the first page, of which the file has something; behind that there are zeros.
     let base = unsafe {
         rustix::mm::mmap(
             core::ptr::null_mut(),
@@ -377,6 +380,12 @@ fn check_header(fd: &Fd, size: u64) -> Result<Geometry, Fault> {
     let _ = unsafe { rustix::mm::munmap(base, HEADER_BYTES as usize) };
     if magic != MAGIC {
         return Err(Fault::NotATable);
+    }
+    if size < HEADER_BYTES {
+        return Err(Fault::Truncated {
+            is: size,
+            should: Geometry::default().layout().length,
+        });
     }
     if version != VERSION {
         return Err(Fault::OtherVersion {

@@ -26,7 +26,7 @@ const BYTES: u64 = 1 << 40;
 const PAGE_BYTES: usize = 4096;
 /// A process's state while somebody who has its byte cleans up after it, or was killed at it.
 const BEING_CLEANED: u32 = 2;
-/// How long who finds a pool empty waits for those who clean, in nanoseconds, and how long it then asks no more.
+/// How long who finds a pool empty waits for those who clean, in nanoseconds.
 const PATIENCE: u64 = 100_000_000;
 
 /// What `reap` cleaned.
@@ -124,25 +124,17 @@ impl Table {
         all
     }
 
-    /// What a pool gives, or gives after the dead have given back what they had of it. Who was told not long ago that the
-    /// living have it all isn't told again: asking for all of them costs too much to do it at every call.
+    /// What a pool gives, or gives after the dead have given back what they had of it.
     pub(crate) fn or_reap<T>(&self, from_pool: impl Fn() -> Option<T>) -> Option<T> {
         from_pool().or_else(|| {
             self.me()?; // not registered: nothing is for us
             let begun = now_ns();
-            if begun < self.vain_until.load(Relaxed) {
-                return None;
-            }
             loop {
                 self.reap();
                 // Perhaps somebody else has cleaned up, or is at it and seems to live himself as long.
                 let got = from_pool();
                 let is_late = now_ns().saturating_sub(begun) > PATIENCE;
                 if got.is_some() || is_late || !self.somebody_cleans() {
-                    if got.is_none() {
-                        let until = now_ns().saturating_add(PATIENCE);
-                        self.vain_until.store(until, Relaxed);
-                    }
                     return got;
                 }
                 yield_now();

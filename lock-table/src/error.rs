@@ -145,7 +145,7 @@ impl fmt::Display for TableError {
         match self.fault {
             Fault::PathTooLong => write!(
                 f,
-                "the path is longer than {} bytes; {ELSEWHERE}",
+                "the path is longer than {} bytes, or a name in it too long; {ELSEWHERE}",
                 PATH.saturating_sub(1)
             ),
             Fault::NoDirectory => write!(

@@ -45,7 +45,7 @@ impl Table {
     /// its slot back after each call instead of keeping it.
     pub fn slot_is_scarce(&self, slot: Slot) -> bool {
         let all = self.mem.geometry().slots;
-        slot.0 < all && slot.0 >= all.saturating_sub(all / 4)
+        slot.0 < all && slot.0 >= all.saturating_sub(all.div_ceil(4))
     }
 }
 

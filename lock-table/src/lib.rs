@@ -18,7 +18,8 @@
 //! called: this runs in strangers' programs, in their signal handlers and in their forked children.
 //! Two things are the caller's: no thread may fork while another is in `attach` (see *Death*), and a forked child calls
 //! [`Table::reattach_in_child`] before anything else. A call that a signal handler interrupts to fork goes on in the
-//! child as [`NotHeld::NotOurs`]: only within the few instructions that write a claim could both take one slot for theirs.
+//! child as [`NotHeld::NotOurs`]: only within the few instructions that write a claim, or queue it, could both take one
+//! slot for theirs.
 //!
 //! # The common case
 //!
@@ -181,7 +182,7 @@ pub struct Table {
     /// A thread of this process is cleaning up after somebody.
     reaping: AtomicBool,
     reaped: AtomicU32,
-    /// Until then it is known that the living have all of some pool.
+    /// Until then it is known that the living have all slots.
     vain_until: AtomicU64,
     poisoned: AtomicBool,
 }

@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use crate::hints::{Buckets, Near, own_stack, place, words_of};
 use crate::matrix::{Claim, FileId, Mode, UNIT, conflict};
 use crate::memory::SlotCell;
-use crate::primitive::fence;
+use crate::primitive::{block_signals, fence, now_ns, restore_signals};
 use crate::{NotHeld, Owner, Table};
 
 /// The state word: the low three bits say what the slot is, the fourth that somebody sleeps on it, the rest is the
@@ -36,6 +36,9 @@ const ATOMIC: u32 = 256;
 const UNIT_SHIFT: u32 = UNIT.trailing_zeros();
 /// How often a slot is read anew while its owner moves it along. Within one generation it moves three times at most.
 const READS: u32 = 8;
+
+/// How long it is known that the living have all slots, in nanoseconds.
+const VAIN: u64 = 100_000_000;
 
 /// A slot of this process, from `Table::take_slot`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -94,9 +97,21 @@ pub(crate) enum Reading {
 
 impl Table {
     /// Takes a slot from the pool for a thread (its number as the program's reports should show it, not 0). `None`
-    /// when the living have all of them or this process isn't registered.
+    /// when the living have all of them or this process isn't registered. Whether they live is asked ten times a second at
+    /// most: that costs too much to do it for every thread that looks again and again.
     pub fn take_slot(&self, thread: u32) -> Option<Slot> {
-        self.or_reap(|| self.take(0, self.mem.geometry().slots, thread))
+        let take = || self.take(0, self.mem.geometry().slots, thread);
+        take().or_else(|| {
+            if now_ns() < self.vain_until.load(Relaxed) {
+                return None;
+            }
+            let got = self.or_reap(take);
+            if got.is_none() {
+                let until = now_ns().saturating_add(VAIN);
+                self.vain_until.store(until, Relaxed);
+            }
+            got
+        })
     }
 
     /// The same for an asynchronous request, which belongs to no thread.
@@ -134,13 +149,14 @@ impl Table {
 
     /// Gives a slot back to the pool.
     pub fn give_slot(&self, s: Slot) {
+        // A handler that forked in the middle would have the child go on with the parent's slot.
+        let signals = block_signals();
         self.release(s);
-        let (Some(slot), Some(me)) = (self.own(s), self.me()) else {
-            return;
-        };
-        self.clear_hints(s, slot); // I2
-        // Only if it is still ours: a forked child must not give its parent's away.
-        let _ = slot.owner.compare_exchange(me, 0, Release, Relaxed);
+        if let (Some(slot), Some(me)) = (self.own(s), self.me()) {
+            self.clear_hints(s, slot); // I2
+            let _ = slot.owner.compare_exchange(me, 0, Release, Relaxed);
+        }
+        restore_signals(signals);
     }
 
     /// Announces a claim without looking at the others' and without a fence: for calls that take no lock but must be
@@ -156,15 +172,24 @@ impl Table {
     /// in a forked child.
     #[inline]
     pub fn release(&self, s: Slot) {
-        let Some(slot) = self.own(s) else { return };
-        let now = slot.state.load(Relaxed);
-        if now & word::STATE == word::FREE {
+        let Some(slot) = self.mem.slot(s.0) else {
+            return;
+        };
+        // Read before asking whose it is: a handler may fork in between, and then this is the parent's claim, and its
+        // next one is of another generation.
+        let seen = slot.state.load(Acquire);
+        if self.own(s).is_none() {
             return;
         }
-        // I3: Release: whoever reads FREE (or a later generation) comes after all that was done under the claim.
-        let was = slot.state.swap(word::with(now, word::FREE), Release);
-        if was & word::WAITERS != 0 {
-            slot.state.wake();
+        let mut now = seen;
+        while now & word::STATE != word::FREE && now & word::GENERATION == seen & word::GENERATION {
+            let free = word::with(now, word::FREE);
+            // I3: Release: whoever reads FREE (or a later generation) comes after all that was done under the claim.
+            match slot.state.compare_exchange(now, free, Release, Relaxed) {
+                Ok(_) if now & word::WAITERS != 0 => return slot.state.wake(),
+                Ok(_) => return,
+                Err(moved) => now = moved, // the waiters' flag
+            }
         }
     }
 

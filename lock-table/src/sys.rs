@@ -128,9 +128,24 @@ fn set_signals(how: i32, mask: u64) -> u64 {
     old
 }
 
-/// Blocks all signals for this thread, those that libc keeps to itself too. Returns the mask as it was.
+/// What a thread does to itself: blocked, these would kill it.
+const SYNCHRONOUS: [i32; 6] = [
+    libc::SIGILL,
+    libc::SIGTRAP,
+    libc::SIGBUS,
+    libc::SIGFPE,
+    libc::SIGSEGV,
+    libc::SIGSYS,
+];
+
+/// Blocks all signals for this thread that come from elsewhere, those that libc keeps to itself too. Returns the mask as
+/// it was.
 pub fn block_signals() -> u64 {
-    set_signals(libc::SIG_BLOCK, u64::MAX)
+    let bit = |signal: i32| 1u64.wrapping_shl(signal.wrapping_sub(1) as u32);
+    let open = SYNCHRONOUS
+        .iter()
+        .fold(0, |mask, signal| mask | bit(*signal));
+    set_signals(libc::SIG_BLOCK, !open)
 }
 
 /// Ends `block_signals`.

@@ -286,8 +286,15 @@ impl Table {
     /// otherwise than a lower ticket, so no fence either.
     pub(crate) fn enter(&self, s: Slot) -> Result<(), Stop> {
         let entered = self.own(s).is_some_and(|slot| {
-            let was = slot.state.fetch_xor(word::WAITING ^ word::HELD, Relaxed);
-            was & word::STATE == word::WAITING
+            let mut now = slot.state.load(Relaxed);
+            while now & word::STATE == word::WAITING {
+                let held = now ^ word::WAITING ^ word::HELD;
+                match slot.state.compare_exchange(now, held, Relaxed, Relaxed) {
+                    Ok(_) => return true,
+                    Err(moved) => now = moved, // the waiters' flag
+                }
+            }
+            false
         });
         entered.then_some(()).ok_or(Stop::Not(NotHeld::NotOurs))
     }

@@ -40,13 +40,7 @@ fn what_is_no_table_is_refused() {
     };
     refused(&at("no/such/table"), Fault::NoDirectory);
     refused(&put("empty", b""), Fault::Empty);
-    refused(
-        &put("text", b"hello"),
-        Fault::Truncated {
-            is: 5,
-            should: truncated_default(),
-        },
-    );
+    refused(&put("text", b"hello"), Fault::NotATable);
     refused(&put("zeros", &[0; 8192]), Fault::NotATable);
     symlink(dir.0.join("target"), dir.0.join("link")).unwrap();
     refused(&at("link"), Fault::SymbolicLink);
@@ -64,7 +58,7 @@ fn what_is_no_table_is_refused() {
     drop(held);
 }
 
-fn truncated_default() -> u64 {
+fn length_of_the_default() -> u64 {
     let dir = Dir::new();
     Table::create(&dir.table(), &Geometry::default()).unwrap();
     fs::metadata(dir.0.join("table")).unwrap().len()
@@ -102,7 +96,11 @@ fn a_damaged_table_is_refused() {
             should: size,
         },
     );
+    file.set_len(100).unwrap();
+    let should = length_of_the_default();
+    refused(&path, Fault::Truncated { is: 100, should });
     file.set_len(size).unwrap();
+    file.write_all_at(&header, 0).unwrap();
     attach(&path);
 }
 

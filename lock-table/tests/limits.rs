@@ -341,7 +341,7 @@ fn a_vain_request_is_cheap() {
     let table = attach(&make(&dir, &SMALL));
     let all = std::iter::from_fn(|| table.take_slot(1)).count();
     assert_eq!(all, 8);
-    // The kernel counts the locks that were asked for as little as anybody; but a dead one isn't seen meanwhile.
+    // What a dead one has left stays for a while.
     let path = dir.table();
     let _ = table.take_slot(1);
     let greedy = stays(&path, |t| t.map_register(FILE, 0, 0, true).is_some());

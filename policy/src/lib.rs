@@ -109,6 +109,13 @@ impl Policy {
         off(&self.defaults.settings) && self.rules.iter().all(|rule| off(&rule.layer.settings))
     }
 
+    /// Are there files that may not be used without a lock table?
+    pub fn may_refuse(&self) -> bool {
+        let refuse = |settings: &Settings| settings.on_table_error == OnTableError::Refuse;
+        let mut rules = self.rules.iter();
+        refuse(&self.defaults.settings) || rules.any(|rule| refuse(&rule.layer.settings))
+    }
+
     /// How many rules it has.
     pub fn rule_count(&self) -> usize {
         self.rules.len()

@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::*};
 use dashmap::DashMap;
 use lock_table::{FileId, USE_BUFFERED, USE_DIRECT, USE_OBSERVE, UseEntry};
 use once_cell::race::OnceBox;
-use policy::{Isolation, Mode, OnInvalidateFailure, OnLockTimeout, Settings};
+use policy::{Isolation, Mode, OnInvalidateFailure, OnLockTimeout, OnTableError, Settings};
 
 use crate::arena::{Arena, Zeroed};
 use crate::events::{self, Event, Kind};
@@ -188,6 +188,9 @@ impl File {
     }
 
     fn register_use(&self, index: u32, fd: i32) {
+        if process::refuses() {
+            return; // not in the table, and that has been told
+        }
         let bits = self.bits.load(Acquire);
         let Some(table) = process::table() else {
             return;
@@ -369,6 +372,7 @@ impl Known {
         put(s.on_invalidate_failure == OnInvalidateFailure::Warn, 2);
         put(s.on_invalidate_failure == OnInvalidateFailure::Error, 3);
         put(s.on_lock_timeout == OnLockTimeout::Proceed, 4);
+        put(s.on_table_error == OnTableError::Refuse, 5);
         Known { packed }
     }
     pub fn observe(self) -> bool {
@@ -386,5 +390,8 @@ impl Known {
     }
     pub fn proceed_on_timeout(self) -> bool {
         self.packed & 16 != 0
+    }
+    pub fn refuse_on_table_error(self) -> bool {
+        self.packed & 32 != 0
     }
 }

@@ -116,6 +116,7 @@ fn default_terms(id: FileId) -> Option<Terms> {
         atomic: false,
         observe: defaults.mode == policy::Mode::Observe,
         proceed_on_timeout: defaults.on_lock_timeout == policy::OnLockTimeout::Proceed,
+        refuse_on_table_error: defaults.on_table_error == policy::OnTableError::Refuse,
         timeout_ns: u64::try_from(defaults.lock_timeout.as_nanos()).unwrap_or(u64::MAX),
     })
     .filter(|_| defaults.mode != policy::Mode::Off)
@@ -152,10 +153,22 @@ fn by_name(stat: Option<raw::Stat>, real: &dyn Fn() -> isize) -> (Option<FileId>
 
 /// truncate(2). `path` is the program's pointer.
 pub fn truncate_path(path: *const c_char, real: impl Fn() -> isize) -> isize {
+    if process::refuses() && refused_by_name(libc::AT_FDCWD, path) {
+        return raw::libc_result(-libc::ENOLCK as isize);
+    }
     if process::active().is_none() {
         return real();
     }
     by_name(raw::fstatat(libc::AT_FDCWD, path, 0).ok(), &real).1
+}
+
+/// Whether a stream on this file may not be opened; errno says so.
+pub fn stream_is_refused(path: *const c_char) -> bool {
+    let refused = process::refuses() && refused_by_name(libc::AT_FDCWD, path);
+    if refused {
+        raw::set_errno(libc::ENOLCK);
+    }
+    refused
 }
 
 /// A stream opened for writing empties the file too.

@@ -112,15 +112,12 @@ pub fn follows_numbers() -> bool {
 
 /// The same, or files that would be fenced are not opened any more: as the policy says. What was done, for the report.
 pub fn without_table(passing: &'static str) -> &'static str {
-    match policy().map(|policy| policy.defaults().on_table_error) {
-        Some(OnTableError::Refuse) => {
-            STATE.store(REFUSING, Release);
-            "files are not opened"
-        }
-        _ => {
-            stop_fencing();
-            passing
-        }
+    if policy().is_some_and(Policy::may_refuse) {
+        STATE.store(REFUSING, Release);
+        "files that may not be used so are not opened"
+    } else {
+        stop_fencing();
+        passing
     }
 }
 
@@ -266,27 +263,20 @@ pub fn watch_table() {
     }
 }
 
-/// The table excludes nobody any more: told once. Whether calls that need it fail, as the policy says.
+/// The table excludes nobody any more: told once, with what became of the call that met it first.
 #[cold]
-pub fn refuses_damaged(table: &Table) -> bool {
+pub fn tell_damaged(table: &Table, refused: bool) {
     static TOLD: AtomicBool = AtomicBool::new(false);
-    let on_error = policy().map(|policy| policy.defaults().on_table_error);
-    let refuses = on_error == Some(OnTableError::Refuse);
     if let Some(damage) = table.damage()
         && !TOLD.swap(true, AcqRel)
     {
         let reason = Text::<1200>::of(format_args!("{damage}"));
         events::emit(&Event {
             reason: reason.as_str(),
-            done: if refuses {
-                "calls that need it fail with ENOLCK"
-            } else {
-                "passed through"
-            },
+            done: if refused { "ENOLCK" } else { "passed through" },
             ..Event::new(Kind::TableError)
         });
     }
-    refuses
 }
 
 /// A call that names no file of ours but may change one; told once.

@@ -24,6 +24,7 @@ pub struct Terms {
     pub atomic: bool,
     pub observe: bool,
     pub proceed_on_timeout: bool,
+    pub refuse_on_table_error: bool,
     pub timeout_ns: u64,
 }
 
@@ -37,6 +38,7 @@ impl Terms {
             atomic: known.atomic(),
             observe: known.observe(),
             proceed_on_timeout: known.proceed_on_timeout(),
+            refuse_on_table_error: known.refuse_on_table_error(),
             timeout_ns: file.lock_timeout_ns(),
         }
     }
@@ -180,6 +182,9 @@ fn take_in(
                 "would have waited",
             ));
         }
+        if table.is_poisoned() {
+            process::tell_damaged(table, false);
+        }
         return Some(Got::Go);
     }
     let not_held = match table.hold_now(slot, claim) {
@@ -244,10 +249,13 @@ fn without(table: &Table, terms: &Terms, claim: &Claim, not_held: &NotHeld) -> O
             true,
         ),
         NotHeld::GaveUp => return Some(Got::Refused(libc::EINTR)),
-        NotHeld::Poisoned if process::refuses_damaged(table) => {
-            return Some(Got::Refused(libc::ENOLCK));
+        NotHeld::Poisoned => {
+            process::tell_damaged(table, terms.refuse_on_table_error);
+            return Some(match terms.refuse_on_table_error {
+                true => Got::Refused(libc::ENOLCK),
+                false => Got::Go,
+            });
         }
-        NotHeld::Poisoned => return Some(Got::Go),
         NotHeld::NotOurs => return None,
     };
     events::emit(&tell(kind, terms, claim, blocker, reason));

@@ -215,10 +215,9 @@ impl Thread {
         self.level.set(level as u32);
     }
 
-    /// This record was copied by a fork: its slots are the parent's.
+    /// This record was copied by a fork: its slots are the parent's. Its calls are still on the stack if a handler forked.
     #[cold]
     pub fn forget_parent(&self) {
-        self.level.set(0);
         for frame in &self.frames {
             frame.slot.set(0);
             frame.holding.set(false);

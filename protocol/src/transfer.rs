@@ -61,6 +61,7 @@ pub fn unmixed<R>(fd: i32, mode: Mode, real: &impl Fn() -> R) -> Option<R> {
         atomic: false,
         observe: false,
         proceed_on_timeout: false,
+        refuse_on_table_error: false,
         timeout_ns: 0,
     };
     ranges::announce(slot, frame, &terms.claim(mode, 0, END_OF_TIME));

@@ -6,7 +6,7 @@ use crate::{family, resolve_all};
 use core::ffi::{c_char, c_int, c_uint, c_void};
 use libc::{DIR, FILE, msghdr, sockaddr, socklen_t, ssize_t};
 use protocol::fork::sharing;
-use protocol::layout::truncating_stream;
+use protocol::layout::{stream_is_refused, truncating_stream};
 use protocol::numbers::{closing_elsewhere, made_elsewhere, made_other};
 
 /// The number behind a stream; -1: none.
@@ -28,6 +28,9 @@ fn streamed(stream: *mut FILE) -> *mut FILE {
 
 /// Opening for writing empties the file.
 fn opening(path: *const c_char, mode: *const c_char, real: impl Fn() -> *mut FILE) -> *mut FILE {
+    if !path.is_null() && stream_is_refused(path) {
+        return core::ptr::null_mut();
+    }
     // SAFETY: the mode is a C string that libc is about to read too.
     let empties = !path.is_null() && unsafe { *mode } == b'w' as c_char;
     streamed(if empties {

@@ -130,6 +130,8 @@ static int forked(const char *dir) {
     if (MUST(fork()) == 0) {
         SAY(open(path_in(dir, "own"), O_RDWR | O_CREAT, 0644) >= 0 ? 0 : -1);
         SAY(pwrite(inherited, &byte, 1, 0));
+        SAY(truncate(path, 1));
+        SAY(fopen(path, "w") ? 0 : -1);
         _exit(0);
     }
     wait(NULL);

@@ -366,8 +366,16 @@ fn a_table_with_random_slots() {
 #[test]
 fn a_table_that_is_damaged_meanwhile() {
     let program = compile("limits", &[]);
-    for (policy, written) in [(PASSTHROUGH, "4096"), (REFUSE, "ENOLCK")] {
-        let (fence, dir) = (Fence::with_policy(policy), main_place().directory());
+    let rule = |action| {
+        format!("[[rule]]\nname = \"all\"\npath = [\"/**\"]\non_table_error = \"{action}\"\n")
+    };
+    for (policy, written) in [
+        (PASSTHROUGH.to_owned(), "4096"),
+        (REFUSE.to_owned(), "ENOLCK"),
+        (rule("refuse"), "ENOLCK"),
+        (format!("{REFUSE}{}", rule("passthrough")), "4096"),
+    ] {
+        let (fence, dir) = (Fence::with_policy(&policy), main_place().directory());
         let file = dir.path().join("calls");
         fs::write(&file, [b'.'; 8192]).expect("a file of ours");
         let stat = fs::metadata(&file).expect("a file of ours");
@@ -406,7 +414,7 @@ fn a_table_that_is_damaged_meanwhile() {
         let as_declared =
             calls.len() == 3 && calls.iter().zip(ends).all(|(c, end)| c.ends_with(end));
         assert!(as_declared, "{policy:?}: {}", outcome.report());
-        assert_one_line(&outcome, &fence.table(), policy);
+        assert_one_line(&outcome, &fence.table(), &policy);
         assert!(outcome.stderr.contains("its contents are damaged"));
     }
 }

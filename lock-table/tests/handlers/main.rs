@@ -1,5 +1,5 @@
 //! Signal handlers at every instruction. A thread is led through an operation one instruction at a time; before one of
-//! them a handler comes in and makes calls with a slot of its own, or jumps out as `siglongjmp` does, or both. Then
+//! them a handler comes in and makes calls with a slot of its own, or jumps out as `siglongjmp` does, or both, or forks. Then
 //! nothing may be broken: what is held excludes others, what is used after the jump is seen by everybody, what is given
 //! back leaves no hints, and the table isn't poisoned.
 //!
@@ -9,6 +9,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[cfg(target_arch = "x86_64")]
+mod forks;
 #[cfg(target_arch = "x86_64")]
 mod operations;
 #[cfg(target_arch = "x86_64")]

@@ -307,4 +307,5 @@ fn interrupt_all(high: bool, seeds: u64) {
 fn handlers_at_every_instruction() {
     interrupt_all(false, 6);
     interrupt_all(true, 3);
+    super::forks::everywhere();
 }
