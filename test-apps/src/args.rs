@@ -12,7 +12,7 @@ EXIT CODES
   0  no anomalies
   1  anomalies
   2  it could not be set up, or a system call failed (stderr says which)
-  3  hang: its processes made no progress for 20 seconds
+  3  hang: its processes made no progress for 60 seconds
   77 it makes no sense on this filesystem (stderr says why)";
 
 /// What a control run does instead of mixing modes; the oracle must find nothing then.

@@ -8,10 +8,26 @@ use crate::sys::{Res, failed};
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
-/// Nobody may wait longer than this for anything here.
-pub const PATIENCE: Duration = Duration::from_secs(20);
-/// But a killed process is the kernel's: it drains the process's I/O first, on a busy disk for half a minute.
-const PATIENCE_WITH_THE_DEAD: Duration = Duration::from_secs(60);
+/// Nobody may wait longer than this for anything here. A busy disk keeps a call for half a minute, and a killed
+/// process until its I/O is drained.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// After this, who waits says where everybody is: a passing stall is not to pass unseen.
+const STALL: Duration = Duration::from_secs(20);
+
+/// How long somebody has waited for the team.
+struct Wait {
+    since: Instant,
+    told: bool,
+}
+
+impl Wait {
+    fn begin() -> Wait {
+        Wait {
+            since: Instant::now(),
+            told: false,
+        }
+    }
+}
 
 pub type Job<'a> = dyn Fn(usize) -> Res<()> + 'a;
 
@@ -133,27 +149,40 @@ impl<'a> Team<'a> {
     pub fn round(&mut self, parts: usize) -> Result<Vec<bool>, Stop> {
         self.cut.fill(false);
         let round = self.board.round.fetch_add(1, SeqCst) + 1;
-        let start = Instant::now();
+        let mut wait = Wait::begin();
         while !(0..parts).all(|worker| self.board.finished(worker, round)) {
             self.tick()?;
-            if start.elapsed() > PATIENCE {
-                return Err(self.hang(&format!("round {round}")));
-            }
+            self.bear(&mut wait, || format!("round {round}"))?;
             std::thread::sleep(Duration::from_micros(30));
         }
         Ok(self.cut.clone())
     }
 
-    pub fn hang(&self, what: &str) -> Stop {
+    /// Err when nobody may wait any longer; says once that it takes long.
+    fn bear(&self, wait: &mut Wait, what: impl Fn() -> String) -> Result<(), Stop> {
+        let waited = wait.since.elapsed();
+        if waited > PATIENCE {
+            return Err(Stop::Hang(self.standstill(&what(), waited)));
+        }
+        if waited > STALL && !wait.told {
+            wait.told = true;
+            eprintln!("stall: {}", self.standstill(&what(), waited));
+        }
+        Ok(())
+    }
+
+    fn standstill(&self, what: &str, waited: Duration) -> String {
         let state: Vec<String> = self.board.slots[..self.pids.len()]
             .iter()
             .map(|slot| format!("{}/{}", slot.finished.load(SeqCst), slot.begun.load(SeqCst)))
             .collect();
-        Stop::Hang(format!(
-            "{what}: no progress for {} s; finished/begun by worker: {}",
-            PATIENCE.as_secs(),
-            state.join(" ")
-        ))
+        let places: Vec<String> = self.pids.iter().map(|pid| whereabouts(*pid)).collect();
+        format!(
+            "{what}: no progress for {} s; finished/begun by worker: {}\n{}",
+            waited.as_secs(),
+            state.join(" "),
+            places.join("\n")
+        )
     }
 
     /// Runs until `until`, ticking; for workers that go on by themselves. `look` is called in between.
@@ -162,16 +191,15 @@ impl<'a> Team<'a> {
         until: Instant,
         mut look: impl FnMut(&Team) -> Res<()>,
     ) -> Result<(), Stop> {
-        let mut ops = (self.board.ops.load(SeqCst), Instant::now());
+        let mut ops = (self.board.ops.load(SeqCst), Wait::begin());
         while Instant::now() < until {
             self.tick()?;
             look(self)?;
             let done = self.board.ops.load(SeqCst);
             if done != ops.0 {
-                ops = (done, Instant::now());
-            } else if ops.1.elapsed() > PATIENCE {
-                return Err(self.hang("operations"));
+                ops = (done, Wait::begin());
             }
+            self.bear(&mut ops.1, || "operations".to_owned())?;
             std::thread::sleep(Duration::from_micros(500));
         }
         Ok(())
@@ -180,7 +208,7 @@ impl<'a> Team<'a> {
     /// Tells the workers to stop and waits for them.
     pub fn finish(mut self) -> Result<(), Stop> {
         self.board.stop();
-        let start = Instant::now();
+        let mut wait = Wait::begin();
         while self.pids.iter().any(|pid| *pid != 0) {
             for worker in 0..self.pids.len() {
                 let Some(status) = reap(self.pids[worker])? else {
@@ -191,9 +219,7 @@ impl<'a> Team<'a> {
                     return Err(Stop::Error(ended(worker, status)));
                 }
             }
-            if start.elapsed() > PATIENCE {
-                return Err(self.hang("the end"));
-            }
+            self.bear(&mut wait, || "the end".to_owned())?;
             std::thread::sleep(Duration::from_micros(200));
         }
         Ok(())
@@ -209,6 +235,19 @@ impl Drop for Team<'_> {
             let _ = wait_for_death(*pid);
         }
     }
+}
+
+/// Where the kernel has this process (the stack is for root only).
+fn whereabouts(pid: libc::pid_t) -> String {
+    let read = |name| std::fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
+    format!(
+        "  process {pid}: system call {}; kernel stack: {}",
+        read("syscall").trim(),
+        read("stack")
+            .replace("[<0>] ", "")
+            .trim()
+            .replace('\n', " < ")
+    )
 }
 
 fn ended(worker: usize, status: i32) -> String {
@@ -238,7 +277,7 @@ fn reap(pid: libc::pid_t) -> Res<Option<i32>> {
 fn wait_for_death(pid: libc::pid_t) -> Result<(), Stop> {
     let start = Instant::now();
     while reap(pid)?.is_none() {
-        if start.elapsed() > PATIENCE_WITH_THE_DEAD {
+        if start.elapsed() > PATIENCE {
             return Err(Stop::Hang(format!("process {pid} does not die of SIGKILL")));
         }
         std::thread::sleep(Duration::from_micros(50));

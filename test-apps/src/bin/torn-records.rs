@@ -187,7 +187,11 @@ fn name(stamp: u64) -> String {
 
 /// Was this write cut short by a kill? Waits until that is known: the writer may still be at it.
 fn cut_short(board: &Board, stamp: u64) -> bool {
-    let Some((slot, number)) = unstamp(stamp).filter(|(slot, _)| *slot != REFEREE) else {
+    // A word can be torn in itself (seen bare on btrfs: one writer's slot, the other's number). What nobody has
+    // begun, nobody will finish.
+    let begun =
+        |(slot, number): &(usize, u64)| *slot != REFEREE && *number < board.next_number(*slot);
+    let Some((slot, number)) = unstamp(stamp).filter(begun) else {
         return false;
     };
     let start = Instant::now();

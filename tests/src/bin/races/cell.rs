@@ -257,9 +257,9 @@ impl Phase {
         if self.kills {
             command.arg("--kills");
         }
-        // The program itself gives up after 20 seconds without progress, or 60 with one that doesn't die; this is for
-        // when it can't.
-        let limit = Duration::from_secs_f64(self.seconds + 100.0);
+        // The program itself gives up after a minute without progress, and a minute with each one that doesn't die;
+        // this is for when it can't.
+        let limit = Duration::from_secs_f64(self.seconds + 150.0);
         match run(&mut command, limit) {
             Err(error) => End::Failed(format!("{}: {error}", self.name)),
             Ok(outcome) => self.judge(&outcome),
@@ -267,6 +267,12 @@ impl Phase {
     }
 
     fn judge(&self, outcome: &Outcome) -> End {
+        if outcome.stderr.contains("stall: ") {
+            eprintln!(
+                "\n{}: it stood still for a while:\n{}",
+                self.name, outcome.stderr
+            );
+        }
         let report =
             |what: &str| End::Failed(format!("{}: {what}: {}", self.name, outcome.report()));
         if outcome.hang.is_some() {
