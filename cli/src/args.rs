@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::builder::RangedI64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use lock_table::Geometry;
+use serde::Serialize;
 
 #[derive(Parser)]
 #[command(
@@ -222,6 +223,17 @@ pub struct CreateArgs {
     #[arg(long, value_name = "FILE")]
     pub table: Option<PathBuf>,
 
+    #[command(flatten)]
+    pub room: Room,
+
+    /// What was made, as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How many of each thing fit.
+#[derive(Args, Serialize)]
+pub struct Room {
     /// Fenced processes at a time
     #[arg(long, value_name = "N", default_value_t = Geometry::DEFAULT.processes,
           value_parser = up_to(Geometry::MOST.processes))]
@@ -246,8 +258,4 @@ pub struct CreateArgs {
     #[arg(long, value_name = "N", default_value_t = Geometry::DEFAULT.uses,
           value_parser = up_to(Geometry::MOST.uses))]
     pub uses: u32,
-
-    /// What was made, as JSON
-    #[arg(long)]
-    pub json: bool,
 }

@@ -7,18 +7,15 @@ use std::path::{Path, PathBuf};
 use lock_table::{Geometry, Table};
 use serde::Serialize;
 
-use crate::args::CreateArgs;
+use crate::args::{CreateArgs, Room};
 use crate::failure::Failure;
 
 #[derive(Serialize)]
-struct Made {
+struct Made<'a> {
     table: String,
     bytes: u64,
-    processes: u32,
-    threads: u32,
-    requests: u32,
-    mappings: u32,
-    uses: u32,
+    #[serde(flatten)]
+    room: &'a Room,
 }
 
 pub fn create(arguments: &CreateArgs) -> Result<i32, Failure> {
@@ -27,35 +24,28 @@ pub fn create(arguments: &CreateArgs) -> Result<i32, Failure> {
     let path = std::path::absolute(place(arguments)).map_err(|e| failed(e.to_string()))?;
     let name = CString::new(path.as_os_str().as_bytes())
         .map_err(|_| failed(format!("{}: a path has no zero byte", path.display())))?;
+    let room = &arguments.room;
     let geometry = Geometry {
-        processes: arguments.processes,
-        slots: arguments.threads,
-        requests: arguments.requests,
-        mappings: arguments.mappings,
-        uses: arguments.uses,
+        processes: room.processes,
+        slots: room.threads,
+        requests: room.requests,
+        mappings: room.mappings,
+        uses: room.uses,
     };
     Table::create(&name, &geometry).map_err(|error| failed(error.to_string()))?;
-    let made = Made {
-        table: path.display().to_string(),
-        bytes: size(&path),
-        processes: geometry.processes,
-        threads: geometry.slots,
-        requests: geometry.requests,
-        mappings: geometry.mappings,
-        uses: geometry.uses,
-    };
+    let (table, bytes) = (path.display().to_string(), size(&path));
     if arguments.json {
+        let made = Made { table, bytes, room };
         println!("{}", serde_json::to_string(&made).unwrap_or_default());
     } else {
         println!(
-            "{}: {:.1} MiB, room for {} processes, {} threads, {} requests, {} mappings, {} uses",
-            made.table,
-            made.bytes as f64 / f64::from(1 << 20),
-            made.processes,
-            made.threads,
-            made.requests,
-            made.mappings,
-            made.uses
+            "{table}: {:.1} MiB, room for {} processes, {} threads, {} requests, {} mappings, {} uses",
+            bytes as f64 / f64::from(1 << 20),
+            room.processes,
+            room.threads,
+            room.requests,
+            room.mappings,
+            room.uses
         );
     }
     Ok(0)

@@ -106,7 +106,7 @@ impl Table {
         let path = path_of(path)?;
         let made = make(&path, geometry).map_err(|fault| match fault {
             // Nobody is to remove what isn't a table.
-            Fault::Exists => match open(&path) {
+            Fault::Exists => match look(&path) {
                 Err(no @ (Fault::NotRegular | Fault::NotATable | Fault::SymbolicLink)) => no,
                 _ => fault,
             },
@@ -277,12 +277,18 @@ pub(crate) fn identity(stat: &Stat) -> (u64, u64) {
     (stat.st_dev, stat.st_ino)
 }
 
-/// Opens, checks and maps the table at the path.
-fn open(path: &Path) -> Result<Table, Fault> {
+/// Opens and checks the table at the path.
+fn look(path: &Path) -> Result<(Fd, Stat, Geometry), Fault> {
     let fd = Fd::from(fs::open(path.as_c_str(), OPEN, Mode::empty()).map_err(Fault::from_errno)?);
     let stat = fs::fstat(&fd).map_err(Fault::from_errno)?;
     check_file(path, &stat)?;
     let geometry = check_header(&fd, stat.st_size as u64)?;
+    Ok((fd, stat, geometry))
+}
+
+/// And maps it.
+fn open(path: &Path) -> Result<Table, Fault> {
+    let (fd, stat, geometry) = look(path)?;
     let length = geometry.layout().length;
     // SAFETY: a new mapping at an address of the kernel's choice.
     let base = unsafe {

@@ -127,20 +127,15 @@ impl Table {
         deadline_ns: Option<u64>,
         poll: &mut dyn FnMut() -> bool,
     ) -> Result<Held, NotHeld> {
-        match self.try_claim(s, c) {
-            Scan::Clear => Ok(Held {
+        match self.hold_now(s, c) {
+            Ok(()) => Ok(Held {
                 waited_ns: 0,
                 first_blocker: None,
             }),
-            Scan::Blocked(_) => {
-                self.release(s);
+            Err(NotHeld::TimedOut(_)) => {
                 self.hold_all(&[s], core::slice::from_ref(c), mine, deadline_ns, poll)
             }
-            Scan::Absurd => {
-                self.release(s);
-                Err(NotHeld::Poisoned)
-            }
-            Scan::NotOurs => Err(NotHeld::NotOurs),
+            Err(why) => Err(why),
         }
     }
 

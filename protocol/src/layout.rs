@@ -153,7 +153,7 @@ fn by_name(stat: Option<raw::Stat>, real: &dyn Fn() -> isize) -> (Option<FileId>
 
 /// truncate(2). `path` is the program's pointer.
 pub fn truncate_path(path: *const c_char, real: impl Fn() -> isize) -> isize {
-    if process::refuses() && refused_by_name(libc::AT_FDCWD, path) {
+    if refused_by_name(libc::AT_FDCWD, path) {
         return raw::libc_result(-libc::ENOLCK as isize);
     }
     if process::active().is_none() {
@@ -164,7 +164,7 @@ pub fn truncate_path(path: *const c_char, real: impl Fn() -> isize) -> isize {
 
 /// Whether a stream on this file may not be opened; errno says so.
 pub fn stream_is_refused(path: *const c_char) -> bool {
-    let refused = process::refuses() && refused_by_name(libc::AT_FDCWD, path);
+    let refused = refused_by_name(libc::AT_FDCWD, path);
     if refused {
         raw::set_errno(libc::ENOLCK);
     }
@@ -185,6 +185,9 @@ pub fn truncating_stream<R>(path: *const c_char, real: impl Fn() -> *mut R) -> *
 
 /// Before anything is lost: whether this file would be fenced, and can't be.
 fn refused_by_name(dir: i32, path: *const c_char) -> bool {
+    if !process::refuses() {
+        return false;
+    }
     let fd = raw::open_path(dir, path);
     let refused = fd >= 0 && process::would_be_fenced(fd as i32);
     raw::close(fd as i32);
@@ -198,7 +201,7 @@ pub fn open_truncating(
     flags: i32,
     real: impl Fn() -> isize,
 ) -> isize {
-    if process::refuses() && refused_by_name(dir, path) {
+    if refused_by_name(dir, path) {
         return raw::libc_result(-libc::ENOLCK as isize);
     }
     if process::active().is_none() {

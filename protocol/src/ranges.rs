@@ -101,18 +101,21 @@ fn claim_slot(thread: &Thread, frame: &Frame) -> Option<Slot> {
     None
 }
 
+/// The slot that a frame keeps: its index plus one.
+#[inline]
+fn kept(stored: u32) -> Option<(&'static Table, Slot)> {
+    let table = process::table()?;
+    Some((table, table.slot_at(stored.checked_sub(1)?)?))
+}
+
 pub fn give_slot_back(stored: u32) {
-    if let Some(table) = process::table()
-        && let Some(slot) = stored.checked_sub(1).and_then(|i| table.slot_at(i))
-    {
+    if let Some((table, slot)) = kept(stored) {
         table.give_slot(slot);
     }
 }
 
 pub fn release_abandoned(stored: u32) {
-    if let Some(table) = process::table()
-        && let Some(slot) = stored.checked_sub(1).and_then(|i| table.slot_at(i))
-    {
+    if let Some((table, slot)) = kept(stored) {
         table.release(slot);
     }
 }
@@ -299,13 +302,7 @@ pub fn release(frame: &Frame) {
     if !frame.holding.get() {
         return;
     }
-    if let Some(table) = process::table()
-        && let Some(slot) = frame
-            .slot
-            .get()
-            .checked_sub(1)
-            .and_then(|i| table.slot_at(i))
-    {
+    if let Some((table, slot)) = kept(frame.slot.get()) {
         table.release(slot);
         frame.holding.set(false);
         if table.slot_is_scarce(slot) {

@@ -1,9 +1,10 @@
 //! Puts the library around a program under test, with a lock table of its own.
 
 use crate::artefacts;
-use lock_table::{Fault, Table};
+use lock_table::{Claim, Fault, FileId, Mode, Slot, Table};
 use std::ffi::CString;
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
@@ -43,13 +44,36 @@ impl Fence {
         self.dir.path().join("policy.toml")
     }
 
+    /// As the lock table's own functions want its path.
+    pub fn table_name(&self) -> CString {
+        CString::new(self.table().into_os_string().into_vec()).expect("a path")
+    }
+
     /// What is wrong with the table that programs have left, if they have made one.
     pub fn damage(&self) -> Option<String> {
-        let path = CString::new(self.table().into_os_string().into_vec()).ok()?;
-        match Table::inspect(&path) {
+        match Table::inspect(&self.table_name()) {
             Err(error) if error.fault() != Fault::Missing => Some(error.to_string()),
             _ => None,
         }
+    }
+
+    /// This process holds all of a file: programs inside the fence wait. The table, the slot and what it holds.
+    pub fn hold_whole(&self, file: &Path) -> (Table, Slot, Claim) {
+        let stat = std::fs::metadata(file).expect("a file of ours");
+        let claim = Claim {
+            file: FileId {
+                dev: stat.dev(),
+                ino: stat.ino(),
+            },
+            first: 0,
+            last: u64::MAX,
+            mode: Mode::Layout,
+            atomic: false,
+        };
+        let table = Table::attach(&self.table_name()).expect("a table");
+        let slot = table.take_slot(1).expect("a slot of a new table");
+        table.hold_now(slot, &claim).expect("nobody is there yet");
+        (table, slot, claim)
     }
 
     /// The environment that fences a program.

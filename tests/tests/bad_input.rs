@@ -1,17 +1,15 @@
 //! Bad policies and bad tables: one clear message that names the file, the declared behaviour, and
 //! the program's data stays right. Nothing hangs.
 
-use lock_table::{Claim, FileId, Mode, Table};
+use lock_table::Claim;
 use pagefence_tests::artefacts;
 use pagefence_tests::fence::{Fence, found};
 use pagefence_tests::places::main_place;
 use pagefence_tests::programs::{Program, compile};
 use pagefence_tests::run::{Outcome, run};
 use pagefence_tests::{is_root, skip};
-use std::ffi::CString;
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -378,19 +376,13 @@ fn a_table_that_is_damaged_meanwhile() {
         let (fence, dir) = (Fence::with_policy(&policy), main_place().directory());
         let file = dir.path().join("calls");
         fs::write(&file, [b'.'; 8192]).expect("a file of ours");
-        let stat = fs::metadata(&file).expect("a file of ours");
-        let (dev, ino, last) = (stat.dev(), stat.ino(), u64::MAX);
-        let path = CString::new(fence.table().as_os_str().as_bytes()).expect("a path");
-        let table = Table::attach(&path).expect("a new table");
-        let slot = table.take_slot(1).expect("a slot of a new table");
-        let claim = Claim {
-            file: FileId { dev, ino },
-            first: 0,
-            last,
-            mode: Mode::Layout,
-            atomic: false,
-        };
-        table.hold_now(slot, &claim).expect("nobody is there yet");
+        let (
+            _table,
+            _slot,
+            Claim {
+                file, first, last, ..
+            },
+        ) = fence.hold_whole(&file);
         let mut command = Command::new(&program.path);
         command.arg(dir.path()).arg("calls");
         fence.apply(&mut command);
@@ -399,7 +391,9 @@ fn a_table_that_is_damaged_meanwhile() {
                 std::thread::sleep(Duration::from_millis(400));
                 // Behind the range in the slot stands the mode.
                 let bytes = fs::read(fence.table()).expect("our table");
-                let range = [dev, ino, 0, last].map(u64::to_ne_bytes).concat();
+                let range = [file.dev, file.ino, first, last]
+                    .map(u64::to_ne_bytes)
+                    .concat();
                 let at = bytes.windows(range.len()).position(|w| w == range);
                 let at = at.expect("our claim") + range.len();
                 let file = fs::OpenOptions::new().write(true).open(fence.table());

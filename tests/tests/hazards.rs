@@ -1,16 +1,12 @@
 //! What a preloaded library meets in real programs: small plain C programs, each of which shows
 //! one hazard and says what it sees. Bare and fenced they must say the same, on every filesystem.
 
-use lock_table::{Claim, FileId, Mode, Table};
 use pagefence_tests::compare::Comparison;
 use pagefence_tests::fence::{Fence, split_own_lines};
 use pagefence_tests::places::{Place, main_place, places};
 use pagefence_tests::programs::{Program, compile};
 use pagefence_tests::run::run;
 use pagefence_tests::{is_root, long, skip};
-use std::ffi::CString;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -170,21 +166,7 @@ fn fork_in_handler_while_waiting() {
     let (fence, dir) = (Fence::new(), main_place().directory());
     let file = dir.path().join("held");
     std::fs::write(&file, [b'.'; 8192]).expect("a file of ours");
-    let stat = std::fs::metadata(&file).expect("a file of ours");
-    let claim = Claim {
-        file: FileId {
-            dev: stat.dev(),
-            ino: stat.ino(),
-        },
-        first: 0,
-        last: u64::MAX,
-        mode: Mode::Layout,
-        atomic: false,
-    };
-    let path = CString::new(fence.table().as_os_str().as_bytes()).expect("a path");
-    let table = Table::attach(&path).expect("a new table");
-    let slot = table.take_slot(1).expect("a slot of a new table");
-    table.hold_now(slot, &claim).expect("nobody is there yet");
+    let (table, slot, _) = fence.hold_whole(&file);
     let mut command = Command::new(&program.path);
     command.arg(dir.path()).arg("held");
     fence.apply(&mut command);

@@ -7,8 +7,6 @@ use pagefence_tests::places::main_place;
 use pagefence_tests::programs::{Program, compile};
 use pagefence_tests::run::{Outcome, run};
 use serde_json::Value;
-use std::ffi::CString;
-use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -27,14 +25,10 @@ fn program() -> &'static Program {
     PROGRAM.get_or_init(|| compile("limits", &[]))
 }
 
-fn table_of(fence: &Fence) -> CString {
-    CString::new(fence.table().as_os_str().as_bytes()).expect("a path")
-}
-
 /// A fence with a table of this size.
 fn small(policy: &str, geometry: &Geometry) -> Fence {
     let fence = Fence::with_policy(policy);
-    Table::create(&table_of(&fence), geometry).expect("a small table");
+    Table::create(&fence.table_name(), geometry).expect("a small table");
     fence
 }
 
@@ -176,7 +170,7 @@ fn threads() {
 /// A table in which this process has taken every place of its own.
 fn crowded(policy: &str, geometry: &Geometry) -> (Fence, Table, Vec<Slot>) {
     let fence = small(policy, geometry);
-    let table = Table::attach(&table_of(&fence)).expect("a small table");
+    let table = Table::attach(&fence.table_name()).expect("a small table");
     let slots = std::iter::from_fn(|| table.take_slot(1)).collect();
     (fence, table, slots)
 }
