@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::args::CheckArgs;
 use crate::failure::Failure;
+use crate::say::{answer, tell};
 
 #[derive(Serialize)]
 struct Checked<'a> {
@@ -26,9 +27,12 @@ pub fn check(arguments: &CheckArgs) -> Result<i32, Failure> {
     let result = Policy::load(&arguments.file);
     let file = arguments.file.display().to_string();
     match &result {
-        _ if arguments.json => println!("{}", json(file, result.as_ref().err())),
-        Ok(policy) => println!("{file}: right, {}", rules(policy.rule_count())),
-        Err(error) => eprintln!("{error}"),
+        _ if arguments.json => answer(json(file, result.as_ref().err()))?,
+        Ok(policy) => answer(format_args!(
+            "{file}: right, {}",
+            rules(policy.rule_count())
+        ))?,
+        Err(error) => tell(error),
     }
     Ok(i32::from(result.is_err()))
 }

@@ -12,6 +12,7 @@ use policy::{Isolation, Mode, Overrides, Policy, PolicyError};
 use crate::args::{IsolationArg, RunArgs};
 use crate::failure::Failure;
 use crate::library;
+use crate::say::tell;
 
 /// Environment variables, as the program will have them, in the order that they came in.
 pub struct Environment(Vec<(OsString, OsString)>);
@@ -125,7 +126,9 @@ pub fn overrides() -> Overrides {
         word(names::ISOLATION).as_deref(),
     );
     if let Some(variable) = unknown {
-        eprintln!("pagefence: {variable} is set to an unknown word, which changes nothing");
+        tell(format_args!(
+            "pagefence: {variable} is set to an unknown word, which changes nothing"
+        ));
     }
     overrides
 }

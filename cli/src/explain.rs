@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::args::ExplainArgs;
 use crate::environment::overrides;
 use crate::failure::Failure;
+use crate::say;
 
 /// The exit code when the policy or the path is no good.
 const FAILED: i32 = 1;
@@ -70,9 +71,9 @@ pub fn explain(arguments: &ExplainArgs) -> Result<i32, Failure> {
     );
     if arguments.json {
         let answer = answer(&question, &explanation);
-        println!("{}", serde_json::to_string(&answer).unwrap_or_default());
+        say::answer(serde_json::to_string(&answer).unwrap_or_default())?;
     } else {
-        print!("{}", show(&question, &explanation));
+        say::answer(show(&question, &explanation))?;
     }
     Ok(0)
 }

@@ -15,6 +15,7 @@ mod library;
 mod program;
 mod report;
 mod run;
+mod say;
 mod script;
 mod supervise;
 mod table;
@@ -43,7 +44,7 @@ fn dispatch(cli: Cli) -> libc::c_int {
     match result {
         Ok(code) => code,
         Err(failure) => {
-            eprintln!("{failure}");
+            say::tell(&failure);
             failure.code
         }
     }
@@ -52,9 +53,9 @@ fn dispatch(cli: Cli) -> libc::c_int {
 /// Help and version are answers; anything else is an error, which `run` reports as env(1) does,
 /// so that it can't be taken for the program's own exit code.
 fn usage(error: &clap::Error) -> libc::c_int {
-    let _ = error.print();
+    let printed = error.print();
     if !error.use_stderr() {
-        return 0;
+        return i32::from(printed.is_err());
     }
     match std::env::args_os().nth(1) {
         Some(command) if command == "run" => OWN_FAILURE,

@@ -12,6 +12,7 @@ use crate::environment::Environment;
 use crate::exec::{Plan, c_string};
 use crate::failure::Failure;
 use crate::report::Report;
+use crate::say::tell;
 use crate::{library, program, supervise};
 
 pub fn run(arguments: &RunArgs) -> Result<i32, Failure> {
@@ -35,9 +36,9 @@ pub fn run(arguments: &RunArgs) -> Result<i32, Failure> {
     let report = Report::new(&counters.summary, name, &end, start.elapsed());
     drop(counters);
     if arguments.json {
-        eprintln!("{}", report.json());
+        tell(report.json());
     } else {
-        eprint!("{report}");
+        tell(&report);
     }
     Ok(end.mirror())
 }

@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 
 use crate::exec::Plan;
 use crate::failure::Failure;
+use crate::say::tell;
 
 /// What is passed on when somebody sends it to us and means the program.
 const FORWARDED: [libc::c_int; 6] = [
@@ -37,7 +38,7 @@ pub fn run(plan: &Plan) -> Result<End, Failure> {
     if child == 0 {
         signals.give_back();
         let failure = plan.exec();
-        eprintln!("{failure}");
+        tell(&failure);
         // SAFETY: ends the child at once, without running what the parent will run at its end.
         unsafe { libc::_exit(failure.code) };
     }

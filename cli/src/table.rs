@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::args::{CreateArgs, Room};
 use crate::failure::Failure;
+use crate::say::answer;
 
 #[derive(Serialize)]
 struct Made<'a> {
@@ -34,11 +35,11 @@ pub fn create(arguments: &CreateArgs) -> Result<i32, Failure> {
     };
     Table::create(&name, &geometry).map_err(|error| failed(error.to_string()))?;
     let (table, bytes) = (path.display().to_string(), size(&path));
-    if arguments.json {
+    let said = if arguments.json {
         let made = Made { table, bytes, room };
-        println!("{}", serde_json::to_string(&made).unwrap_or_default());
+        serde_json::to_string(&made).unwrap_or_default()
     } else {
-        println!(
+        format!(
             "{table}: {:.1} MiB, room for {} processes, {} threads, {} requests, {} mappings, {} uses",
             bytes as f64 / f64::from(1 << 20),
             room.processes,
@@ -46,8 +47,12 @@ pub fn create(arguments: &CreateArgs) -> Result<i32, Failure> {
             room.requests,
             room.mappings,
             room.uses
-        );
-    }
+        )
+    };
+    answer(said).map_err(|failure| Failure {
+        advice: format!("but {} is made", path.display()),
+        ..failure
+    })?;
     Ok(0)
 }
 

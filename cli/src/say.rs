@@ -1,0 +1,26 @@
+//! What the command says: answers on standard output, where a lost answer is a failure, and everything else on
+//! standard error, where nobody is left to be told of one. (`println` and its kin panic when they can't write.)
+
+use std::fmt::Display;
+use std::io::{self, Write};
+
+use crate::failure::Failure;
+
+/// The answer that was asked for.
+pub fn answer(text: impl Display) -> Result<(), Failure> {
+    lines(&mut io::stdout(), text)
+        .map_err(|error| Failure::new(1, format!("standard output: {error}"), ""))
+}
+
+/// A message for people.
+pub fn tell(text: impl Display) {
+    let _ = lines(&mut io::stderr(), text);
+}
+
+/// The text as whole lines, in as few writes as there can be.
+fn lines(out: &mut impl Write, text: impl Display) -> io::Result<()> {
+    let text = text.to_string();
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    out.write_all(format!("{text}{end}").as_bytes())?;
+    out.flush()
+}
