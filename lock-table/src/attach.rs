@@ -17,6 +17,8 @@ use crate::{Table, death, sys};
 
 /// How often a table that vanishes or is replaced under our eyes is looked for again.
 const TRIES: u32 = 8;
+/// How long who finds no place looks again, in nanoseconds: who is turned away stays away for its whole life.
+const GRACE_NS: u64 = 20_000_000;
 const SETGID: u32 = 0o2000;
 const OPEN: OFlags = OFlags::RDWR
     .union(OFlags::NOFOLLOW)
@@ -230,41 +232,42 @@ impl Table {
         }
     }
 
-    /// Finds a process entry whose byte is free, locks the byte for as long as this process lives, and signs in.
+    /// Signs in. A full table may be full of dead.
     fn register(&self) -> Result<(), Fault> {
         if self.is_poisoned() {
             return Err(Fault::Poisoned);
         }
-        // A full table may be full of dead: the second round comes after cleaning.
-        for round in 0..2 {
-            if round == 1 {
-                self.reap();
-            }
-            let fd = self
-                .open_again(self.probe_fd())
-                .map_err(Fault::from_errno)?;
-            for (owner, process) in (1u32..).zip(self.mem.processes()) {
-                if process.state.load(Relaxed) != 0 || death::lock(fd.0, owner).is_err() {
-                    continue;
-                }
-                // I10: with the byte locked nobody else writes this entry, and nobody who left something lives.
-                self.clean(owner);
-                let page = death::live(fd.as_fd()).map_err(Fault::from_errno)?;
-                let [low, high] = halves(sys::comm());
-                let [a, b] = &process.comm;
-                a.store(low, Relaxed);
-                b.store(high, Relaxed);
-                process
-                    .pid
-                    .store(rustix::process::getpid().as_raw_pid() as u32, Relaxed);
-                process.since.store(sys::now_ns(), Relaxed);
-                process.state.store(1, Release);
-                self.life.store(page.as_ptr() as usize, Relaxed);
-                self.me.store(owner, Release);
-                return Ok(());
-            }
-        }
-        Err(Fault::Full)
+        let fd = self.open_again(self.probe_fd());
+        let fd = fd.map_err(Fault::from_errno)?;
+        let owner = self.or_reap_within(GRACE_NS, || self.vacant(&fd));
+        self.sign_in(owner.ok_or(Fault::Full)?, &fd)
+    }
+
+    /// A process entry of nobody's, its byte locked through `fd`.
+    fn vacant(&self, fd: &Fd) -> Option<u32> {
+        let mut all = (1u32..).zip(self.mem.processes());
+        let vacant =
+            all.find(|(owner, p)| p.state.load(Relaxed) == 0 && death::lock(fd.0, *owner).is_ok());
+        vacant.map(|(owner, _)| owner)
+    }
+
+    /// The entry is this process's for as long as it lives, and so is the byte.
+    fn sign_in(&self, owner: u32, fd: &Fd) -> Result<(), Fault> {
+        // I10: with the byte locked nobody else writes this entry, and nobody who left something lives.
+        self.clean(owner);
+        let page = death::live(fd.as_fd()).map_err(Fault::from_errno)?;
+        let process = self.mem.process(owner).ok_or(Fault::Full)?;
+        let [low, high] = halves(sys::comm());
+        let [a, b] = &process.comm;
+        a.store(low, Relaxed);
+        b.store(high, Relaxed);
+        let pid = rustix::process::getpid().as_raw_pid() as u32;
+        process.pid.store(pid, Relaxed);
+        process.since.store(sys::now_ns(), Relaxed);
+        process.state.store(1, Release);
+        self.life.store(page.as_ptr() as usize, Relaxed);
+        self.me.store(owner, Release);
+        Ok(())
     }
 }
 

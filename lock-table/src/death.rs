@@ -126,15 +126,27 @@ impl Table {
 
     /// What a pool gives, or gives after the dead have given back what they had of it.
     pub(crate) fn or_reap<T>(&self, from_pool: impl Fn() -> Option<T>) -> Option<T> {
+        self.or_reap_within(0, from_pool)
+    }
+
+    /// The same; and for so long it looks again although nobody seems to clean. Between locking the dead's byte and
+    /// saying that he cleans, and between saying that he is done and unlocking it, a cleaner doesn't show.
+    pub(crate) fn or_reap_within<T>(
+        &self,
+        grace_ns: u64,
+        from_pool: impl Fn() -> Option<T>,
+    ) -> Option<T> {
         from_pool().or_else(|| {
-            self.me()?; // not registered: nothing is for us
             let begun = now_ns();
             loop {
                 self.reap();
-                // Perhaps somebody else has cleaned up, or is at it and seems to live himself as long.
+                // Perhaps somebody else is at it, and the dead seems to live as long. Asked before the pool: who is
+                // done by now has given it all.
+                let is_cleaned = self.somebody_cleans();
                 let got = from_pool();
-                let is_late = now_ns().saturating_sub(begun) > PATIENCE;
-                if got.is_some() || is_late || !self.somebody_cleans() {
+                let waited = now_ns().saturating_sub(begun);
+                let goes_on = waited < grace_ns || (is_cleaned && waited < PATIENCE);
+                if got.is_some() || !goes_on {
                     return got;
                 }
                 yield_now();

@@ -334,6 +334,35 @@ fn who_cleans_is_waited_for() {
     }
 }
 
+/// As well by who attaches, when the only room is the entry of the dead one.
+#[test]
+fn who_cleans_is_waited_for_by_who_attaches() {
+    let g = Geometry {
+        processes: 2,
+        mappings: 4096,
+        ..SMALL
+    };
+    for round in 0..40 {
+        let dir = Dir::new();
+        let path = make(&dir, &g);
+        let table = attach(&path);
+        let (ready, go) = (&shared_words(2)[0], &shared_words(2)[1]);
+        let newcomer = Child::run(|| {
+            ready.store(1, SeqCst);
+            while go.load(SeqCst) == 0 {
+                std::hint::spin_loop();
+            }
+            i32::from(Table::attach(&path).is_err())
+        });
+        let greedy = |t: &Table| (0..4096).all(|i| t.map_register(FILE, i, i, true).is_some());
+        stays(&path, greedy).kill();
+        until("the newcomer stands", || ready.load(SeqCst) == 1);
+        go.store(1, SeqCst);
+        table.reap();
+        assert_eq!(newcomer.wait(), 0, "round {round}");
+    }
+}
+
 /// Who asks a pool again and again that the living have whole doesn't ask for all of them each time.
 #[test]
 fn a_vain_request_is_cheap() {
