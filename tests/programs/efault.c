@@ -15,6 +15,17 @@ static void half(int fd, char *pages) {
     SAY(pwrite(fd, pages, PAGE, PAGE)); // What the file holds afterwards doesn't differ.
 }
 
+// The bad pointer is misaligned, too, for direct I/O. Linux 6.1 looks at that first, 6.18 at the memory. Then the one error
+// stands for the other, because the library always looks at the memory first.
+static int alignment_comes_first;
+#define SAY_BAD(call) say_result(#call, as_fault((errno = 0, (long)(call))))
+
+static long as_fault(long n) {
+    if (alignment_comes_first && n < 0 && errno == EINVAL)
+        errno = EFAULT;
+    return n;
+}
+
 static void series(const char *what, int fd) {
     say("--- %s", what);
     char *pages = mmap(NULL, 3 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -23,21 +34,21 @@ static void series(const char *what, int fd) {
     struct iovec second_bad[2] = {{pages, PAGE}, {BAD, PAGE}}, first_bad[2] = {{BAD, PAGE}, {pages, PAGE}};
     struct iovec huge[2] = {{pages, PAGE}, {pages, (size_t)-1}}, empty[2] = {{pages, 0}, {pages, PAGE}};
     MUST(lseek(fd, 0, SEEK_SET));
-    SAY(read(fd, BAD, PAGE));
-    SAY(write(fd, BAD, PAGE));
-    SAY(pread(fd, BAD, PAGE, 0));
-    SAY(pwrite(fd, BAD, PAGE, 0));
+    SAY_BAD(read(fd, BAD, PAGE));
+    SAY_BAD(write(fd, BAD, PAGE));
+    SAY_BAD(pread(fd, BAD, PAGE, 0));
+    SAY_BAD(pwrite(fd, BAD, PAGE, 0));
     SAY(pread(fd, null_pointer, PAGE, 0));
     SAY(pwrite(fd, null_pointer, PAGE, 0));
     SAY(pread(fd, BAD, 0, 0));
     half(fd, pages);
     SAY(pread(fd, pages, 2 * PAGE, PAGE));
-    SAY(readv(fd, second_bad, 2));
+    SAY_BAD(readv(fd, second_bad, 2));
     SAY(lseek(fd, 0, SEEK_SET));
-    SAY(writev(fd, second_bad, 2));
+    SAY_BAD(writev(fd, second_bad, 2));
     SAY(lseek(fd, 0, SEEK_SET));
-    SAY(preadv(fd, first_bad, 2, 0));
-    SAY(pwritev(fd, first_bad, 2, 0));
+    SAY_BAD(preadv(fd, first_bad, 2, 0));
+    SAY_BAD(pwritev(fd, first_bad, 2, 0));
     SAY(pwritev(fd, huge, 2, 0));
     SAY(preadv(fd, empty, 2, 0));
     SAY(pwritev2(fd, empty, 2, 0, 0));
@@ -68,6 +79,7 @@ static void series(const char *what, int fd) {
 int main(int argc, char **argv) {
     (void)argc;
     struct both file = open_both(argv[1], "f");
+    alignment_comes_first = pread(file.direct, BAD, PAGE, 0) < 0 && errno == EINVAL;
     series("buffered", file.buffered);
     series("direct", file.direct);
     char *map = map_page(file.buffered, 8 * PAGE);
