@@ -30,8 +30,9 @@ impl Dir {
     pub fn new() -> Dir {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let n = NEXT.fetch_add(1, SeqCst);
+        // All of one length: the crash tests count instructions.
         let path = PathBuf::from(format!(
-            "/dev/shm/lock-table-test-{}-{n}",
+            "/dev/shm/lock-table-test-{}-{n:05}",
             std::process::id()
         ));
         std::fs::create_dir(&path).unwrap();
