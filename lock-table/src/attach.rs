@@ -271,6 +271,24 @@ impl Table {
     }
 }
 
+/// What wasn't registered with, or only looked at, leaves nothing behind.
+#[cfg(not(miri))]
+impl Drop for Table {
+    fn drop(&mut self) {
+        if self.me().is_some() {
+            return; // for the rest of the process's life
+        }
+        let probe = self.probe_fd();
+        // The program may have closed it and opened something else at its number.
+        if self.is_table(probe) {
+            sys::close(probe);
+        }
+        let (start, length) = self.mem.mapping();
+        // SAFETY: `open` mapped it, and every reference into it borrows the table.
+        let _ = unsafe { rustix::mm::munmap(start, length) };
+    }
+}
+
 fn halves(comm: [u8; 16]) -> [u64; 2] {
     let n = u128::from_ne_bytes(comm);
     [n as u64, (n >> 64) as u64]
@@ -316,7 +334,7 @@ fn open(path: &Path) -> Result<Table, Fault> {
         // SAFETY: mapped above, and nobody has the address.
         let _ = unsafe { rustix::mm::munmap(base.as_ptr().cast(), length as usize) };
     })?;
-    // SAFETY: a shared mapping of the layout's length, which stays for good.
+    // SAFETY: a shared mapping of the layout's length, which stays as long as the table.
     let mem = Memory::new(unsafe { Bytes::new(base) }, geometry);
     Ok(Table {
         mem,

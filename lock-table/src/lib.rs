@@ -168,7 +168,7 @@ pub struct Owner {
     pub comm: [u8; 16],
 }
 
-/// A table that this process is attached to, for the rest of its life.
+/// A table that this process is attached to, for the rest of its life, or only looks at.
 pub struct Table {
     mem: memory::Memory,
     path: error::Path,

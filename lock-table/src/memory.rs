@@ -275,6 +275,13 @@ impl Memory {
         }
     }
 
+    /// Where the bytes are mapped, and how many.
+    #[cfg(not(any(loom, shuttle, miri)))]
+    pub(crate) fn mapping(&self) -> (*mut core::ffi::c_void, usize) {
+        let start = self.bytes.base().as_ptr().cast();
+        (start, self.layout.length as usize)
+    }
+
     #[cfg(any(loom, shuttle, miri))]
     pub(crate) fn lives(&self) -> &[W32] {
         self.array(self.layout.length, self.geometry.processes)

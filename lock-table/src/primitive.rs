@@ -49,21 +49,26 @@ mod real {
     #[cfg(miri)]
     pub(crate) fn restore_signals((): ()) {}
 
-    /// A mapped table, for the rest of the process's life.
+    /// A mapped table.
     #[cfg_attr(miri, derive(Clone))]
     pub(crate) struct Bytes(NonNull<u8>);
 
-    // SAFETY: the mapping is never unmapped and is reached through atomics only.
+    // SAFETY: the mapping is reached through atomics only.
     unsafe impl Send for Bytes {}
     // SAFETY: as above.
     unsafe impl Sync for Bytes {}
 
     impl Bytes {
         /// # Safety
-        /// `base` must be a shared, writable, page-aligned mapping that is never unmapped, of as many bytes as the
-        /// layout says that the caller reaches it by.
+        /// `base` must be a shared, writable, page-aligned mapping that outlives this, of as many bytes as the layout
+        /// says that the caller reaches it by.
         pub(crate) unsafe fn new(base: NonNull<u8>) -> Bytes {
             Bytes(base)
+        }
+
+        #[cfg(not(miri))]
+        pub(crate) fn base(&self) -> NonNull<u8> {
+            self.0
         }
 
         #[inline]

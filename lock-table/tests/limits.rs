@@ -44,9 +44,23 @@ fn stays(path: &std::ffi::CStr, body: impl Fn(&Table) -> bool) -> Child {
     child
 }
 
+/// How many mappings and descriptors of the table this process has.
+fn held_of(path: &std::ffi::CStr) -> (usize, usize) {
+    let path = path.to_str().unwrap();
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let fds = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let of_it = fds.filter(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to.ends_with(path)));
+    (
+        maps.lines().filter(|line| line.ends_with(path)).count(),
+        of_it.count(),
+    )
+}
+
 fn full(path: &std::ffi::CStr) {
     let _held = fork_lock();
+    let before = held_of(path);
     let error = Table::attach(path).err().expect("it is full");
+    assert_eq!(held_of(path), before, "who is turned away keeps something");
     assert_eq!(error.fault(), Fault::Full);
     let line = error.to_string();
     for part in [
@@ -133,6 +147,17 @@ fn processes() {
         assert_eq!(comes.wait(), 0);
     }
     fourth.kill();
+}
+
+#[test]
+fn who_only_looks_leaves_nothing_behind() {
+    let dir = Dir::new();
+    let path = make(&dir, &SMALL);
+    let _table = attach(&path);
+    let before = held_of(&path);
+    assert_eq!(before, (2, 1), "the table and the life page, and the probe");
+    Table::inspect(&path).unwrap().snapshot();
+    assert_eq!(held_of(&path), before);
 }
 
 #[test]

@@ -221,7 +221,6 @@ impl Bench<'_> {
                 if table.take_slot(1).is_some() {
                     return Err("a table that is only looked at gave a slot".into());
                 }
-                sys::close(table.probe_fd());
                 if self.alone && !sound {
                     return Err("it looked at what is no table".into());
                 }
