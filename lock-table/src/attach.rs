@@ -324,30 +324,26 @@ fn open(path: &Path) -> Result<Table, Fault> {
     };
     let base =
         NonNull::new(base.map_err(Fault::from_errno)?.cast::<u8>()).ok_or(Fault::Permission)?;
-    let here = fs::lstat(path.as_c_str()).is_ok_and(|at| identity(&at) == identity(&stat));
-    let probe = if here {
-        sys::raise_fd(fd.keep()).map_err(Fault::from_errno)
-    } else {
-        Err(Fault::Replaced)
-    };
-    let probe = probe.inspect_err(|_| {
-        // SAFETY: mapped above, and nobody has the address.
-        let _ = unsafe { rustix::mm::munmap(base.as_ptr().cast(), length as usize) };
-    })?;
     // SAFETY: a shared mapping of the layout's length, which stays as long as the table.
     let mem = Memory::new(unsafe { Bytes::new(base) }, geometry);
-    Ok(Table {
+    let table = Table {
         mem,
         path: *path,
         id: identity(&stat),
         me: AtomicU32::new(0),
-        probe: AtomicI32::new(probe),
+        probe: AtomicI32::new(-1),
         life: AtomicUsize::new(0),
         reaping: AtomicBool::new(false),
         reaped: AtomicU32::new(0),
         vain_until: AtomicU64::new(0),
         poisoned: AtomicBool::new(false),
-    })
+    };
+    // From here on a drop undoes it all.
+    if !fs::lstat(path.as_c_str()).is_ok_and(|at| identity(&at) == table.id) {
+        return Err(Fault::Replaced);
+    }
+    table.set_probe_fd(sys::raise_fd(fd.keep()).map_err(Fault::from_errno)?);
+    Ok(table)
 }
 
 /// Is it a file that nobody can have put there but us, root, or whom root lets into the table's directory?

@@ -126,6 +126,7 @@ impl Table {
 
     /// What a pool gives, or gives after the dead have given back what they had of it.
     pub(crate) fn or_reap<T>(&self, from_pool: impl Fn() -> Option<T>) -> Option<T> {
+        self.me()?; // not registered: nothing is for us
         self.or_reap_within(0, from_pool)
     }
 

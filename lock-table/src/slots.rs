@@ -102,7 +102,6 @@ impl Table {
     pub fn take_slot(&self, thread: u32) -> Option<Slot> {
         let take = || self.take(0, self.mem.geometry().slots, thread);
         take().or_else(|| {
-            self.me()?; // not registered: nothing is for us
             if now_ns() < self.vain_until.load(Relaxed) {
                 return None;
             }
@@ -117,7 +116,6 @@ impl Table {
 
     /// The same for an asynchronous request, which belongs to no thread.
     pub fn take_request_slot(&self) -> Option<Slot> {
-        self.me()?;
         let g = self.mem.geometry();
         self.or_reap(|| self.take(g.slots, g.requests, 0))
     }

@@ -8,6 +8,7 @@ use lock_table::{
     Claim, Fault, FileId, Geometry, Mode, NotHeld, Table, UNIT, USE_BUFFERED, USE_DIRECT,
 };
 use std::ffi::CString;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
 
 const SMALL: Geometry = Geometry {
@@ -323,37 +324,72 @@ fn the_dead_make_room() {
     }
 }
 
+/// Where a dead one leaves so much that cleaning up after it takes a while.
+const WIDE: Geometry = Geometry {
+    processes: 8,
+    mappings: 4096,
+    ..SMALL
+};
+
+/// A process that fills the register of mappings, and dies.
+fn fills_it_and_dies(path: &std::ffi::CStr) {
+    let greedy =
+        |t: &Table| (0..WIDE.mappings.into()).all(|i| t.map_register(FILE, i, i, true).is_some());
+    stays(path, greedy).kill();
+}
+
+/// Children that begin their parts at once.
+struct Start {
+    ready: &'static AtomicU64,
+    go: &'static AtomicU64,
+}
+
+impl Start {
+    fn new() -> Start {
+        let [ready, go] = shared_words(2) else {
+            panic!("two words")
+        };
+        Start { ready, go }
+    }
+
+    fn stand(&self) {
+        self.ready.fetch_add(1, SeqCst);
+        while self.go.load(SeqCst) == 0 {
+            std::hint::spin_loop();
+        }
+    }
+
+    fn await_all(&self, children: u64) {
+        until("all stand", || self.ready.load(SeqCst) == children);
+    }
+
+    fn give(&self) {
+        self.go.store(1, SeqCst);
+    }
+}
+
 /// Of two that find a register full of a dead one's one cleans up, and the other waits for it instead of being told that
 /// the living have it all.
 #[test]
 fn who_cleans_is_waited_for() {
-    let g = Geometry {
-        processes: 8,
-        mappings: 4096,
-        ..SMALL
-    };
     for round in 0..40 {
         let dir = Dir::new();
-        let path = make(&dir, &g);
+        let path = make(&dir, &WIDE);
         let table = attach(&path);
-        let (ready, go) = (&shared_words(2)[0], &shared_words(2)[1]);
+        let start = Start::new();
         let ask = || {
             Child::run(|| {
                 if table.reattach_in_child().is_err() {
                     return 2;
                 }
-                ready.fetch_add(1, SeqCst);
-                while go.load(SeqCst) == 0 {
-                    std::hint::spin_loop();
-                }
+                start.stand();
                 i32::from(table.map_register(FILE, 0, 4095, true).is_none())
             })
         };
         let both = [ask(), ask()];
-        until("both stand", || ready.load(SeqCst) == 2);
-        let greedy = |t: &Table| (0..4096).all(|i| t.map_register(FILE, i, i, true).is_some());
-        stays(&path, greedy).kill();
-        go.store(1, SeqCst);
+        start.await_all(2);
+        fills_it_and_dies(&path);
+        start.give();
         let got = both.map(Child::wait);
         assert_eq!(got, [0, 0], "round {round}");
     }
@@ -364,25 +400,20 @@ fn who_cleans_is_waited_for() {
 fn who_cleans_is_waited_for_by_who_attaches() {
     let g = Geometry {
         processes: 2,
-        mappings: 4096,
-        ..SMALL
+        ..WIDE
     };
     for round in 0..40 {
         let dir = Dir::new();
         let path = make(&dir, &g);
         let table = attach(&path);
-        let (ready, go) = (&shared_words(2)[0], &shared_words(2)[1]);
+        let start = Start::new();
         let newcomer = Child::run(|| {
-            ready.store(1, SeqCst);
-            while go.load(SeqCst) == 0 {
-                std::hint::spin_loop();
-            }
+            start.stand();
             i32::from(Table::attach(&path).is_err())
         });
-        let greedy = |t: &Table| (0..4096).all(|i| t.map_register(FILE, i, i, true).is_some());
-        stays(&path, greedy).kill();
-        until("the newcomer stands", || ready.load(SeqCst) == 1);
-        go.store(1, SeqCst);
+        fills_it_and_dies(&path);
+        start.await_all(1);
+        start.give();
         table.reap();
         assert_eq!(newcomer.wait(), 0, "round {round}");
     }

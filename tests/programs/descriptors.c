@@ -9,12 +9,10 @@ int main(int argc, char **argv) {
     closefrom(3);
     struct rlimit limit;
     MUST(getrlimit(RLIMIT_NOFILE, &limit));
-    if (limit.rlim_cur < COUNT + 100) {
-        // The library's own descriptors are at the end of the numbers there were when it was loaded.
-        MUST(setrlimit(RLIMIT_NOFILE, &(struct rlimit){COUNT + 100, COUNT + 100}));
-        execv("/proc/self/exe", argv);
-    }
     MUST(setrlimit(RLIMIT_NOFILE, &(struct rlimit){COUNT + 100, COUNT + 100}));
+    // The library's own descriptors are at the end of the numbers there were when it was loaded.
+    if (limit.rlim_cur < COUNT + 100)
+        MUST(execv("/proc/self/exe", argv));
     struct both file = open_both(argv[1], "f");
     char *map = map_page(file.buffered, SIZE - PAGE), *page = filled(PAGE, 'd');
     map[0] = 'm';

@@ -1,7 +1,6 @@
 //! Bad policies and bad tables: one clear message that names the file, the declared behaviour, and
 //! the program's data stays right. Nothing hangs.
 
-use lock_table::Claim;
 use pagefence_tests::artefacts;
 use pagefence_tests::fence::{Fence, found};
 use pagefence_tests::places::main_place;
@@ -376,13 +375,7 @@ fn a_table_that_is_damaged_meanwhile() {
         let (fence, dir) = (Fence::with_policy(&policy), main_place().directory());
         let file = dir.path().join("calls");
         fs::write(&file, [b'.'; 8192]).expect("a file of ours");
-        let (
-            _table,
-            _slot,
-            Claim {
-                file, first, last, ..
-            },
-        ) = fence.hold_whole(&file);
+        let (_table, _slot, held) = fence.hold_whole(&file);
         let mut command = Command::new(&program.path);
         command.arg(dir.path()).arg("calls");
         fence.apply(&mut command);
@@ -391,9 +384,8 @@ fn a_table_that_is_damaged_meanwhile() {
                 std::thread::sleep(Duration::from_millis(400));
                 // Behind the range in the slot stands the mode.
                 let bytes = fs::read(fence.table()).expect("our table");
-                let range = [file.dev, file.ino, first, last]
-                    .map(u64::to_ne_bytes)
-                    .concat();
+                let range = [held.file.dev, held.file.ino, held.first, held.last];
+                let range = range.map(u64::to_ne_bytes).concat();
                 let at = bytes.windows(range.len()).position(|w| w == range);
                 let at = at.expect("our claim") + range.len();
                 let file = fs::OpenOptions::new().write(true).open(fence.table());
