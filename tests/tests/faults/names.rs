@@ -1,0 +1,1 @@
+//! Files by their names: globs, bytes that are no UTF-8, calls by path, one inode by two names.
