@@ -109,6 +109,13 @@ impl Policy {
         off(&self.defaults.settings) && self.rules.iter().all(|rule| off(&rule.layer.settings))
     }
 
+    /// Whether any file at all is enforced.
+    pub fn enforces(&self) -> bool {
+        let enforced = |settings: &Settings| settings.mode == Mode::Enforce;
+        let mut rules = self.rules.iter();
+        enforced(&self.defaults.settings) || rules.any(|rule| enforced(&rule.layer.settings))
+    }
+
     /// Are there files that may not be used without a lock table?
     pub fn may_refuse(&self) -> bool {
         let refuse = |settings: &Settings| settings.on_table_error == OnTableError::Refuse;

@@ -111,7 +111,6 @@ pub fn init(log: Option<&str>, trace: Option<&CStr>, summary: Option<&CStr>) {
     if let Some(path) = summary
         && let Ok(opened) = Summary::open(path)
     {
-        opened.add(Counter::Processes, 1);
         let _ = SUMMARY.set(Box::new(opened));
     }
     let _ = tracing::dispatcher::set_global_default(tracing::Dispatch::new(Subscriber));

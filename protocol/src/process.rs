@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
 use std::ffi::CString;
 
 use lock_table::Table;
+use lock_table::summary::Counter;
 use once_cell::race::OnceBox;
 use policy::{Mode, OnTableError, Policy};
 
@@ -191,6 +192,7 @@ pub fn init() {
             let _ = TABLE.set(Box::new(table));
             exec::take_kept_descriptors();
             STATE.store(FENCED, Release);
+            events::count(Counter::Processes, 1);
         }
         Err(error) => {
             let done = without_table("not fenced");
@@ -287,21 +289,25 @@ pub fn uncovered_call(what: &str) {
     }
 }
 
-/// io_uring goes past every hook: refused as container runtimes do, or allowed and told.
+/// io_uring goes past every hook: refused as container runtimes do, or allowed. Told once, before there is a ring.
 pub fn refuses_io_uring() -> bool {
+    static TOLD: AtomicBool = AtomicBool::new(false);
     let Some(policy) = policy().filter(|_| active().is_some()) else {
         return false;
     };
-    let refuse = policy.defaults().io_uring == policy::IoUring::Refuse;
-    let done = if refuse {
-        "refused with ENOSYS"
-    } else {
-        "passed through"
-    };
-    events::emit(&Event {
-        done,
-        ..Event::uncovered(0, "io_uring")
-    });
+    // A policy that only looks on changes nothing.
+    let refuse = policy.enforces() && policy.defaults().io_uring == policy::IoUring::Refuse;
+    if !TOLD.swap(true, AcqRel) {
+        let done = if refuse {
+            "refused with ENOSYS"
+        } else {
+            "passed through"
+        };
+        events::emit(&Event {
+            done,
+            ..Event::uncovered(0, "io_uring")
+        });
+    }
     refuse
 }
 

@@ -18,6 +18,7 @@ mod numbers;
 mod process;
 mod transfer;
 mod uncovered;
+mod uring;
 
 /// One hook per name, all with this body. `real` is the function that the name stands for without us.
 macro_rules! family {

@@ -196,7 +196,9 @@ family! { syscall => (number: c_long, a: usize, b: usize, c: usize, d: usize, e:
             tell_submitted(b as c_long, c as *const *mut c_void);
             call()
         }
-        libc::SYS_io_uring_setup if protocol::process::refuses_io_uring() => {
+        libc::SYS_io_uring_setup | libc::SYS_io_uring_enter | libc::SYS_io_uring_register
+            if protocol::process::refuses_io_uring() =>
+        {
             protocol::raw::set_errno(libc::ENOSYS);
             -1
         }

@@ -1,6 +1,7 @@
 //! Puts the library around a program under test, with a lock table of its own.
 
 use crate::artefacts;
+use lock_table::summary::{Counter, Summary};
 use lock_table::{Claim, Fault, FileId, Mode, Slot, Table};
 use std::ffi::CString;
 use std::os::unix::ffi::OsStringExt;
@@ -9,20 +10,24 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
-/// A lock table and, if one is given, a policy, in a directory of their own in memory.
+/// A lock table, the counters of what was done and, if one is given, a policy, in a directory of their own in memory.
 pub struct Fence {
     dir: TempDir,
     library: PathBuf,
     policy: bool,
+    summary: Summary,
 }
 
 impl Fence {
     /// The built-in policy: `enforce`, `coherent`.
     pub fn new() -> Fence {
+        let dir = scratch();
+        let summary = Summary::create(&c_string(counters_in(&dir))).expect("a file for counters");
         Fence {
-            dir: scratch(),
+            dir,
             library: found(artefacts::library()),
             policy: false,
+            summary,
         }
     }
 
@@ -46,7 +51,12 @@ impl Fence {
 
     /// As the lock table's own functions want its path.
     pub fn table_name(&self) -> CString {
-        CString::new(self.table().into_os_string().into_vec()).expect("a path")
+        c_string(self.table())
+    }
+
+    /// What all programs in this fence have counted so far.
+    pub fn count(&self, counter: Counter) -> u64 {
+        self.summary.get(counter)
     }
 
     /// What is wrong with the table that programs have left, if they have made one.
@@ -81,6 +91,7 @@ impl Fence {
         let mut list = vec![
             ("LD_PRELOAD", self.library.clone()),
             ("PAGEFENCE_TABLE", self.table()),
+            ("PAGEFENCE_SUMMARY", counters_in(&self.dir)),
         ];
         if self.policy {
             list.push(("PAGEFENCE_POLICY", self.policy_file()));
@@ -97,6 +108,14 @@ impl Default for Fence {
     fn default() -> Self {
         Fence::new()
     }
+}
+
+fn counters_in(dir: &TempDir) -> PathBuf {
+    dir.path().join("counters")
+}
+
+fn c_string(path: PathBuf) -> CString {
+    CString::new(path.into_os_string().into_vec()).expect("a path")
 }
 
 /// A directory in memory that other users may enter: a program that gives up root keeps its table.

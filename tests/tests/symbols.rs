@@ -3,8 +3,8 @@
 
 use object::read::elf::ElfFile64;
 use object::{Endianness, Object, ObjectSymbol, SymbolIndex, SymbolKind};
-use pagefence_tests::artefacts;
 use pagefence_tests::fence::found;
+use pagefence_tests::{artefacts, skip};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -43,6 +43,16 @@ fn libc_path() -> PathBuf {
             .filter(|p| p.ends_with("/libc.so.6"))
     });
     PathBuf::from(path.expect("a dynamically linked test"))
+}
+
+/// What a library beside libc exports; none if it isn't installed.
+fn exported_by(library: &str) -> Option<BTreeSet<String>> {
+    let path = libc_path().with_file_name(library);
+    if !path.exists() {
+        skip(&format!("{} is not there", path.display()));
+        return None;
+    }
+    Some(exported(&path))
 }
 
 fn reasons() -> BTreeMap<String, String> {
@@ -151,15 +161,52 @@ fn nothing_else_is_exported() {
         exported(&found(artefacts::library())),
         exported(&libc_path()),
     );
-    // libaio's functions are hooked too, to say that they are not covered.
-    let known = |name: &str| name.starts_with("pagefence_") || name.starts_with("io_");
+    // libaio's functions are hooked to say that they are not covered, liburing's to refuse its rings.
+    let (Some(aio), Some(uring)) = (exported_by("libaio.so.1"), exported_by("liburing.so.2"))
+    else {
+        return;
+    };
+    // liburing has this one since 2.5, which may be newer than the one here.
+    let newer = ["io_uring_queue_init_mem"];
     let foreign: Vec<_> = hooks
         .difference(&libc)
-        .filter(|name| !known(name))
+        .filter(|name| !aio.contains(*name) && !uring.contains(*name))
+        .filter(|name| !newer.contains(&name.as_str()))
         .collect();
     assert!(
         foreign.is_empty(),
-        "exported, but no function of libc: {foreign:?}"
+        "exported, but no function of libc, libaio or liburing: {foreign:?}"
+    );
+}
+
+/// Whatever liburing exports is hooked, or works on a ring that one of the hooked functions has made.
+#[test]
+fn liburing_has_no_other_door() {
+    const ON_A_RING: &str = "__io_uring_get_cqe __io_uring_sqring_wait io_uring_free_probe io_uring_get_events \
+        io_uring_get_probe_ring io_uring_get_sqe io_uring_mlock_size io_uring_mlock_size_params \
+        io_uring_peek_batch_cqe io_uring_queue_exit io_uring_ring_dontfork io_uring_submit \
+        io_uring_submit_and_get_events io_uring_submit_and_wait io_uring_submit_and_wait_timeout \
+        io_uring_wait_cqe_timeout io_uring_wait_cqes io_uring_close_ring_fd io_uring_memory_size \
+        io_uring_memory_size_params io_uring_resize_rings io_uring_clone_buffers io_uring_clone_buffers_offset \
+        io_uring_setup_buf_ring io_uring_free_buf_ring io_uring_enable_rings io_uring_wait_cqes_min_timeout \
+        io_uring_submit_and_wait_min_timeout io_uring_submit_and_wait_reg io_uring_set_iowait io_uring_major_version \
+        io_uring_minor_version io_uring_check_version io_uring_buf_ring_head";
+    let Some(uring) = exported_by("liburing.so.2") else {
+        return;
+    };
+    let hooks = exported(&found(artefacts::library()));
+    let known: BTreeSet<&str> = ON_A_RING.split_whitespace().collect();
+    let registers = |name: &str| {
+        name.starts_with("io_uring_register_") || name.starts_with("io_uring_unregister_")
+    };
+    let doors: Vec<_> = uring
+        .iter()
+        .filter(|name| !hooks.contains(*name) && !known.contains(name.as_str()))
+        .filter(|name| !registers(name))
+        .collect();
+    assert!(
+        doors.is_empty(),
+        "does one of these make a ring, or does it need one? {doors:?}"
     );
 }
 
