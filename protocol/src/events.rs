@@ -2,7 +2,7 @@
 //! the counters of the run.
 //!
 //! Everything goes through `tracing` with one subscriber of our own. A record is built in a buffer on
-//! the stack and leaves in a single write: no allocation, no lock, also in a signal handler.
+//! a stack of ours (`scratch`) and leaves in a single write: no allocation, no lock, also in a signal handler.
 
 use core::ffi::CStr;
 use core::fmt::{self, Write};
@@ -14,7 +14,7 @@ use tracing::field::{Field, Visit};
 use tracing::{Level, Metadata, span};
 
 use crate::text::Text;
-use crate::{files, process, raw};
+use crate::{files, process, raw, scratch};
 
 macro_rules! kinds {
     ($($kind:ident $word:literal $level:ident $counter:expr;)+) => {
@@ -207,16 +207,18 @@ pub fn count_max(counter: Counter, n: u64) {
 pub fn note_use(file: u32, fd: i32, modes: u32) {
     if let (Some(summary), Some(file)) = (SUMMARY.get(), files::get(file)) {
         let id = file.id();
-        let mut buffer = [0u8; 1024];
-        let path = files::path_of(fd, &mut buffer);
-        summary.note_use(
-            id.dev,
-            id.ino,
-            path.as_bytes(),
-            process::program().as_bytes(),
-            process::pid(),
-            modes,
-        );
+        scratch::roomy_or_not_at_all(|| {
+            let mut buffer = [0u8; 1024];
+            let path = files::path_of(fd, &mut buffer);
+            summary.note_use(
+                id.dev,
+                id.ino,
+                path.as_bytes(),
+                process::program().as_bytes(),
+                process::pid(),
+                modes,
+            );
+        });
     }
 }
 
@@ -232,9 +234,7 @@ pub fn emit(event: &Event) {
         return;
     }
     // `tracing` registers each call site under a lock the first time: no handler may come in between.
-    let signals = raw::block_signals();
-    tell(event);
-    raw::restore_signals(signals);
+    scratch::roomy_or_not_at_all(|| tell(event));
 }
 
 #[cold]
@@ -279,7 +279,7 @@ fn tell(event: &Event) {
 
 /// A message of our own on stderr, if that is still the stderr we started with.
 pub fn say(message: fmt::Arguments) {
-    to_stderr(&Line::of(message));
+    scratch::roomy_or_not_at_all(|| to_stderr(&Line::of(message)));
 }
 
 /// The thread's own: `/proc/self` is the main thread's, which may have ended.
@@ -289,14 +289,13 @@ pub fn number_path(fd: i32) -> Text<48> {
 
 type Line = Text<4096>;
 
+/// In a job, with signals blocked.
 fn to_stderr(line: &Line) {
     let [dev, ino] = &STDERR;
     let is_ours =
         raw::fstat(2).is_ok_and(|s| s.dev == dev.load(Relaxed) && s.ino == ino.load(Relaxed));
     if is_ours {
-        let signals = raw::block_signals();
         raw::write_politely(2, line.as_bytes());
-        raw::restore_signals(signals);
     }
 }
 

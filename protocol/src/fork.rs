@@ -9,7 +9,7 @@ use crate::events::{self, Event};
 use crate::process::{self, active, pid, table};
 use crate::registry::{self, Registry};
 use crate::text::Text;
-use crate::{descriptors, exec, files, raw, routes, thread};
+use crate::{descriptors, exec, files, raw, routes, scratch, thread};
 
 /// A word that the kernel zeroes in every forked child, also one that was forked behind our back.
 static SAME_PROCESS: AtomicPtr<AtomicU32> = AtomicPtr::new(core::ptr::null_mut());
@@ -94,6 +94,7 @@ fn become_child(registry: Registry) {
     let thread = thread::current();
     thread.after_vfork.set(0);
     thread.forget_parent();
+    scratch::reset_in_child();
     // SAFETY: null, or a page that is mapped for good.
     if let Some(word) = unsafe { SAME_PROCESS.load(Acquire).as_ref() } {
         word.store(1, Release);

@@ -16,8 +16,9 @@
 //! | [`layout`] | truncate, fallocate, `O_TRUNC` |
 //! | [`process`], [`fork`], [`exec`] | the constructor; what becomes of it all in a child and in the next program |
 //! | [`events`] | what is told, and where it goes |
+//! | [`scratch`] | a stack of ours for what needs more than a small one has |
 //!
-//! Rules of the house: no panic, no allocation on the way of an I/O call, no libc function that is
+//! Rules of the house: a call leaves all but 3 KiB of the caller's stack alone ([`scratch`]), no panic, no allocation on the way of an I/O call, no libc function that is
 //! itself hooked (raw system calls instead), and nothing of the user's memory is touched by our own
 //! instructions while a range is held.
 #![cfg_attr(
@@ -47,6 +48,7 @@ pub mod ranges;
 pub mod raw;
 pub mod registry;
 pub mod routes;
+pub mod scratch;
 pub mod second;
 pub mod text;
 pub mod thread;

@@ -12,7 +12,7 @@ use policy::{Mode, OnTableError, Policy};
 use crate::events::{self, Event, Kind};
 use crate::text::Text;
 use crate::thread::{self, Thread};
-use crate::{descriptors, exec, files, fork, raw, second};
+use crate::{descriptors, exec, files, fork, raw, scratch, second};
 
 /// Nothing is known yet, or the process is not fenced: every call passes through.
 const PASSING: u32 = 0;
@@ -169,6 +169,7 @@ pub fn init() {
     let _ = PROGRAM.set(Box::new(name.unwrap_or_default()));
     thread::init();
     thread::current().forget_parent();
+    scratch::init();
     events::init(
         text(c"PAGEFENCE_LOG"),
         variable(c"PAGEFENCE_TRACE"),

@@ -334,6 +334,11 @@ pub fn unmap(at: *mut u8, bytes: usize) {
     call!(SYS_munmap, at, bytes);
 }
 
+/// Nothing may touch this memory.
+pub fn forbid(at: *mut u8, bytes: usize) {
+    call!(SYS_mprotect, at, bytes, libc::PROT_NONE);
+}
+
 /// What MAP_POPULATE does, afterwards; as there, failing is nothing.
 pub fn populate(at: usize, len: usize, writable: bool) {
     const MADV_POPULATE_READ: c_int = 22;

@@ -38,6 +38,8 @@ pub struct Thread {
     /// The fork generation in which this record was last used; another: it is a parent's.
     generation: Cell<u32>,
     has_destructor: Cell<bool>,
+    /// The lowest byte of the stack of ours that a job runs on (see `scratch`); 0: none does.
+    scratch: Cell<usize>,
     pub frames: [Frame; LEVELS],
 }
 
@@ -226,6 +228,22 @@ impl Thread {
         }
         self.tid.set(crate::raw::gettid());
         self.generation.set(crate::process::generation());
+    }
+
+    /// Whether this runs as a job on a stack of ours.
+    pub fn is_on_scratch(&self) -> bool {
+        let here = 0u8;
+        let room = (&raw const here as usize).wrapping_sub(self.scratch.get());
+        self.scratch.get() != 0 && room < crate::scratch::ROOM
+    }
+
+    /// A job begins on this stack: what [`leave_scratch`](Thread::leave_scratch) is to get.
+    pub fn enter_scratch(&self, at: usize) -> usize {
+        self.scratch.replace(at)
+    }
+
+    pub fn leave_scratch(&self, before: usize) {
+        self.scratch.set(before);
     }
 
     /// Have the slots given back when this thread ends.
