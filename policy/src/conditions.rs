@@ -1,19 +1,16 @@
 //! The conditions of a rule: lists of globs and names, checked with the place of each error.
 
-use glob::Pattern;
 use toml::Spanned;
 use toml::de::DeValue;
 
 use crate::parse::{Reader, a_type, list};
+use crate::pattern::Glob;
 use crate::{filesystem, is_kernel_filesystem, suggest};
-
-/// Matching recurses once for each wildcard, on the stack of whoever called `open`.
-const MOST_WILDCARDS: usize = 16;
 
 type Value<'i> = Spanned<DeValue<'i>>;
 
 /// `path`: globs on the resolved path, from the root.
-pub(crate) fn paths(reader: &mut Reader<'_>, value: &Value<'_>) -> Vec<Pattern> {
+pub(crate) fn paths(reader: &mut Reader<'_>, value: &Value<'_>) -> Vec<Glob> {
     let check = |reader: &mut Reader<'_>, value: &Value<'_>, text: &str| {
         if !text.starts_with('/') {
             reader.error(
@@ -31,13 +28,21 @@ pub(crate) fn paths(reader: &mut Reader<'_>, value: &Value<'_>) -> Vec<Pattern> 
             );
             return None;
         }
+        if text.ends_with('/') || text.contains("//") {
+            reader.error(
+                value.span(),
+                format!("the glob \"{text}\" has an empty component"),
+                "resolved paths of files have none, so it would match nothing; all below a directory is \"/srv/db/**\"",
+            );
+            return None;
+        }
         pattern(reader, value, text)
     };
     each(reader, value, "path", "[\"/srv/db/**/*.ibd\"]", check)
 }
 
 /// `program`: globs on the file name of the executable.
-pub(crate) fn programs(reader: &mut Reader<'_>, value: &Value<'_>) -> Vec<Pattern> {
+pub(crate) fn programs(reader: &mut Reader<'_>, value: &Value<'_>) -> Vec<Glob> {
     let check = |reader: &mut Reader<'_>, value: &Value<'_>, text: &str| {
         if text.contains('/') {
             let last = text.rsplit('/').next().unwrap_or_default();
@@ -115,7 +120,7 @@ fn each<T>(
     checked
 }
 
-fn pattern(reader: &mut Reader<'_>, value: &Value<'_>, text: &str) -> Option<Pattern> {
+fn pattern(reader: &mut Reader<'_>, value: &Value<'_>, text: &str) -> Option<Glob> {
     if text.is_empty() {
         reader.error(
             value.span(),
@@ -124,20 +129,12 @@ fn pattern(reader: &mut Reader<'_>, value: &Value<'_>, text: &str) -> Option<Pat
         );
         return None;
     }
-    if text.matches('*').count() > MOST_WILDCARDS {
-        reader.error(
-            value.span(),
-            "a glob with too many wildcards",
-            format!("at most {MOST_WILDCARDS} `*` in one glob: split it into several"),
-        );
-        return None;
-    }
-    match Pattern::new(text) {
-        Ok(pattern) => Some(pattern),
+    match Glob::parse(text) {
+        Ok(glob) => Some(glob),
         Err(error) => {
             reader.error(
-                place(reader, value, text, error.pos),
-                format!("bad glob \"{text}\": {}", error.msg),
+                place(reader, value, text, error.position),
+                format!("bad glob \"{text}\": {}", error.message),
                 "`*` stays in one directory, `**` as a whole component crosses directories, `?` is one character, `[abc]` one of a set; `[*]`, `[?]` and `[[]` are the characters themselves",
             );
             None

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::rule::{Rule, with_text};
+use crate::rule::Rule;
 use crate::settings::{Key, Mode, Settings};
 use crate::{Policy, environment, is_kernel_filesystem};
 
@@ -76,11 +76,8 @@ impl Policy {
         let mut skipped = Vec::new();
         let mut matched = None;
         for (index, rule) in self.rules.iter().enumerate() {
-            let failing = with_text(path, |path| {
-                with_text(program, |program| rule.failing(path, program, filesystem))
-            });
             let described = describe(index, rule);
-            match failing {
+            match rule.failing(path, program, filesystem) {
                 Some(condition) => skipped.push(SkippedRule {
                     rule: described,
                     condition,

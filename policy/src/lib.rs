@@ -19,7 +19,7 @@
 //!
 //! [[rule]]
 //! name = "innodb"
-//! path = ["/var/lib/mysql/**/*.ibd"]  # globs on the resolved path
+//! path = ["/var/lib/mysql/**/*.ibd"]  # globs on the resolved path, bytes
 //! program = ["mariadbd", "mariabackup"]
 //! filesystem = ["ext4", "xfs"]
 //! isolation = "atomic"
@@ -37,6 +37,7 @@ mod explain;
 mod filesystem;
 mod overrides;
 mod parse;
+mod pattern;
 mod rule;
 mod settings;
 mod suggest;
@@ -52,7 +53,7 @@ pub use settings::{
     IoUring, Isolation, Key, Mode, OnInvalidateFailure, OnLockTimeout, OnTableError, Settings,
 };
 
-use rule::{Layer, Rule, with_text};
+use rule::{Layer, Rule};
 
 /// A parsed policy: immutable, and so shared by all threads without a lock.
 #[derive(Debug)]
@@ -139,21 +140,17 @@ impl Policy {
     }
 
     /// What holds for one file: its resolved path, the program's file name, and the name of the
-    /// filesystem ([`filesystem_name`]). Doesn't allocate and takes no lock. Bytes of a path
-    /// that are not UTF-8 are matched by `?` and `*`.
+    /// filesystem ([`filesystem_name`]). Doesn't allocate, takes no lock, and takes time linear in
+    /// the path for each glob. A byte of a path that is not UTF-8 counts as one character.
     pub fn settings_for(
         &self,
         path: impl AsRef<[u8]>,
         program: impl AsRef<[u8]>,
         filesystem: &str,
     ) -> Settings {
-        let chosen = with_text(path.as_ref(), |path| {
-            with_text(program.as_ref(), |program| {
-                self.rules
-                    .iter()
-                    .find(|rule| rule.matches(path, program, filesystem))
-            })
-        });
+        let (path, program) = (path.as_ref(), program.as_ref());
+        let mut rules = self.rules.iter();
+        let chosen = rules.find(|rule| rule.matches(path, program, filesystem));
         let mut settings = chosen.map_or(self.defaults.settings, |rule| rule.layer.settings);
         if is_kernel_filesystem(filesystem) {
             settings.mode = Mode::Off;

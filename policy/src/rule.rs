@@ -1,15 +1,7 @@
 //! Rules: their conditions and how they are matched, without allocation.
 
-use glob::{MatchOptions, Pattern};
-
+use crate::pattern::Glob;
 use crate::settings::{Key, Settings};
-
-/// `*` stays within one component of a path; `**` crosses.
-const OPTIONS: MatchOptions = MatchOptions {
-    case_sensitive: true,
-    require_literal_separator: true,
-    require_literal_leading_dot: false,
-};
 
 /// Settings with the lines that gave them: line 0 for a value that came from further below.
 #[derive(Debug)]
@@ -47,19 +39,19 @@ impl Layer {
 pub(crate) struct Rule {
     pub name: Option<String>,
     pub line: usize,
-    pub path: Vec<Pattern>,
-    pub program: Vec<Pattern>,
+    pub path: Vec<Glob>,
+    pub program: Vec<Glob>,
     pub filesystem: Vec<String>,
     pub layer: Layer,
 }
 
 impl Rule {
-    pub fn matches(&self, path: &str, program: &str, filesystem: &str) -> bool {
+    pub fn matches(&self, path: &[u8], program: &[u8], filesystem: &str) -> bool {
         self.failing(path, program, filesystem).is_none()
     }
 
     /// The first condition that doesn't hold.
-    pub fn failing(&self, path: &str, program: &str, filesystem: &str) -> Option<&'static str> {
+    pub fn failing(&self, path: &[u8], program: &[u8], filesystem: &str) -> Option<&'static str> {
         if !any(&self.path, path) {
             Some("path")
         } else if !any(&self.program, program) {
@@ -74,37 +66,6 @@ impl Rule {
     }
 }
 
-fn any(patterns: &[Pattern], text: &str) -> bool {
-    patterns.is_empty()
-        || patterns
-            .iter()
-            .any(|pattern| pattern.matches_with(text, OPTIONS))
-}
-
-/// Paths are bytes and globs match text. A byte that isn't UTF-8 becomes one U+001A, on the
-/// stack, so that such a file is matched by its directory and not silently by nothing.
-pub(crate) fn with_text<R>(bytes: &[u8], with: impl FnOnce(&str) -> R) -> R {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => with(text),
-        Err(_) => with_substitutes(bytes, with),
-    }
-}
-
-/// Apart, so that only such a path costs the stack of a whole buffer.
-#[inline(never)]
-fn with_substitutes<R>(bytes: &[u8], with: impl FnOnce(&str) -> R) -> R {
-    const PATH_MAX: usize = 4096;
-    let mut buffer = [0x1a_u8; PATH_MAX];
-    let mut at = 0_usize;
-    for chunk in bytes.utf8_chunks() {
-        let valid = chunk.valid().as_bytes();
-        let end = at.saturating_add(valid.len());
-        let Some(place) = buffer.get_mut(at..end) else {
-            break;
-        };
-        place.copy_from_slice(valid);
-        at = end.saturating_add(chunk.invalid().len());
-    }
-    let text = buffer.get(..at.min(PATH_MAX)).unwrap_or_default();
-    with(std::str::from_utf8(text).unwrap_or_default())
+fn any(globs: &[Glob], text: &[u8]) -> bool {
+    globs.is_empty() || globs.iter().any(|glob| glob.matches(text))
 }

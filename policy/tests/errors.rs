@@ -158,6 +158,14 @@ fn globs_are_checked_and_the_caret_points_into_them() {
         "`..`",
         "write the path without",
     );
+    for empty in ["/srv/db/", "/srv//db", "/srv/**/"] {
+        check(
+            &format!("[[rule]]\npath = [\"{empty}\"]"),
+            (2, 9),
+            "empty component",
+            "\"/srv/db/**\"",
+        );
+    }
     check(
         "[[rule]]\nprogram = [\"/usr/sbin/mariadbd\"]",
         (2, 12),
@@ -176,8 +184,6 @@ fn globs_are_checked_and_the_caret_points_into_them() {
         "empty glob",
         "leave it out",
     );
-    let many = format!("[[rule]]\npath = [\"/{}\"]", "*a".repeat(17));
-    check(&many, (2, 9), "too many wildcards", "at most 16");
 }
 
 #[test]
