@@ -13,8 +13,8 @@ use once_cell::race::OnceBox;
 use tracing::field::{Field, Visit};
 use tracing::{Level, Metadata, span};
 
-use crate::text::Text;
-use crate::{files, process, raw, scratch};
+use crate::text::{Escaped, Text};
+use crate::{files, names, process, raw, scratch};
 
 macro_rules! kinds {
     ($($kind:ident $word:literal $level:ident $counter:expr;)+) => {
@@ -209,12 +209,12 @@ pub fn note_use(file: u32, fd: i32, modes: u32) {
         let id = file.id();
         scratch::roomy_or_not_at_all(|| {
             let mut buffer = [0u8; 1024];
-            let path = files::path_of(fd, &mut buffer);
+            let path = names::path_of(fd, &mut buffer);
             summary.note_use(
                 id.dev,
                 id.ino,
-                path.as_bytes(),
-                process::program().as_bytes(),
+                path,
+                process::program(),
                 process::pid(),
                 modes,
             );
@@ -244,9 +244,9 @@ fn tell(event: &Event) {
         .map(files::File::id);
     let mut buffer = [0u8; 1024];
     let path = if event.fd >= 0 {
-        files::path_of(event.fd, &mut buffer)
+        names::path_of(event.fd, &mut buffer)
     } else {
-        ""
+        &[]
     };
     let comm = event.other.as_ref().map(|o| {
         let end = o.comm.iter().position(|c| *c == 0).unwrap_or(o.comm.len());
@@ -257,8 +257,8 @@ fn tell(event: &Event) {
             tracing::event!(
                 target: "pagefence", Level::$level,
                 event = event.kind.word(),
-                process = process::pid(), thread = raw::gettid(), program = process::program(),
-                file = (!path.is_empty()).then_some(path),
+                process = process::pid(), thread = raw::gettid(), program = display(Escaped(process::program())),
+                file = (!path.is_empty()).then(|| display(Escaped(path))),
                 dev = id.map(|i| i.dev), ino = id.map(|i| i.ino),
                 first = event.range.map(|r| r.0), last = event.range.map(|r| r.1),
                 mode = (!event.mode.is_empty()).then_some(event.mode),
@@ -354,21 +354,34 @@ impl Visit for Json {
         let _ = write!(self.line, ",\"{}\":{value}", field.name());
     }
     fn record_str(&mut self, field: &Field, value: &str) {
+        self.record_debug(field, &format_args!("{value}"));
+    }
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let _ = write!(self.line, ",\"{}\":\"", field.name());
         let enough = self.line.len() + FIELD;
-        for c in value.chars() {
-            if self.line.len() > enough {
-                break;
-            }
-            let _ = match c {
-                '"' | '\\' => write!(self.line, "\\{c}"),
-                c if u32::from(c) < 0x20 => write!(self.line, "\\u{:04x}", u32::from(c)),
-                c => self.line.write_char(c),
-            };
-        }
+        let mut inside = InQuotes(&mut self.line, enough);
+        let _ = write!(inside, "{value:?}");
         let _ = self.line.write_str("\"");
     }
-    fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
+}
+
+/// What stands between quotes in JSON; beyond this length the rest is left out.
+struct InQuotes<'a>(&'a mut Line, usize);
+
+impl Write for InQuotes<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for c in text.chars() {
+            if self.0.len() > self.1 {
+                break;
+            }
+            match c {
+                '"' | '\\' => write!(self.0, "\\{c}"),
+                c if u32::from(c) < 0x20 => write!(self.0, "\\u{:04x}", u32::from(c)),
+                c => self.0.write_char(c),
+            }?;
+        }
+        Ok(())
+    }
 }
 
 /// `pagefence: fallback file=/a/b first=0 ...`
@@ -387,11 +400,38 @@ impl Visit for Plain {
                 .filter_map(kind_at)
                 .any(|k| k.word() == value && wanted_on_stderr(k));
             let _ = self.line.write_str(value);
-        } else if value.contains(' ') {
-            let _ = write!(self.line, " {}=\"{value}\"", field.name());
         } else {
-            let _ = write!(self.line, " {}={value}", field.name());
+            self.record_debug(field, &format_args!("{value}"));
         }
     }
-    fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let mut blanks = Blanks(false);
+        let _ = write!(blanks, "{value:?}");
+        let quote = if blanks.0 { "\"" } else { "" };
+        let _ = write!(self.line, " {}={quote}", field.name());
+        let _ = write!(OneLine(&mut self.line), "{value:?}");
+        let _ = self.line.write_str(quote);
+    }
+}
+
+/// Whether there is a blank in what is written.
+struct Blanks(bool);
+
+impl Write for Blanks {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 |= text.contains(' ');
+        Ok(())
+    }
+}
+
+/// A path may have a newline in it: a record is one line all the same, and says nothing in the library's name.
+struct OneLine<'a>(&'a mut Line);
+
+impl Write for OneLine<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.chars().try_for_each(|c| match c {
+            c if c.is_control() => write!(self.0, "\\x{:02x}", u32::from(c)),
+            c => self.0.write_char(c),
+        })
+    }
 }

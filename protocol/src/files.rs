@@ -12,7 +12,7 @@ use policy::{Isolation, Mode, OnInvalidateFailure, OnLockTimeout, OnTableError, 
 use crate::arena::{Arena, Zeroed};
 use crate::events::{self, Event, Kind};
 use crate::registry::Registry;
-use crate::{process, raw, second};
+use crate::{names, process, raw, second};
 
 /// A block device: the identity is the device's, and there is no end to extend.
 pub const BLOCK_DEVICE: u32 = 1;
@@ -300,18 +300,9 @@ fn settings_of(found: &Found) -> Option<Settings> {
         return None;
     }
     let mut buffer = [0u8; 4096];
-    let path = path_of(found.fd, &mut buffer);
+    let path = names::path_of(found.fd, &mut buffer);
     let settings = policy.settings_for(path, process::program(), filesystem);
     (settings.mode != Mode::Off).then_some(settings)
-}
-
-/// The path behind a descriptor, as the kernel knows it; empty where there is no `/proc`.
-pub fn path_of(fd: i32, buffer: &mut [u8]) -> &str {
-    let n = raw::read_link(crate::events::number_path(fd).as_c_str(), buffer).unwrap_or(0);
-    let bytes = buffer.get(..n).unwrap_or(&[]);
-    core::str::from_utf8(bytes)
-        .unwrap_or("")
-        .trim_end_matches(" (deleted)")
 }
 
 /// One reference more: a mapping's.

@@ -8,6 +8,7 @@
 //! | [`thread`] | the calling thread's record: nesting level, lock slots, what to reclaim |
 //! | [`descriptors`] | number → open file description → file, looked up at first use |
 //! | [`files`] | one record per file (identity, policy, who uses it how) |
+//! | [`names`] | the path behind a number, as bytes |
 //! | [`ranges`] | taking and giving back ranges in the lock table, waiting, timing out |
 //! | [`transfer`] | read and write: which range, which mode, and the real call under it |
 //! | [`direct`], [`writeback`] | direct I/O: the check after a write, and falling back |
@@ -41,6 +42,7 @@ pub mod files;
 pub mod fork;
 pub mod layout;
 pub mod mappings;
+pub mod names;
 pub mod numbers;
 pub mod places;
 pub mod process;

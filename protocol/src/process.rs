@@ -12,7 +12,7 @@ use policy::{Mode, OnTableError, Policy};
 use crate::events::{self, Event, Kind};
 use crate::text::Text;
 use crate::thread::{self, Thread};
-use crate::{descriptors, exec, files, fork, raw, scratch, second};
+use crate::{descriptors, exec, files, fork, names, raw, scratch, second};
 
 /// Nothing is known yet, or the process is not fenced: every call passes through.
 const PASSING: u32 = 0;
@@ -26,7 +26,7 @@ static GENERATION: AtomicU32 = AtomicU32::new(1);
 static MEMBARRIER: AtomicBool = AtomicBool::new(false);
 static TABLE: OnceBox<Table> = OnceBox::new();
 static POLICY: OnceBox<Policy> = OnceBox::new();
-static PROGRAM: OnceBox<String> = OnceBox::new();
+static PROGRAM: OnceBox<Vec<u8>> = OnceBox::new();
 
 pub fn pid() -> u32 {
     PID.load(Relaxed)
@@ -45,8 +45,9 @@ pub fn policy() -> Option<&'static Policy> {
     POLICY.get()
 }
 
-pub fn program() -> &'static str {
-    PROGRAM.get().map_or("", String::as_str)
+/// The file name of the executable.
+pub fn program() -> &'static [u8] {
+    PROGRAM.get().map_or(&[], Vec::as_slice)
 }
 
 pub fn reached_by_membarrier() -> bool {
@@ -139,7 +140,7 @@ pub fn would_be_fenced(fd: i32) -> bool {
         return false;
     }
     let mut buffer = [0u8; 4096];
-    let path = files::path_of(fd, &mut buffer);
+    let path = names::path_of(fd, &mut buffer);
     let settings = policy.settings_for(path, program(), name);
     settings.mode == Mode::Enforce && settings.on_table_error == OnTableError::Refuse
 }
@@ -164,9 +165,7 @@ pub fn init() {
         return;
     }
     PID.store(raw::getpid(), Relaxed);
-    let exe = std::fs::read_link("/proc/self/exe").ok();
-    let name = exe.and_then(|p| p.file_name().map(|n| n.to_string_lossy().into_owned()));
-    let _ = PROGRAM.set(Box::new(name.unwrap_or_default()));
+    let _ = PROGRAM.set(Box::new(names::program()));
     thread::init();
     thread::current().forget_parent();
     scratch::init();

@@ -1,1 +1,170 @@
 //! Files by their names: globs, bytes that are no UTF-8, calls by path, one inode by two names.
+
+use pagefence_tests::fence::Fence;
+use pagefence_tests::places::main_place;
+use pagefence_tests::programs::compile;
+use pagefence_tests::run::{Outcome, run};
+use serde_json::Value;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// What a program did inside a fence, and what the library told.
+struct Seen {
+    outcome: Outcome,
+    events: Vec<Value>,
+}
+
+impl Seen {
+    fn told(&self, kind: &str) -> Vec<&Value> {
+        self.events.iter().filter(|e| e["event"] == kind).collect()
+    }
+
+    fn report(&self) -> String {
+        let lines = self.events.iter().map(|e| format!("{e}\n"));
+        format!("{}\n{}", self.outcome.report(), lines.collect::<String>())
+    }
+}
+
+fn fenced(policy: &str, program: &Path, arguments: &[OsString]) -> Seen {
+    let fence = Fence::with_policy(policy);
+    let trace = fence.table().with_file_name("trace");
+    let mut command = Command::new(program);
+    command.args(arguments).env("PAGEFENCE_TRACE", &trace);
+    fence.apply(&mut command);
+    let outcome = run(&mut command, LIMIT).expect("a program of ours");
+    assert_eq!(fence.damage(), None, "{}", outcome.report());
+    let lines = std::fs::read_to_string(trace).expect("a trace is UTF-8");
+    let parse = |l| serde_json::from_str(l).expect("a line of the trace is JSON");
+    let seen = Seen {
+        events: lines.lines().map(parse).collect(),
+        outcome,
+    };
+    assert_eq!(seen.outcome.code(), 0, "{}", seen.report());
+    seen
+}
+
+/// Uses the files both ways; whether the library said of each that it is in mixed use, so that it is fenced.
+fn uses(policy: &str, files: &[&Path]) -> Seen {
+    let program = compile("names", &[]);
+    let arguments: Vec<OsString> = files.iter().map(|f| f.as_os_str().to_owned()).collect();
+    let seen = fenced(policy, &program.path, &arguments);
+    let right = seen.outcome.stdout.matches("right").count();
+    assert_eq!(right, files.len(), "{}", seen.report());
+    seen
+}
+
+/// Defaults off, and one rule that enforces these globs.
+fn only(globs: &str) -> String {
+    format!(
+        "[defaults]\nmode = \"off\"\n[[rule]]\nname = \"only\"\npath = {globs}\nmode = \"enforce\"\n"
+    )
+}
+
+/// Globs that are right, on a path as long as the kernel takes: matching went back over all ways to divide the path
+/// among the stars, under the registry lock with signals blocked, and `open` never returned.
+/// Kind: work whose time is not bounded by the length of what the user gave.
+#[test]
+fn no_glob_holds_a_program_up() {
+    let dir = main_place().directory();
+    let name = "a".repeat(60);
+    let mut deep: PathBuf = dir.path().into();
+    (0..60).for_each(|_| deep.push(&name));
+    std::fs::create_dir_all(&deep).expect("a deep directory");
+    let file = deep.join("f");
+    for glob in [
+        "/**/*a/**/*a/**/*a/**/*a/**/*ab",
+        "/**/a*a*a*a*a*a*a*a*a*a*a*a*b",
+    ] {
+        let policy = format!("[[rule]]\npath = [\"{glob}\"]\nmode = \"off\"\n");
+        let seen = uses(&policy, &[&file]);
+        assert_eq!(seen.told("mixed").len(), 1, "{}", seen.report());
+        assert!(seen.outcome.elapsed < Duration::from_secs(5));
+    }
+    // Many stars were refused; now there is no reason to.
+    let many = only(&format!("[\"/{}f\"]", "**/*/".repeat(20)));
+    assert_eq!(uses(&many, &[&file]).told("mixed").len(), 1);
+}
+
+fn latin1(dir: &Path, name: &[u8]) -> PathBuf {
+    dir.join(OsStr::from_bytes(name))
+}
+
+/// A path that is no UTF-8 matched no rule that says more than `/**`, with no word, while `policy explain` said that
+/// it does. Kind: a name is bytes, and something on its way takes text.
+#[test]
+fn names_that_are_no_text_are_names() {
+    let dir = main_place().directory();
+    let names: [&[u8]; 5] = [
+        b"caf\xe9",
+        b"\xff\xfe",
+        b"half \xe2\x82",
+        b"new\nline",
+        b"x (deleted)",
+    ];
+    let policy = only(&format!("[\"{}/d/**\"]", dir.path().display()));
+    let inside = latin1(dir.path(), b"d");
+    std::fs::create_dir(&inside).expect("a directory");
+    let files: Vec<PathBuf> = names.iter().map(|n| latin1(&inside, n)).collect();
+    let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+    let seen = uses(&policy, &files);
+    let told = seen.told("mixed");
+    assert_eq!(told.len(), files.len(), "{}", seen.report());
+    // Each is told so that it can be read, in the trace (which is UTF-8) and on the terminal.
+    let shown = ["caf\\xe9", "\\xff\\xfe", "half \\xe2\\x82", "new\nline"];
+    for (event, name) in told.iter().zip(shown) {
+        let file = event["file"].as_str().unwrap_or_default();
+        assert_eq!(file, format!("{}/{name}", inside.display()));
+    }
+    // And a directory of such a name, by a glob that names what is below it.
+    let inside = latin1(dir.path(), b"\xe9t\xe9");
+    std::fs::create_dir(&inside).expect("a directory");
+    let policy = only(&format!("[\"{}/?t?/*.ibd\"]", dir.path().display()));
+    let file = inside.join("t.ibd");
+    assert_eq!(uses(&policy, &[&file]).told("mixed").len(), 1);
+}
+
+/// A newline in a name made two lines of one message, the second of which said what it liked.
+#[test]
+fn a_name_does_not_speak_for_the_library() {
+    let dir = main_place().directory();
+    let file = dir.path().join("x\npagefence: all is well");
+    let program = compile("names", &[]);
+    let fence = Fence::new();
+    let mut command = Command::new(&program.path);
+    command.arg(&file).env("PAGEFENCE_LOG", "info");
+    fence.apply(&mut command);
+    let outcome = run(&mut command, LIMIT).expect("a program of ours");
+    assert!(
+        outcome.stderr.contains("pagefence: mixed"),
+        "{}",
+        outcome.report()
+    );
+    assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.report());
+    assert!(
+        outcome.stderr.contains("x\\x0apagefence: all"),
+        "{}",
+        outcome.report()
+    );
+}
+
+/// A program whose file name is no UTF-8, and one that was replaced while it started.
+#[test]
+fn programs_have_names_of_bytes_too() {
+    let dir = main_place().directory();
+    let program = compile("names", &[]);
+    let odd = latin1(dir.path(), b"caf\xe9");
+    std::fs::copy(&program.path, &odd).expect("a copy");
+    let policy = "[defaults]\nmode = \"off\"\n[[rule]]\nprogram = [\"caf?\"]\nmode = \"enforce\"\n";
+    let file = dir.path().join("f").into_os_string();
+    let seen = fenced(policy, &odd, std::slice::from_ref(&file));
+    assert_eq!(seen.told("mixed").len(), 1, "{}", seen.report());
+    assert_eq!(seen.told("mixed")[0]["program"], "caf\\xe9");
+    let other = OsString::from_vec(file.into_vec());
+    let seen = fenced(policy, &program.path, &[other]);
+    assert_eq!(seen.told("mixed").len(), 0, "{}", seen.report());
+}
