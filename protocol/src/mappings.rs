@@ -11,7 +11,7 @@ use crate::descriptors::{self, Pinned};
 use crate::places::{Place, add, any, cut, last_of, page_up, take_out, with};
 use crate::ranges::END_OF_TIME;
 use crate::registry::{self, Registry};
-use crate::routes::{register, release, retain};
+use crate::routes::{Registering, release, retain};
 use crate::{events, files, process, raw};
 
 fn failed(result: *mut c_void) -> bool {
@@ -127,6 +127,16 @@ fn map_shared(map: &Map, pinned: &Pinned, real: &impl Fn(i32) -> *mut c_void) ->
     at
 }
 
+/// One registration by itself.
+fn register(file: u32, fd: i32, first: u64, last: u64) -> Result<u32, i32> {
+    let Some(call) = Registering::begin() else {
+        return Ok(0);
+    };
+    let entry = call.register(file, fd, first, last);
+    call.end();
+    entry
+}
+
 pub fn unmap(at: *mut c_void, len: usize, real: impl Fn() -> i32) -> i32 {
     if !any() || process::active().is_none() {
         return real();
@@ -144,16 +154,14 @@ pub fn protect(at: *mut c_void, len: usize, prot: i32, real: impl Fn() -> i32) -
         return real();
     }
     let (start, len) = (at as usize, page_up(len));
-    let writable = prot & libc::PROT_WRITE != 0;
-    if writable && let Err(error) = register_places(start, len) {
-        raw::set_errno(error);
-        return -1;
+    if prot & libc::PROT_WRITE != 0 {
+        return make_writable(start, len, &real);
     }
     let registry = registry::lock();
     let result = real();
     let errno = raw::errno();
     // Half of a call that failed may have been done: then the register says too much, never too little.
-    if result == 0 && !writable {
+    if result == 0 {
         for mut place in take_out(&registry, start, len) {
             release(core::mem::take(&mut place.entry), &registry);
             add(&registry, place);
@@ -163,37 +171,58 @@ pub fn protect(at: *mut c_void, len: usize, prot: i32, real: impl Fn() -> i32) -
     result
 }
 
-/// Registers the places in a range of addresses that have no entry yet, before they become writable.
-fn register_places(start: usize, len: usize) -> Result<(), i32> {
+fn make_writable(start: usize, len: usize, real: &dyn Fn() -> i32) -> i32 {
+    let Some(call) = Registering::begin() else {
+        return real();
+    };
+    let result = match register_places(&call, start, len) {
+        Ok(registry) => {
+            let result = real();
+            drop(registry);
+            result
+        }
+        Err(error) => raw::libc_result(-error as isize) as i32,
+    };
+    call.end();
+    result
+}
+
+/// Registers the places in a range of addresses that have no entry yet. Who makes them read-only meanwhile takes their
+/// entries away again, so they are writable with this very lock held, under which all have one.
+fn register_places(call: &Registering, start: usize, len: usize) -> Result<Registry, i32> {
     let end = start.saturating_add(len);
     let bare = |p: &Place| p.entry == 0 && p.overlaps(start, end);
-    loop {
-        let found = {
-            let registry = registry::lock();
-            with(&registry, |places| places.iter().copied().find(bare))
-        };
-        let Some(place) = found else { return Ok(()) };
-        let last = place.last();
-        let entry = register(place.file, -1, place.offset, last)?;
+    let mut registry = registry::lock();
+    let mut patience = with(&registry, |places| places.len()).saturating_add(64);
+    while let Some(place) = with(&registry, |places| places.iter().copied().find(bare)) {
+        let (mut first, mut last) = (place.offset, place.last());
+        // Somebody is as fast as we are: all places of the file at once.
+        if patience == 0 {
+            with(&registry, |places| {
+                for p in places.iter().filter(|p| bare(p) && p.file == place.file) {
+                    (first, last) = (first.min(p.offset), last.max(p.last()));
+                }
+            });
+        }
+        drop(registry);
+        let entry = call.register(place.file, -1, first, last)?;
+        registry = registry::lock();
         if entry == 0 {
-            // The register is full, and that has been told.
-            return Ok(());
+            break; // the register is full, and that has been told
         }
-        let registry = registry::lock();
-        let same = |p: &&mut Place| {
-            bare(p) && (p.start, p.file, p.offset) == (place.start, place.file, place.offset)
+        let covered = |p: &&mut Place| {
+            bare(p) && p.file == place.file && first <= p.offset && p.last() <= last
         };
-        let given = with(&registry, |places| {
-            places
-                .iter_mut()
-                .find(same)
-                .map(|p| p.entry = entry)
-                .is_some()
+        with(&registry, |places| {
+            for p in places.iter_mut().filter(covered) {
+                retain(entry);
+                p.entry = entry;
+            }
         });
-        if !given {
-            release(entry, &registry);
-        }
+        release(entry, &registry);
+        patience = patience.saturating_sub(1);
     }
+    Ok(registry)
 }
 
 /// What one mremap asks for.
@@ -205,70 +234,92 @@ pub struct Remap {
 }
 
 pub fn remap(ask: &Remap, real: impl Fn() -> *mut c_void) -> *mut c_void {
-    if !any() || process::active().is_none() {
+    if !any() {
         return real();
     }
-    let (old_len, new_len) = (page_up(ask.old_len), page_up(ask.new_len));
-    // The place whose end moves shows more of the file afterwards: registered before.
-    let growing = {
-        let registry = registry::lock();
-        let probe = ask.at.saturating_add(old_len.saturating_sub(1));
-        with(&registry, |places| {
-            places
-                .iter()
-                .find(|p| p.start <= probe && probe < p.end)
-                .copied()
-        })
+    let Some(call) = Registering::begin() else {
+        return real();
     };
-    let grown = match growing.filter(|p| p.entry != 0 && (new_len > old_len || old_len == 0)) {
-        Some(p) => {
-            let first = p
-                .offset
-                .saturating_add(ask.at.saturating_sub(p.start) as u64);
-            match register(p.file, -1, first.min(p.offset), last_of(first, new_len)) {
-                Ok(entry) => entry,
-                Err(error) => {
-                    raw::set_errno(error);
-                    return libc::MAP_FAILED;
-                }
+    let to = match grow(&call, ask) {
+        Ok((registry, grown)) => {
+            let to = real();
+            let errno = raw::errno();
+            if !failed(to) {
+                moved(&registry, ask, to as usize, &grown);
             }
+            release(grown.entry, &registry);
+            raw::set_errno(errno);
+            to
         }
-        None => 0,
+        Err(error) => {
+            raw::set_errno(error);
+            libc::MAP_FAILED
+        }
     };
-    let registry = registry::lock();
-    let to = real();
-    let errno = raw::errno();
-    if !failed(to) {
-        moved(
-            &registry,
-            ask,
-            (old_len, new_len),
-            to as usize,
-            growing,
-            grown,
-        );
-    }
-    release(grown, &registry);
-    raw::set_errno(errno);
+    call.end();
     to
 }
 
-fn moved(
-    registry: &Registry,
-    ask: &Remap,
-    lens: (usize, usize),
-    to: usize,
-    growing: Option<Place>,
-    grown: u32,
-) {
-    let (old_len, new_len) = lens;
+impl Remap {
+    fn lens(&self) -> (usize, usize) {
+        (page_up(self.old_len), page_up(self.new_len))
+    }
+}
+
+/// The place whose end a mremap moves, and an entry for all that it shows afterwards.
+#[derive(Default)]
+struct Grown {
+    place: Option<Place>,
+    /// What the entry covers.
+    range: Option<(u32, u64, u64)>,
+    entry: u32,
+}
+
+/// The place whose end moves shows more of the file afterwards: registered before. With the lock under which that is
+/// still so: somebody may have made it writable, or put another in its place, meanwhile.
+fn grow(call: &Registering, ask: &Remap) -> Result<(Registry, Grown), i32> {
+    let (old_len, new_len) = ask.lens();
+    let probe = ask.at.saturating_add(old_len.saturating_sub(1));
+    let mut grown = Grown::default();
+    loop {
+        let registry = registry::lock();
+        grown.place = with(&registry, |places| {
+            let ends = |p: &&Place| p.start <= probe && probe < p.end;
+            places.iter().find(ends).copied()
+        });
+        let grows = |p: &Place| p.entry != 0 && (new_len > old_len || old_len == 0);
+        let wanted = grown.place.filter(grows).map(|p| {
+            let first = p
+                .offset
+                .saturating_add(ask.at.saturating_sub(p.start) as u64);
+            (p.file, first.min(p.offset), last_of(first, new_len))
+        });
+        release_other(&mut grown, wanted, &registry);
+        let Some((file, first, last)) = wanted.filter(|_| grown.range.is_none()) else {
+            return Ok((registry, grown));
+        };
+        drop(registry);
+        grown.entry = call.register(file, -1, first, last)?;
+        grown.range = wanted;
+    }
+}
+
+fn release_other(grown: &mut Grown, wanted: Option<(u32, u64, u64)>, registry: &Registry) {
+    if grown.range != wanted {
+        release(core::mem::take(&mut grown.entry), registry);
+        grown.range = None;
+    }
+}
+
+fn moved(registry: &Registry, ask: &Remap, to: usize, grown: &Grown) {
+    let (old_len, new_len) = ask.lens();
     if old_len == 0 {
         // A second view of the same bytes.
-        if let Some(p) = growing {
+        if let Some(p) = grown.place {
             let offset = p
                 .offset
                 .saturating_add(ask.at.saturating_sub(p.start) as u64);
-            retain(grown);
+            retain(grown.entry);
             if let Some(file) = files::get(p.file) {
                 files::retain(file);
             }
@@ -279,7 +330,7 @@ fn moved(
                     start: to,
                     end: to.saturating_add(new_len),
                     offset,
-                    entry: grown,
+                    entry: grown.entry,
                     ..p
                 },
             );
@@ -320,10 +371,10 @@ fn moved(
             end: start.saturating_add(len),
             ..place
         };
-        if grows && grown != 0 {
+        if grows && grown.entry != 0 {
             release(new.entry, registry);
-            retain(grown);
-            new.entry = grown;
+            retain(grown.entry);
+            new.entry = grown.entry;
         }
         add(registry, new);
     }
@@ -335,15 +386,13 @@ pub fn remap_pages(at: *mut c_void, len: usize, real: impl Fn() -> i32) -> i32 {
         return real();
     }
     let (start, len) = (at as usize, page_up(len));
-    let file = {
-        let registry = registry::lock();
-        with(&registry, |places| {
-            places
-                .iter()
-                .find(|p| p.start <= start && start < p.end)
-                .map(|p| p.file)
+    let shown = |registry: &Registry| {
+        with(registry, |places| {
+            let there = |p: &&Place| p.start <= start && start < p.end;
+            places.iter().find(there).map(|p| p.file)
         })
     };
+    let file = shown(&registry::lock());
     let Some(file) = file else { return real() };
     let entry = match register(file, -1, 0, END_OF_TIME) {
         Ok(entry) => entry,
@@ -355,7 +404,7 @@ pub fn remap_pages(at: *mut c_void, len: usize, real: impl Fn() -> i32) -> i32 {
     let registry = registry::lock();
     let result = real();
     let errno = raw::errno();
-    if result == 0 {
+    if result == 0 && shown(&registry) == Some(file) {
         for mut place in take_out(&registry, start, len) {
             release(core::mem::replace(&mut place.entry, entry), &registry);
             retain(entry);

@@ -91,14 +91,49 @@ fn claim_slot(thread: &Thread, frame: &Frame) -> Option<Slot> {
     let table = process::table()?;
     thread.want_destructor();
     // A table that is full for a moment: others give theirs back after each call.
-    for _ in 0..1000 {
+    let mut wait = None;
+    loop {
         if let Some(slot) = table.take_slot(thread.tid.get()) {
             frame.slot.set(slot.index() + 1);
             return Some(slot);
         }
+        let wait = wait.get_or_insert_with(|| Wait::begin(frame, SLOT_WAIT_NS));
+        if wait.is_over() {
+            wait.end(frame);
+            return None;
+        }
         raw::sleep_ms(1);
     }
-    None
+}
+
+/// How long a call waits for a slot.
+const SLOT_WAIT_NS: u64 = 1_000_000_000;
+
+/// One of a call's waits: for ranges, for the file offset, for a slot. Whatever number of them it takes, they last no
+/// longer together than the policy's `lock_timeout`.
+pub struct Wait {
+    since: u64,
+    pub deadline: u64,
+}
+
+impl Wait {
+    pub fn begin(frame: &Frame, limit_ns: u64) -> Wait {
+        let since = lock_table::sys::now_ns();
+        let left = limit_ns.saturating_sub(frame.waited.get());
+        Wait {
+            since,
+            deadline: since.saturating_add(left),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        lock_table::sys::now_ns() >= self.deadline
+    }
+
+    pub fn end(&self, frame: &Frame) {
+        let waited = lock_table::sys::now_ns().saturating_sub(self.since);
+        frame.waited.set(frame.waited.get().saturating_add(waited));
+    }
 }
 
 /// The slot that a frame keeps: its index plus one.
@@ -198,10 +233,12 @@ fn take_in(
         frame.holding.set(false);
         return Some(Got::Refused(libc::EAGAIN));
     }
-    let deadline = lock_table::sys::now_ns().saturating_add(terms.timeout_ns);
-    match table.hold(slot, claim, mine, Some(deadline), &mut || {
+    let wait = Wait::begin(frame, terms.timeout_ns);
+    let held = table.hold(slot, claim, mine, Some(wait.deadline), &mut || {
         act_on_cancellation(frame)
-    }) {
+    });
+    wait.end(frame);
+    match held {
         Ok(held) => {
             tell_reaped(table);
             events::count(Counter::WaitNanos, held.waited_ns);

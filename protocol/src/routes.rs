@@ -10,6 +10,7 @@ use crate::events::{self, Event};
 use crate::places::{any, with};
 use crate::ranges::{self, Got, Terms};
 use crate::registry::{self, Registry};
+use crate::thread::{Frame, Thread};
 use crate::{files, process};
 
 /// An entry in the table's register, shared by the pieces of a mapping and by requests whose buffers
@@ -28,22 +29,48 @@ unsafe impl Zeroed for Entry {}
 static ENTRIES: Arena<Entry> = Arena::new();
 static FREE: AtomicU32 = AtomicU32::new(0);
 
-/// Enter a range of a file as writable, under a lock that keeps direct I/O in flight out of it.
-pub fn register(file_index: u32, fd: i32, first: u64, last: u64) -> Result<u32, i32> {
-    let (Some(file), Some(thread)) = (files::get(file_index), process::active()) else {
-        return Ok(0);
-    };
-    let terms = coherent(Terms::of(file_index, file, fd));
-    let Some(frame) = ranges::begin(thread, false) else {
-        return Ok(enter(file_index, file.id(), fd, first, last));
-    };
-    let claim = terms.claim(Mode::BufferedWrite, first, last);
-    let result = match ranges::take(thread, frame, &terms, &claim, false) {
-        Got::Go => Ok(enter(file_index, file.id(), fd, first, last)),
-        Got::Refused(error) => Err(error),
-    };
-    ranges::end(thread, frame);
-    result
+/// A call that registers before it acts: in one frame, so that its waits share one limit, however much it registers.
+pub struct Registering<'a> {
+    thread: &'a Thread,
+    frame: Option<&'a Frame>,
+}
+
+impl Registering<'_> {
+    /// None: this process isn't fenced.
+    pub fn begin() -> Option<Registering<'static>> {
+        let thread = process::active()?;
+        Some(Registering {
+            thread,
+            frame: ranges::begin(thread, false),
+        })
+    }
+
+    /// Not while the registry is held: a cancelled thread may end here.
+    pub fn end(self) {
+        if let Some(frame) = self.frame {
+            ranges::end(self.thread, frame);
+        }
+    }
+
+    /// Enter a range of a file as writable, under a lock that keeps direct I/O in flight out of it. 0: the register
+    /// is full, and that has been told.
+    pub fn register(&self, file_index: u32, fd: i32, first: u64, last: u64) -> Result<u32, i32> {
+        let Some(file) = files::get(file_index) else {
+            return Ok(0);
+        };
+        // Calls nest too deep: without the lock the entry still counts for direct I/O that begins from now on.
+        let Some(frame) = self.frame else {
+            return Ok(enter(file_index, file.id(), fd, first, last));
+        };
+        let terms = coherent(Terms::of(file_index, file, fd));
+        let claim = terms.claim(Mode::BufferedWrite, first, last);
+        let result = match ranges::take(self.thread, frame, &terms, &claim, false) {
+            Got::Go => Ok(enter(file_index, file.id(), fd, first, last)),
+            Got::Refused(error) => Err(error),
+        };
+        ranges::release(frame);
+        result
+    }
 }
 
 /// A mapping is a route, not a call: isolation is not its business.
@@ -190,26 +217,33 @@ pub fn recount_in_child(registry: &Registry) {
 
 /// In a forked child, before fork returns in it: its mappings are entries of its own.
 pub fn reregister_in_child() {
-    let Some(thread) = process::active() else {
+    let Some(call) = Registering::begin() else {
         return;
     };
     for e in (1..ENTRIES.end()).filter_map(|i| ENTRIES.get(i)) {
         let index = e.file.load(Relaxed);
-        let Some(file) = files::get(index).filter(|_| e.refs.load(Acquire) != 0) else {
-            continue;
-        };
+        if let Some(file) = files::get(index).filter(|_| e.refs.load(Acquire) != 0) {
+            call.reregister(e, index, file);
+        }
+    }
+    call.end();
+}
+
+impl Registering<'_> {
+    fn reregister(&self, e: &Entry, index: u32, file: &files::File) {
         let (first, last) = (e.first.load(Relaxed), e.last.load(Relaxed));
         let terms = coherent(Terms::of(index, file, -1));
-        let Some(frame) = ranges::begin(thread, false) else {
-            continue;
-        };
         let claim = terms.claim(Mode::BufferedWrite, first, last);
         // Without the lock the entry still counts: direct I/O that begins from now on falls back.
-        let _ = ranges::take(thread, frame, &terms, &claim, false);
+        if let Some(frame) = self.frame {
+            let _ = ranges::take(self.thread, frame, &terms, &claim, false);
+        }
         let entry = process::table().and_then(|t| t.map_register(file.id(), first, last, true));
         e.registered
             .store(entry.map_or(0, |m| m.index() + 1), Release);
-        ranges::end(thread, frame);
+        if let Some(frame) = self.frame {
+            ranges::release(frame);
+        }
         if entry.is_none() {
             events::emit(&Event::uncovered(
                 index,

@@ -27,6 +27,8 @@ pub struct Frame {
     pub holding: Cell<bool>,
     /// The thread's cancel state before the call; `ranges::UNTOUCHED` if the call left it alone.
     pub cancel_state: Cell<i32>,
+    /// How long the call has waited so far, in nanoseconds: all its waits share one limit.
+    pub waited: Cell<u64>,
 }
 
 #[repr(C, align(64))]
@@ -131,16 +133,18 @@ impl Thread {
         }
         let frame = self.frames.get(level)?;
         frame.stack.set(stack);
+        frame.waited.set(0);
         self.level.set(level as u32 + 1);
         Some(frame)
     }
 
-    /// One frame more for the call that is running: it lives and is reclaimed with that one.
+    /// One frame more for the call that is running: it lives, waits and is reclaimed with that one.
     pub fn enter_within(&self) -> Option<&Frame> {
         let level = self.level.get() as usize;
         let outer = self.frames.get(level.checked_sub(1)?)?;
         let frame = self.frames.get(level)?;
         frame.stack.set(outer.stack.get());
+        frame.waited.set(outer.waited.get());
         self.level.set(level as u32 + 1);
         Some(frame)
     }

@@ -8,7 +8,7 @@ use crate::descriptors::{self, Peek, Pinned};
 use crate::direct::{Held, Outcome, Request};
 use crate::events::{self, Event};
 use crate::files::{self, BLOCK_DEVICE};
-use crate::ranges::{self, END_OF_TIME, Got, Terms};
+use crate::ranges::{self, END_OF_TIME, Got, Terms, Wait};
 use crate::thread::{Frame, Thread};
 use crate::{process, raw};
 
@@ -129,6 +129,7 @@ pub fn under_frame(
     let Some(thread) = process::active() else {
         return real();
     };
+    let mut waited = 0;
     for _ in 0..8 {
         let Some(frame) = ranges::begin(thread, cancellation_point) else {
             events::emit(&Event {
@@ -137,6 +138,7 @@ pub fn under_frame(
             });
             return real();
         };
+        frame.waited.set(waited);
         let done = match descriptors::pin(fd) {
             Some(pinned) => {
                 frame.pinned.set(pinned.index);
@@ -144,6 +146,7 @@ pub fn under_frame(
             }
             None => Some(real()),
         };
+        waited = frame.waited.get();
         ranges::end(thread, frame);
         match done {
             Some(result) => return result,
@@ -176,19 +179,11 @@ fn view(call: &Transfer, thread: &Thread, frame: &Frame, pinned: &Pinned) -> Vie
         // Another process may move it: any place.
         Position::Offset if shared => None,
         Position::Offset => {
-            if !d.lock_offset(
-                thread.tid.get(),
-                patience(
-                    thread,
-                    frame,
-                    pinned.file,
-                    call.flags & libc::RWF_NOWAIT != 0,
-                ),
-            ) {
-                None
-            } else {
-                frame.offset_locked.set(pinned.index);
+            let no_wait = call.flags & libc::RWF_NOWAIT != 0;
+            if lock_offset(thread, frame, pinned, no_wait) {
                 u64::try_from(raw::lseek(call.fd, 0, libc::SEEK_CUR)).ok()
+            } else {
+                None
             }
         }
     };
@@ -200,11 +195,21 @@ fn view(call: &Transfer, thread: &Thread, frame: &Frame, pinned: &Pinned) -> Vie
     }
 }
 
-/// Until when to wait for the file offset. Not at all inside another call of this thread: somebody may
-/// hold the offset and wait for what that one holds.
-fn patience(thread: &Thread, frame: &Frame, file: &files::File, no_wait: bool) -> Option<u64> {
+/// Take the file offset for this call. Without waiting inside another call of this thread: somebody may hold the
+/// offset and wait for what that one holds.
+fn lock_offset(thread: &Thread, frame: &Frame, pinned: &Pinned, no_wait: bool) -> bool {
+    let (d, tid) = (pinned.description, thread.tid.get());
+    let mut locked = d.lock_offset(tid, None);
     let alone = thread.outer_slots(frame.slot.get()).next().is_none();
-    (alone && !no_wait).then(|| lock_table::sys::now_ns().saturating_add(file.lock_timeout_ns()))
+    if !locked && alone && !no_wait {
+        let wait = Wait::begin(frame, pinned.file.lock_timeout_ns());
+        locked = d.lock_offset(tid, Some(wait.deadline));
+        wait.end(frame);
+    }
+    if locked {
+        frame.offset_locked.set(pinned.index);
+    }
+    locked
 }
 
 /// Take the range and make the call. None: the number stands for another file now.
@@ -352,10 +357,8 @@ pub fn seek(fd: i32, real: impl Fn() -> i64) -> i64 {
     };
     if let Some(pinned) = descriptors::pin(fd) {
         frame.pinned.set(pinned.index);
-        let d = pinned.description;
-        let deadline = patience(thread, frame, pinned.file, false);
-        if !d.is_shared() && d.lock_offset(thread.tid.get(), deadline) {
-            frame.offset_locked.set(pinned.index);
+        if !pinned.description.is_shared() {
+            lock_offset(thread, frame, &pinned, false);
         }
     }
     let result = real();

@@ -1,1 +1,91 @@
 //! Direct I/O: what the kernel grants and refuses, what falls back and where to, how long a call may wait.
+
+use pagefence_tests::fence::Fence;
+use pagefence_tests::places::main_place;
+use pagefence_tests::programs::compile;
+use pagefence_tests::run::{Outcome, run};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A run of a program on a directory, fenced or bare.
+fn start(program: &Path, arguments: &[&Path], fence: Option<&Fence>) -> Outcome {
+    let mut command = Command::new(program);
+    command.args(arguments);
+    if let Some(fence) = fence {
+        fence.apply(&mut command);
+    }
+    let outcome = run(&mut command, LIMIT).expect("a program that starts");
+    assert!(outcome.hang.is_none(), "{}", outcome.report());
+    outcome
+}
+
+/// The numbers that a program gave as `name=NUMBER`, in their order.
+fn numbers(outcome: &Outcome, name: &str) -> Vec<u64> {
+    let number = |line: &str| line.strip_prefix(name)?.strip_prefix('=')?.parse().ok();
+    outcome.stdout.lines().filter_map(number).collect()
+}
+
+/// Registering a place and making it writable were two steps: who made it read-only between them took the entry away,
+/// and the page was writable and in no register. The kind: what a call has prepared must still be so when it acts.
+#[test]
+fn a_page_that_ends_writable_is_registered() {
+    let program = compile("protect_race", &[]);
+    let dir = main_place().directory();
+    let seen =
+        |fence, seconds: &str| start(&program.path, &[dir.path(), Path::new(seconds)], fence);
+    let bare = seen(None, "0.01");
+    assert_eq!(
+        numbers(&bare, "unknown")[0],
+        1,
+        "bare, nobody knows: {}",
+        bare.report()
+    );
+    let fenced = seen(Some(&Fence::new()), "0.7");
+    eprintln!("{}", fenced.stderr);
+    assert_eq!(numbers(&fenced, "unknown"), [0; 4], "{}", fenced.report());
+    let raced = fenced.stdout.matches("writable yes").count();
+    assert!(raced >= 3, "the races were not met: {}", fenced.report());
+}
+
+/// Appears within `LIMIT`.
+fn wait_for(file: &Path) {
+    let begun = Instant::now();
+    while !file.exists() {
+        assert!(begun.elapsed() < LIMIT, "{} doesn't appear", file.display());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// `lock_timeout` was a limit for each attempt and each lock: a fork with 20 mappings waited 20 times. The kind: a limit
+/// for a call, held by its parts each for itself.
+#[test]
+fn a_call_waits_no_longer_than_lock_timeout_with_all_its_parts() {
+    let program = compile("wait_limits", &[]);
+    for on_timeout in ["proceed", "error"] {
+        let dir = main_place().directory();
+        let policy =
+            format!("[defaults]\nlock_timeout = \"1s\"\non_lock_timeout = \"{on_timeout}\"\n");
+        let fence = Fence::with_policy(&policy);
+        let outcome = std::thread::scope(|scope| {
+            let running = scope.spawn(|| start(&program.path, &[dir.path()], Some(&fence)));
+            wait_for(&dir.path().join("ready"));
+            let _held = fence.hold_whole(&dir.path().join("f"));
+            std::fs::write(dir.path().join("held"), "").expect("a file");
+            running.join().expect("the program's thread")
+        });
+        let taken = |line: &str| line.rsplit_once('=')?.1.parse::<u64>().ok();
+        let all: Vec<u64> = outcome.stdout.lines().filter_map(taken).collect();
+        assert_eq!(all.len(), 14, "{}", outcome.report());
+        for line in outcome.stdout.lines() {
+            let waited = taken(line).expect("a time");
+            assert!(
+                (950..1900).contains(&waited),
+                "{on_timeout}: {line}: {}",
+                outcome.report()
+            );
+        }
+    }
+}
