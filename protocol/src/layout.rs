@@ -184,7 +184,7 @@ pub fn truncating_stream<R>(path: *const c_char, real: impl Fn() -> *mut R) -> *
 }
 
 /// Before anything is lost: whether this file would be fenced, and can't be.
-fn refused_by_name(dir: i32, path: *const c_char) -> bool {
+pub fn refused_by_name(dir: i32, path: *const c_char) -> bool {
     if !process::refuses() {
         return false;
     }

@@ -14,7 +14,7 @@
 //! | [`direct`], [`writeback`] | direct I/O: the check after a write, and falling back |
 //! | [`second`] | the second descriptor that the check and the fall back need |
 //! | [`mappings`], [`places`], [`routes`] | mmap and its family: which parts of a file may be dirtied through memory |
-//! | [`layout`] | truncate, fallocate, `O_TRUNC` |
+//! | [`layout`], [`emptying`] | truncate, fallocate, `O_TRUNC` |
 //! | [`process`], [`fork`], [`exec`] | the constructor; what becomes of it all in a child and in the next program |
 //! | [`events`] | what is told, and where it goes |
 //! | [`scratch`] | a stack of ours for what needs more than a small one has |
@@ -36,6 +36,7 @@ pub mod arena;
 pub mod data;
 pub mod descriptors;
 pub mod direct;
+pub mod emptying;
 pub mod events;
 pub mod exec;
 pub mod files;

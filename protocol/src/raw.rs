@@ -170,6 +170,15 @@ pub fn close(fd: c_int) {
     }
 }
 
+/// And what it says.
+pub fn close_now(fd: c_int) -> Raw {
+    call!(SYS_close, fd)
+}
+
+pub fn ftruncate(fd: c_int, to: u64) -> Raw {
+    call!(SYS_ftruncate, fd, to)
+}
+
 pub fn unshare_files() -> Raw {
     call!(SYS_unshare, libc::CLONE_FILES)
 }

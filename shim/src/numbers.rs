@@ -2,39 +2,27 @@
 
 use crate::{family, resolve_all};
 use core::ffi::{c_char, c_int, c_uint, c_void};
-use libc::{AT_FDCWD, O_ACCMODE, O_RDONLY, O_TRUNC, O_WRONLY, mode_t, off64_t};
-use protocol::layout::open_truncating;
+use libc::{AT_FDCWD, O_CREAT, O_TRUNC, O_WRONLY, mode_t, off64_t};
+use protocol::emptying::open as opening;
 use protocol::numbers as ours;
 
-fn empties(flags: c_int) -> bool {
-    flags & O_TRUNC != 0 && flags & O_ACCMODE != O_RDONLY
-}
-
-/// `open` is variadic, but every register holds something: what isn't given isn't looked at.
-pub fn opening(dir: c_int, path: *const c_char, flags: c_int, real: impl Fn() -> c_int) -> c_int {
-    ours::opening(|| {
-        if empties(flags) {
-            open_truncating(dir, path, flags, || real() as isize) as c_int
-        } else {
-            real()
-        }
-    })
-}
-
+// `open` is variadic, but every register holds something: what isn't given isn't looked at.
 family! { open, open64, __open, __open64 => (path: *const c_char, flags: c_int, mode: mode_t) -> c_int, |real| {
-    opening(AT_FDCWD, path, flags, || real(path, flags, mode))
+    opening(AT_FDCWD, path, flags, |flags| real(path, flags, mode))
 }}
 family! { __open_2, __open64_2 => (path: *const c_char, flags: c_int) -> c_int, |real| {
-    opening(AT_FDCWD, path, flags, || real(path, flags))
+    opening(AT_FDCWD, path, flags, |flags| real(path, flags))
 }}
 family! { openat, openat64 => (dir: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int, |real| {
-    opening(dir, path, flags, || real(dir, path, flags, mode))
+    opening(dir, path, flags, |flags| real(dir, path, flags, mode))
 }}
 family! { __openat_2, __openat64_2 => (dir: c_int, path: *const c_char, flags: c_int) -> c_int, |real| {
-    opening(dir, path, flags, || real(dir, path, flags))
+    opening(dir, path, flags, |flags| real(dir, path, flags))
 }}
 family! { creat, creat64 => (path: *const c_char, mode: mode_t) -> c_int, |real| {
-    opening(AT_FDCWD, path, O_TRUNC | O_WRONLY, || real(path, mode))
+    opening(AT_FDCWD, path, O_CREAT | O_TRUNC | O_WRONLY, |flags| {
+        if flags & O_TRUNC != 0 { real(path, mode) } else { open::real()(path, flags, mode) }
+    })
 }}
 
 family! { close, __close => (fd: c_int) -> c_int, |real| { ours::close(fd, || real(fd)) }}

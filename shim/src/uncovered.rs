@@ -2,11 +2,11 @@
 //! the odd door to the covered ones.
 
 use crate::elsewhere::{received, sending, sending_one};
-use crate::numbers::opening;
 use crate::{family, resolve_all};
 use core::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
 use libc::{iovec, off64_t, pid_t, size_t, ssize_t};
 use protocol::data::Data;
+use protocol::emptying::open as opening;
 use protocol::exec::exec;
 use protocol::fork::sharing;
 use protocol::layout::{Change, change, truncate_path};
@@ -98,13 +98,23 @@ family! { syscall => (number: c_long, a: usize, b: usize, c: usize, d: usize, e:
     };
     // The v2 forms pass the offset in two halves, of which 64-bit kernels use the first.
     let current_or = |at: usize| if at as i64 == -1 { Position::Offset } else { Position::At(at as i64) };
-    let flags_of = |how: usize| {
-        let mut flags = [0u64];
-        let known = protocol::raw::copy_from_program(how as *const u64, &mut flags).is_ok();
-        flags.first().filter(|_| known).map_or(0, |f| *f as c_int)
+    let opens = |dir, path: usize, flags: usize, real: &dyn Fn(usize) -> c_long| {
+        c_long::from(opening(dir, path as *const c_char, flags as c_int, |flags| real(flags as usize) as c_int))
     };
-    let opens = |dir, path: usize, flags| {
-        c_long::from(opening(dir, path as *const c_char, flags, || call() as c_int))
+    // Its flags stand in a struct of the program's: others go in a copy.
+    let opens_2 = |how: usize, size: usize| {
+        let mut copy = [0u64; 8];
+        let there = copy.get_mut(..(size / 8).min(8)).unwrap_or(&mut []);
+        let known = protocol::raw::copy_from_program(how as *const u64, there).is_ok();
+        let given = copy.first().filter(|_| known).map_or(0, |f| *f as usize);
+        opens(fd, b, given, &|flags| {
+            if flags == given || size > size_of_val(&copy) {
+                return call();
+            }
+            let mut other = copy;
+            other.iter_mut().take(1).for_each(|f| *f = flags as u64);
+            real(number, a, b, other.as_ptr() as usize, size, e, f)
+        })
     };
     let pointer = || call() as *mut c_void;
     match number {
@@ -138,11 +148,14 @@ family! { syscall => (number: c_long, a: usize, b: usize, c: usize, d: usize, e:
         }
         libc::SYS_mremap => remap(&Remap { at: a, old_len: b, new_len: c, flags: d as c_int }, pointer) as c_long,
         #[cfg(target_arch = "x86_64")]
-        libc::SYS_open => opens(libc::AT_FDCWD, a, b as c_int),
+        libc::SYS_open => opens(libc::AT_FDCWD, a, b, &|flags| real(number, a, flags, c, d, e, f)),
         #[cfg(target_arch = "x86_64")]
-        libc::SYS_creat => opens(libc::AT_FDCWD, a, libc::O_TRUNC | libc::O_WRONLY),
-        libc::SYS_openat => opens(fd, b, c as c_int),
-        libc::SYS_openat2 => opens(fd, b, flags_of(c)),
+        libc::SYS_creat => {
+            let flags = (libc::O_CREAT | libc::O_TRUNC | libc::O_WRONLY) as usize;
+            opens(libc::AT_FDCWD, a, flags, &|flags| real(libc::SYS_open, a, flags, b, d, e, f))
+        }
+        libc::SYS_openat => opens(fd, b, c, &|flags| real(number, a, b, flags, d, e, f)),
+        libc::SYS_openat2 => opens_2(c, d),
         libc::SYS_close => c_long::from(ours::close(fd, || call() as c_int)),
         libc::SYS_close_range => c_long::from(ours::close_range(a as c_uint, b as c_uint, c as c_int, |first, last, flags| {
             real(number, first as usize, last as usize, flags as usize, 0, 0, 0) as c_int

@@ -1,7 +1,8 @@
 //! Direct I/O: what the kernel grants and refuses, what falls back and where to, how long a call may wait.
 
+use pagefence_tests::compare::Comparison;
 use pagefence_tests::fence::Fence;
-use pagefence_tests::places::main_place;
+use pagefence_tests::places::{main_place, places};
 use pagefence_tests::programs::compile;
 use pagefence_tests::run::{Outcome, run};
 use std::path::Path;
@@ -87,5 +88,45 @@ fn a_call_waits_no_longer_than_lock_timeout_with_all_its_parts() {
                 outcome.report()
             );
         }
+    }
+}
+
+/// `open(O_TRUNC)` held the whole file while the kernel waited for another process's lease: everybody else waited, and
+/// timed out. The kind: what may wait for a third party holds no range meanwhile.
+#[test]
+fn an_open_that_waits_for_a_lease_keeps_nobody_out() {
+    let program = compile("lease", &[]);
+    for fence in [None, Some(Fence::new())] {
+        let dir = main_place().directory();
+        let seen = start(&program.path, &[dir.path()], fence.as_ref());
+        let one = |name| *numbers(&seen, name).first().expect("a number");
+        assert!(one("read") < 900, "{}", seen.report());
+        assert!(
+            one("emptied") >= 1400,
+            "nothing was waited for: {}",
+            seen.report()
+        );
+        assert_eq!((one("old"), one("new")), (4096, 3), "{}", seen.report());
+    }
+}
+
+/// And it is done as the kernel does it.
+#[test]
+fn opening_to_empty_is_as_bare() {
+    let program = compile("open_trunc", &[]);
+    for place in places() {
+        let fences = [
+            ("fenced", Fence::new()),
+            (
+                "atomic",
+                Fence::with_policy("[defaults]\nisolation = \"atomic\"\n"),
+            ),
+        ];
+        let seen = Comparison::new("open_trunc").check(&place, &fences, |dir| {
+            let mut command = Command::new(&program.path);
+            command.arg(dir);
+            command
+        });
+        assert_eq!(seen.code(), 0, "{}", seen.report());
     }
 }
