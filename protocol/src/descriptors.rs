@@ -10,7 +10,7 @@ use lock_table::{FileId, USE_BUFFERED, USE_DIRECT};
 use crate::arena::{Arena, CAPACITY, Zeroed};
 use crate::files::{self, File};
 use crate::registry::{self, Registry};
-use crate::{raw, second};
+use crate::{raw, scratch, second};
 
 /// What the low byte of a word says.
 const UNKNOWN: u64 = 0;
@@ -172,7 +172,8 @@ fn resolve(fd: i32) -> Option<()> {
     // One look for both: a fork in between must not make it private.
     let now = SHARINGS.load(Acquire);
     let fresh = seen & 0xff == FRESH && carried(seen) == now;
-    let new = match describe(fd, &stat, (!fresh, now), &registry) {
+    let found = scratch::roomy_in(&registry, || describe(fd, &stat, (!fresh, now), &registry));
+    let new = match found {
         Some(index) => make(DESCRIPTION, index),
         None => make(PASS, 0),
     };

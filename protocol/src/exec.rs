@@ -1,20 +1,17 @@
 //! Exec and spawn: the new program stays fenced, and keeps the POSIX locks that it would have kept.
 
-use core::ffi::{CStr, c_char};
+use core::ffi::CStr;
 use core::fmt::Write;
 use core::sync::atomic::{AtomicI32, AtomicU64, Ordering::*};
-use std::ffi::CString;
 
 use lock_table::FileId;
-use once_cell::race::OnceBox;
 
 use crate::descriptors;
 use crate::files::{self, POSIX_LOCKED};
 use crate::process::{active, text};
-use crate::text::Text;
+use crate::text::Line;
+use crate::variables::{self, Extra, List, with_ours};
 use crate::{fork, raw, second};
-
-static ENVIRONMENT: OnceBox<Vec<CString>> = OnceBox::new();
 
 /// Files on which the process held POSIX locks when it became this program, until they are met again:
 /// "FD:DEV:INO,...". FD is a second descriptor that was kept open for their sake, or -1.
@@ -88,12 +85,6 @@ fn parse(entry: &str) -> Option<(i32, FileId)> {
     Some((fd, FileId { dev, ino }))
 }
 
-const MOST_VARIABLES: usize = 1024;
-
-unsafe extern "C" {
-    static environ: *const *const c_char;
-}
-
 /// The program takes this number for itself; whether it was one that was kept.
 pub fn surrender(fd: i32) -> bool {
     LIST.iter()
@@ -108,127 +99,81 @@ pub fn close_kept_in_child() {
     }
 }
 
-/// The environment for a program that is about to be started: what the caller gave, and our variables
-/// unless the program removed them from its own environment on purpose.
-fn with_ours<R>(
-    given: *const *const c_char,
-    extra: Option<*const c_char>,
-    call: impl FnOnce(*const *const c_char) -> R,
-) -> R {
-    // SAFETY: libc's own variable.
-    let current = unsafe { environ };
-    if given.is_null() || (given == current && extra.is_none()) {
-        return call(given);
-    }
-    let mut list = [core::ptr::null::<c_char>(); MOST_VARIABLES];
-    let room = MOST_VARIABLES - 32;
-    let mut used = 0;
-    loop {
-        // SAFETY: `given` is the program's own null-terminated list, which exec is about to read.
-        let entry = unsafe { *given.add(used) };
-        if entry.is_null() {
-            break;
-        }
-        match list.get_mut(used).filter(|_| used < room) {
-            Some(cell) => *cell = entry,
-            None => return call(given),
-        }
-        used += 1;
-    }
-    let ours = ENVIRONMENT.get().map_or(&[][..], Vec::as_slice);
-    let missing = ours
-        .iter()
-        .filter(|v| given != current && has(current, v) && !has(given, v))
-        .map(|v| v.as_ptr());
-    for entry in missing.take(24).chain(extra) {
-        if let Some(cell) = list.get_mut(used) {
-            *cell = entry;
-            used += 1;
-        }
-    }
-    call(list.as_ptr())
-}
-
-/// Whether the list has a variable of this name.
-fn has(list: *const *const c_char, variable: &CString) -> bool {
-    let name = variable
-        .to_bytes()
-        .split(|b| *b == b'=')
-        .next()
-        .unwrap_or(&[]);
-    if list.is_null() {
-        return false;
-    }
-    for i in 0..usize::MAX {
-        // SAFETY: a null-terminated list of C strings, as above.
-        let entry = unsafe { *list.add(i) };
-        if entry.is_null() {
-            return false;
-        }
-        // SAFETY: as above.
-        let bytes = unsafe { CStr::from_ptr(entry) }.to_bytes();
-        if bytes
-            .strip_prefix(name)
-            .is_some_and(|rest| rest.first() == Some(&b'='))
-        {
-            return true;
-        }
-    }
-    false
-}
-
 /// posix_spawn: a child with this environment.
-pub fn spawn<R>(given: *const *const c_char, real: impl FnOnce(*const *const c_char) -> R) -> R {
+pub fn spawn<R>(given: List, real: impl FnOnce(List) -> R) -> R {
     fork::sharing();
     with_ours(given, None, real)
 }
 
 /// The exec family: this process becomes another program; returns only if that failed.
-pub fn exec<R>(given: *const *const c_char, real: impl FnOnce(*const *const c_char) -> R) -> R {
-    if active().is_none() {
+pub fn exec<R>(given: List, real: impl FnOnce(List) -> R) -> R {
+    // Our second descriptors close at exec, and with them would go the POSIX locks on their files.
+    let mut any = false;
+    if active().is_some() {
+        each_to_keep(&mut |_, _| any = true);
+    }
+    if !any {
         return with_ours(given, None, real);
     }
-    // Our second descriptors close at exec, and with them would go the POSIX locks on their files.
-    let mut kept = Text::<2048>::of(format_args!("{}", KEPT.to_str().unwrap_or("")));
-    let mut separator = '=';
-    for (fd, id) in to_keep() {
-        if fd >= 0 {
-            raw::set_close_on_exec(fd, false);
-        }
-        let _ = write!(kept, "{separator}{fd}:{}:{}", id.dev, id.ino);
-        separator = ',';
-    }
-    let extra = (separator == ',').then(|| kept.as_c_str().as_ptr());
-    let result = with_ours(given, extra, real);
+    let close_on_exec = |on: bool| {
+        each_to_keep(&mut |fd, _| {
+            if fd >= 0 {
+                raw::set_close_on_exec(fd, on);
+            }
+        });
+    };
+    close_on_exec(false);
+    let extra = Extra {
+        room: KEPT_ROOM,
+        write: &write_kept,
+    };
+    let result = with_ours(given, Some(&extra), real);
     let errno = raw::errno();
-    for (fd, _) in to_keep().filter(|(fd, _)| *fd >= 0) {
-        raw::set_close_on_exec(fd, true);
-    }
+    close_on_exec(true);
     raw::set_errno(errno);
     result
 }
 
-/// Files with POSIX locks, and the descriptors of ours that must not close. At most what fits the variable.
-fn to_keep() -> impl Iterator<Item = (i32, FileId)> {
-    let locked = files::all()
-        .filter(|(_, f)| f.has(POSIX_LOCKED))
-        .flat_map(|(_, f)| {
-            let none = second::numbers(f).next().is_none().then_some(-1);
-            second::numbers(f).chain(none).map(|fd| (fd, f.id()))
-        });
-    locked.chain(LIST.iter().filter_map(Kept::get)).take(32)
+/// The most that the variable takes: its name, and three numbers for each place.
+const KEPT_ROOM: usize = 64 + LIST.len() * 64;
+
+fn write_kept(to: &mut [u8]) {
+    let mut text = Line::new(to);
+    let _ = text.write_str(KEPT.to_str().unwrap_or(""));
+    let mut separator = '=';
+    each_to_keep(&mut |fd, id| {
+        let _ = write!(text, "{separator}{fd}:{}:{}", id.dev, id.ino);
+        separator = ',';
+    });
+    text.end();
+}
+
+/// Files with POSIX locks, and the descriptors of ours that must not close (-1: there is none). At most
+/// what fits the variable.
+fn each_to_keep(act: &mut dyn FnMut(i32, FileId)) {
+    let mut left = LIST.len();
+    let mut act = |fd, id| {
+        if left > 0 {
+            left -= 1;
+            act(fd, id);
+        }
+    };
+    for (_, file) in files::all().filter(|(_, f)| f.has(POSIX_LOCKED)) {
+        let mut none = true;
+        for fd in second::numbers(file) {
+            none = false;
+            act(fd, file.id());
+        }
+        if none {
+            act(-1, file.id());
+        }
+    }
+    for (fd, id) in LIST.iter().filter_map(Kept::get) {
+        act(fd, id);
+    }
 }
 
 /// Our variables as they were, for programs that exec with an environment of their own making.
 pub fn remember_environment(keep: bool) {
-    let mut saved = Vec::new();
-    if keep {
-        for (name, value) in std::env::vars_os() {
-            let (name, value) = (name.as_encoded_bytes(), value.as_encoded_bytes());
-            if name == b"LD_PRELOAD" || name.starts_with(b"PAGEFENCE_") && name != KEPT.to_bytes() {
-                saved.extend(CString::new([name, b"=", value].concat()));
-            }
-        }
-    }
-    let _ = ENVIRONMENT.set(Box::new(saved));
+    variables::remember(keep, KEPT);
 }

@@ -15,7 +15,7 @@
 //! | [`second`] | the second descriptor that the check and the fall back need |
 //! | [`mappings`], [`places`], [`routes`] | mmap and its family: which parts of a file may be dirtied through memory |
 //! | [`layout`], [`emptying`] | truncate, fallocate, `O_TRUNC` |
-//! | [`process`], [`fork`], [`exec`] | the constructor; what becomes of it all in a child and in the next program |
+//! | [`process`], [`fork`], [`exec`], [`variables`] | the constructor; what becomes of it all in a child and in the next program |
 //! | [`events`] | what is told, and where it goes |
 //! | [`scratch`] | a stack of ours for what needs more than a small one has |
 //!
@@ -56,4 +56,5 @@ pub mod second;
 pub mod text;
 pub mod thread;
 pub mod transfer;
+pub mod variables;
 pub mod writeback;

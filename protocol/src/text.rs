@@ -98,6 +98,41 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
+/// A text written into somebody's buffer: what doesn't fit is cut, and a zero always follows.
+pub struct Line<'a> {
+    to: &'a mut [u8],
+    used: usize,
+}
+
+impl<'a> Line<'a> {
+    pub fn new(to: &'a mut [u8]) -> Line<'a> {
+        Line { to, used: 0 }
+    }
+
+    /// How long it has become.
+    pub fn end(self) -> usize {
+        if let Some(end) = self.to.get_mut(self.used) {
+            *end = 0;
+        }
+        self.used
+    }
+}
+
+impl Write for Line<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = self.to.len().saturating_sub(1).saturating_sub(self.used);
+        let take = text.len().min(room);
+        if let (Some(to), Some(from)) = (
+            self.to.get_mut(self.used..self.used + take),
+            text.as_bytes().get(..take),
+        ) {
+            to.copy_from_slice(from);
+            self.used += take;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

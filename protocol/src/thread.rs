@@ -8,6 +8,8 @@ use core::cell::Cell;
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use crate::variables::{self, Lists};
+
 /// How deep calls nest in one thread: a call, a signal handler's call within it, and one more.
 pub const LEVELS: usize = 4;
 
@@ -43,9 +45,13 @@ pub struct Thread {
     /// The lowest byte of the stack of ours that a job runs on (see `scratch`); 0: none does.
     scratch: Cell<usize>,
     pub frames: [Frame; LEVELS],
+    /// Environments for programs that calls of this thread start.
+    pub lists: Lists,
+    /// It made a child that has its memory for as long as it likes.
+    pub shares_memory: Cell<bool>,
 }
 
-const RECORD: usize = 256;
+const RECORD: usize = 384;
 const _: () = assert!(core::mem::size_of::<Thread>() <= RECORD);
 
 core::arch::global_asm!(
@@ -109,6 +115,7 @@ pub fn init() {
 extern "C" fn at_thread_exit(_: *mut c_void) {
     let thread = current();
     thread.reclaim_down_to(0);
+    variables::give_all_back(thread);
     for frame in &thread.frames {
         let slot = frame.slot.replace(0);
         if slot != 0 {
@@ -118,12 +125,18 @@ extern "C" fn at_thread_exit(_: *mut c_void) {
     thread.has_destructor.set(false);
 }
 
+/// About where the stack stands now.
+#[inline(always)]
+pub fn stack_here() -> usize {
+    let here = 0u8;
+    &raw const here as usize
+}
+
 impl Thread {
     /// Begin a call: its nesting level's frame, or None when nesting is too deep.
     #[inline]
     pub fn enter(&self) -> Option<&Frame> {
-        let here = 0u8;
-        let stack = &raw const here as usize;
+        let stack = stack_here();
         if self.generation.get() != crate::process::generation() {
             self.forget_parent();
         }
@@ -236,8 +249,7 @@ impl Thread {
 
     /// Whether this runs as a job on a stack of ours.
     pub fn is_on_scratch(&self) -> bool {
-        let here = 0u8;
-        let room = (&raw const here as usize).wrapping_sub(self.scratch.get());
+        let room = stack_here().wrapping_sub(self.scratch.get());
         self.scratch.get() != 0 && room < crate::scratch::ROOM
     }
 

@@ -22,7 +22,9 @@ extern "C" fn before_vfork() -> usize {
     if REAL_VFORK.load(Ordering::Acquire) == 0 {
         resolve_vfork();
     }
-    protocol::thread::current().after_vfork.set(1);
+    let thread = protocol::thread::current();
+    protocol::variables::before_child(thread, true);
+    thread.after_vfork.set(1);
     REAL_VFORK.load(Ordering::Acquire)
 }
 
@@ -45,7 +47,9 @@ extern "C" fn before_clone(flags: c_int) -> usize {
     if flags & libc::CLONE_THREAD == 0 {
         sharing();
         if flags & libc::CLONE_VM != 0 {
-            protocol::thread::current().after_vfork.set(1);
+            let thread = protocol::thread::current();
+            protocol::variables::before_child(thread, flags & libc::CLONE_VFORK != 0);
+            thread.after_vfork.set(1);
         }
     }
     if REAL_CLONE.load(Ordering::Acquire) == 0 {
