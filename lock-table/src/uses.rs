@@ -53,6 +53,21 @@ impl Table {
         Some((u, self.use_add(u, 0)))
     }
 
+    /// What is registered of the file now, by anybody: a look, which promises nothing.
+    pub fn users(&self, file: FileId) -> Others {
+        let mut all = Others {
+            bits: 0,
+            first: None,
+        };
+        for (_, _, read) in self.mem.uses().of_file(file) {
+            if let Read::Entry(e) = read {
+                all.bits |= e.bits;
+                all.first = all.first.or_else(|| Some(self.owner_at(e.owner)));
+            }
+        }
+        all
+    }
+
     /// Publishes more modes, then looks at the others' entries. If anybody, oneself included, uses the file directly,
     /// the `locks` word of every entry is set, and says whether somebody uses it buffered. Of two that do this at
     /// once, at least one sees the other (I9).

@@ -49,6 +49,12 @@ fn a_direct_use_makes_everybody_lock() {
     );
     let elsewhere = enter(b, OTHER, USE_BUFFERED);
     assert!(!a.use_locks(first) && !b.use_locks(second));
+    // Who only looks sees them all, and changes nothing.
+    let seen = c.users(FILE);
+    assert_eq!(seen.bits, USE_BUFFERED | USE_OBSERVE);
+    assert_eq!(seen.first.map(|o| o.pid), Some(std::process::id()));
+    assert_eq!(c.users(FileId { dev: 8, ino: 44 }).first, None);
+    assert!(!a.use_locks(first) && !b.use_locks(second));
     let others = a.use_add(first, 0);
     assert_eq!(
         (others.bits, others.first.map(|o| o.pid)),

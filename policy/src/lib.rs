@@ -124,6 +124,29 @@ impl Policy {
         refuse(&self.defaults.settings) || rules.any(|rule| refuse(&rule.layer.settings))
     }
 
+    /// Whether two paths can get different settings.
+    pub fn asks_for_paths(&self) -> bool {
+        let same = |rule: &Rule| rule.layer.settings == self.defaults.settings;
+        self.rules.iter().any(|rule| !rule.path.is_empty()) && !self.rules.iter().all(same)
+    }
+
+    /// Whether a file can be fenced by one path and not by another.
+    pub fn fences_by_path(&self) -> bool {
+        let off = |settings: &Settings| settings.mode == Mode::Off;
+        let by_default = off(&self.defaults.settings);
+        let mut rules = self.rules.iter();
+        self.asks_for_paths() && rules.any(|rule| off(&rule.layer.settings) != by_default)
+    }
+
+    /// The same for every file: what a policy says whose rules change nothing.
+    pub fn for_all(&self) -> Option<&Settings> {
+        let defaults = &self.defaults.settings;
+        let mut rules = self.rules.iter();
+        rules
+            .all(|rule| rule.layer.settings == *defaults)
+            .then_some(defaults)
+    }
+
     /// How many rules it has.
     pub fn rule_count(&self) -> usize {
         self.rules.len()

@@ -8,7 +8,8 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 use lock_table::{FileId, USE_BUFFERED, USE_DIRECT};
 
 use crate::arena::{Arena, CAPACITY, Zeroed};
-use crate::files::{self, File};
+use crate::files::{self, File, Obtained};
+use crate::names::{self, Said};
 use crate::registry::{self, Registry};
 use crate::{raw, scratch, second};
 
@@ -163,36 +164,72 @@ pub fn unpin_index(index: u32) {
 #[cold]
 fn resolve(fd: i32) -> Option<()> {
     let w = WORDS.ensure(u32::try_from(fd).ok()?)?;
-    let registry = registry::lock();
-    let seen = w.load(Acquire);
-    if !matches!(seen & 0xff, UNKNOWN | FRESH) {
+    // What the policy says of it, and for which word it was asked.
+    let mut said = None;
+    for _ in 0..64 {
+        let registry = registry::lock();
+        let seen = w.load(Acquire);
+        if !matches!(seen & 0xff, UNKNOWN | FRESH) {
+            return Some(());
+        }
+        let stat = raw::fstat(fd).ok()?;
+        // One look for both: a fork in between must not make it private.
+        let now = SHARINGS.load(Acquire);
+        let fresh = seen & 0xff == FRESH && carried(seen) == now;
+        // Asked without the registry: about this file, if the number has not changed hands since.
+        let known = said.filter(|(then, s): &(u64, Said)| *then == seen && s.is_of(&stat));
+        let known = known.map(|(_, s)| s);
+        let describe = || describe(fd, &stat, known, (!fresh, now), &registry);
+        let new = match scratch::roomy_in(&registry, describe) {
+            Described::Description(index) => make(DESCRIPTION, index),
+            Described::NotFenced(mark) => make(PASS, mark),
+            Described::AskFirst => {
+                drop(registry);
+                said = Some((seen, names::ask(fd, &stat)));
+                continue;
+            }
+        };
+        let stored = w.compare_exchange(seen, new, AcqRel, Acquire).is_ok();
+        drop(registry);
+        match description_of(new) {
+            // Closed or reused underneath: the next look starts anew.
+            Some(index) if !stored => unpin_index(index),
+            Some(index) => known.iter().for_each(|s| s.compare(index, fd)),
+            None if stored => known.iter().for_each(|s| s.look_for_others(fd)),
+            None => {}
+        }
         return Some(());
     }
-    let stat = raw::fstat(fd).ok()?;
-    // One look for both: a fork in between must not make it private.
-    let now = SHARINGS.load(Acquire);
-    let fresh = seen & 0xff == FRESH && carried(seen) == now;
-    let found = scratch::roomy_in(&registry, || describe(fd, &stat, (!fresh, now), &registry));
-    let new = match found {
-        Some(index) => make(DESCRIPTION, index),
-        None => make(PASS, 0),
-    };
-    if w.compare_exchange(seen, new, AcqRel, Acquire).is_err()
-        && let Some(index) = description_of(new)
-    {
-        // Closed or reused underneath: the next look starts anew.
-        drop(registry);
-        unpin_index(index);
-    }
-    Some(())
+    None
+}
+
+enum Described {
+    Description(u32),
+    /// With what marks the file, if it is the policy that leaves it out.
+    NotFenced(u32),
+    AskFirst,
 }
 
 fn describe(
     fd: i32,
     stat: &raw::Stat,
+    said: Option<Said>,
     (foreign, sharings): (bool, u32),
     registry: &Registry,
-) -> Option<u32> {
+) -> Described {
+    match describe_file(fd, stat, said, (foreign, sharings), registry) {
+        Some(described) => described,
+        None => Described::NotFenced(0),
+    }
+}
+
+fn describe_file(
+    fd: i32,
+    stat: &raw::Stat,
+    said: Option<Said>,
+    (foreign, sharings): (bool, u32),
+    registry: &Registry,
+) -> Option<Described> {
     let id = identity(stat)?;
     let flags = raw::get_flags(fd).ok()?;
     if flags & libc::O_PATH as u32 != 0 {
@@ -201,11 +238,19 @@ fn describe(
     let bits = use_of(flags);
     let found = files::Found {
         id,
-        block_device: stat.is_block_device(),
+        stat,
         fd,
+        said,
         registry,
     };
-    let file_index = files::obtain(&found, bits)?;
+    let (file_index, new) = match files::obtain(&found, bits)? {
+        Obtained::Record { index, new } => (index, new),
+        Obtained::AskFirst => return Some(Described::AskFirst),
+        Obtained::NotFenced => return Some(Described::NotFenced(said?.mark())),
+    };
+    if new && names::fences_by_path() {
+        look_again(names::mark_of(id), id);
+    }
     let index = match FREE.load(Acquire) {
         0 => DESCRIPTIONS.fresh()?,
         free => {
@@ -223,7 +268,32 @@ fn describe(
     d.shared_since.store(sharings, Relaxed);
     d.offset_lock.store(0, Relaxed);
     d.refs.store(1, Release);
-    Some(index)
+    Some(Described::Description(index))
+}
+
+/// Numbers that the policy left out by a name that they have, of a file that is fenced by another: they will be
+/// looked at again, and find its record.
+fn look_again(mark: u32, id: FileId) {
+    for (number, w) in (0..WORDS.end()).filter_map(|n| Some((n, WORDS.get(n)?))) {
+        let seen = w.load(Acquire);
+        if seen & 0xff == PASS
+            && carried(seen) == mark
+            && raw::fstat(number as i32).is_ok_and(|s| identity(&s) == Some(id))
+        {
+            let _ = w.compare_exchange(seen, make(UNKNOWN, 0), AcqRel, Acquire);
+        }
+    }
+}
+
+/// A number by which this process knows the file, other than this one.
+pub fn another_number(file: u32, than: i32) -> Option<i32> {
+    let is = |n: &i32| {
+        let known = word(*n).and_then(|w| description_of(w.load(Acquire)));
+        known
+            .and_then(description)
+            .is_some_and(|d| d.file_index() == file)
+    };
+    (0..WORDS.end() as i32).find(|n| *n != than && is(n))
 }
 
 /// What identifies the storage behind a descriptor: a regular file or a block device.

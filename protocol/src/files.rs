@@ -11,6 +11,7 @@ use policy::{Isolation, Mode, OnInvalidateFailure, OnLockTimeout, OnTableError, 
 
 use crate::arena::{Arena, Zeroed};
 use crate::events::{self, Event, Kind};
+use crate::names::Said;
 use crate::registry::Registry;
 use crate::{names, process, raw, second};
 
@@ -28,6 +29,10 @@ pub const UNCOVERED_TOLD: u32 = 16;
 pub const STREAMED: u32 = 64;
 /// The register of uses was full: always lock.
 pub const UNREGISTERED: u32 = 32;
+/// It has more names than one, by which the policy may not fence it.
+pub const OTHER_NAMES: u32 = 1 << 16;
+/// That the policy says different things by its names has been told.
+pub const NAMES_TOLD: u32 = 1 << 17;
 
 #[derive(Default)]
 pub struct File {
@@ -53,9 +58,11 @@ pub struct File {
     pub alignment: AtomicU64,
     /// The size when last seen: a guess that saves a second look, never trusted.
     pub size_guess: AtomicU64,
+    /// The mount that it was first met by (see `names`).
+    pub mount: AtomicU64,
     /// Calls that use a second descriptor right now: it may not be closed under them.
     pub second_users: AtomicU32,
-    _line: [AtomicU32; 5],
+    _line: [AtomicU32; 3],
 }
 
 // SAFETY: atomics only.
@@ -76,9 +83,23 @@ pub fn get(index: u32) -> Option<&'static File> {
 /// Where a file is known from: a descriptor, for its path and filesystem.
 pub struct Found<'a> {
     pub id: FileId,
-    pub block_device: bool,
+    pub stat: &'a raw::Stat,
     pub fd: i32,
+    /// What the policy says by this descriptor's name, if it was asked.
+    pub said: Option<Said>,
     pub registry: &'a Registry,
+}
+
+/// What [`obtain`] makes of a file.
+pub enum Obtained {
+    /// One reference is the caller's; whether the record is new.
+    Record {
+        index: u32,
+        new: bool,
+    },
+    NotFenced,
+    /// The policy is to be asked first (see `names`), without the registry.
+    AskFirst,
 }
 
 impl File {
@@ -106,6 +127,14 @@ impl File {
 
     pub fn lock_timeout_ns(&self) -> u64 {
         self.lock_timeout_ns.load(Relaxed)
+    }
+
+    /// Whether these are the settings that hold for it.
+    pub fn has_settings(&self, s: &Settings) -> bool {
+        let timeout = u64::try_from(s.lock_timeout.as_nanos()).unwrap_or(u64::MAX);
+        s.mode != Mode::Off
+            && self.settings() == Known::pack(s)
+            && self.lock_timeout_ns() == timeout
     }
 
     fn set_settings(&self, s: &Settings) {
@@ -159,6 +188,9 @@ impl File {
             raw::sleep_ms(2);
         }
         let all = own | others.bits;
+        if all & USE_DIRECT != 0 {
+            names::tell_of_others(self, index, fd);
+        }
         if (own ^ others.bits) & USE_OBSERVE != 0 && others.bits != 0 && !self.mark(UNCOVERED_TOLD)
         {
             events::emit(&Event {
@@ -240,16 +272,23 @@ impl File {
     }
 }
 
-/// The record of a file, made if need be; one reference is the caller's.
-pub fn obtain(found: &Found, bits: u32) -> Option<u32> {
+/// The record of a file, made if need be. None: there is no room.
+pub fn obtain(found: &Found, bits: u32) -> Option<Obtained> {
     if let Some(index) = by_identity().get(&found.id).map(|i| *i)
         && let Some(file) = get(index)
     {
+        if found.said.is_none() && names::may_differ(file, found.stat) {
+            return Some(Obtained::AskFirst);
+        }
         file.refs.fetch_add(1, AcqRel);
         file.add_use(index, bits, found.fd);
-        return Some(index);
+        return Some(Obtained::Record { index, new: false });
     }
-    let settings = settings_of(found)?;
+    let settings = match found.said {
+        None => return Some(Obtained::AskFirst),
+        Some(Said { settings: None, .. }) => return Some(Obtained::NotFenced),
+        Some(said) => said.settings?,
+    };
     let index = match FREE.load(Acquire) {
         0 => FILES.fresh()?,
         free => {
@@ -267,8 +306,8 @@ pub fn obtain(found: &Found, bits: u32) -> Option<u32> {
         0
     };
     file.bits.store(bits | observe, Relaxed);
-    file.flags
-        .store(if found.block_device { BLOCK_DEVICE } else { 0 }, Relaxed);
+    file.flags.store(names::first_flags(found.stat), Relaxed);
+    file.mount.store(found.stat.mount, Relaxed);
     file.alignment.store(0, Relaxed);
     file.size_guess.store(0, Relaxed);
     file.owed_error.store(0, Relaxed);
@@ -282,7 +321,7 @@ pub fn obtain(found: &Found, bits: u32) -> Option<u32> {
     }
     by_identity().insert(found.id, index);
     process::watch_table();
-    Some(index)
+    Some(Obtained::Record { index, new: true })
 }
 
 /// The record of a file that this process uses already. It may be recycled as soon as it is seen.
@@ -290,19 +329,6 @@ pub fn find(id: FileId) -> Option<(u32, &'static File)> {
     let _registry = crate::registry::lock();
     let index = by_identity().get(&id).map(|i| *i)?;
     Some((index, get(index)?))
-}
-
-/// What the policy says of the file; None: it is not fenced.
-fn settings_of(found: &Found) -> Option<Settings> {
-    let policy = process::policy()?;
-    let filesystem = policy::filesystem_name(raw::filesystem_magic(found.fd)? as u64);
-    if !found.block_device && policy::is_kernel_filesystem(filesystem) {
-        return None;
-    }
-    let mut buffer = [0u8; 4096];
-    let path = names::path_of(found.fd, &mut buffer);
-    let settings = policy.settings_for(path, process::program(), filesystem);
-    (settings.mode != Mode::Off).then_some(settings)
 }
 
 /// One reference more: a mapping's.
@@ -349,7 +375,7 @@ pub fn all() -> impl Iterator<Item = (u32, &'static File)> {
 }
 
 /// A file's settings in one word.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Known {
     packed: u32,
 }

@@ -7,7 +7,7 @@ use std::ffi::CString;
 use lock_table::Table;
 use lock_table::summary::Counter;
 use once_cell::race::OnceBox;
-use policy::{Mode, OnTableError, Policy};
+use policy::{Mode, OnTableError, Policy, Settings};
 
 use crate::events::{self, Event, Kind};
 use crate::text::Text;
@@ -129,20 +129,12 @@ pub fn refuses() -> bool {
 
 /// With no table and `on_table_error = "refuse"`: whether this file would be enforced.
 pub fn would_be_fenced(fd: i32) -> bool {
-    let Some(policy) = policy() else { return false };
     let Ok(stat) = raw::fstat(fd) else {
         return false;
     };
-    let name = policy::filesystem_name(raw::filesystem_magic(fd).unwrap_or(0) as u64);
-    if descriptors::identity(&stat).is_none()
-        || (!stat.is_block_device() && policy::is_kernel_filesystem(name))
-    {
-        return false;
-    }
-    let mut buffer = [0u8; 4096];
-    let path = names::path_of(fd, &mut buffer);
-    let settings = policy.settings_for(path, program(), name);
-    settings.mode == Mode::Enforce && settings.on_table_error == OnTableError::Refuse
+    let enforced =
+        |s: Settings| s.mode == Mode::Enforce && s.on_table_error == OnTableError::Refuse;
+    names::ask(fd, &stat).settings.is_some_and(enforced)
 }
 
 fn variable(name: &CStr) -> Option<&'static CStr> {

@@ -46,6 +46,10 @@ pub struct Stat {
     pub rdev: u64,
     pub size: u64,
     pub mode: u32,
+    /// How many names the file has.
+    pub links: u32,
+    /// The mount that the descriptor came by; 0: not known.
+    pub mount: u64,
 }
 
 impl Stat {
@@ -59,6 +63,8 @@ impl Stat {
             rdev: s.st_rdev,
             size: s.st_size as u64,
             mode: s.st_mode,
+            links: u32::try_from(s.st_nlink).unwrap_or(u32::MAX),
+            mount: 0,
         })
     }
     pub fn is_regular(&self) -> bool {
@@ -78,7 +84,8 @@ fn empty_stat() -> libc::stat {
 /// clock, and so dirty the inode (a microsecond on ext4, measured).
 pub fn fstat(fd: c_int) -> Result<Stat, i32> {
     let mut x = empty_statx();
-    let asked = libc::STATX_TYPE | libc::STATX_INO | libc::STATX_SIZE;
+    const MOUNT: u32 = 0x1000;
+    let asked = libc::STATX_TYPE | libc::STATX_INO | libc::STATX_SIZE | libc::STATX_NLINK | MOUNT;
     let done = call!(
         SYS_statx,
         fd,
@@ -94,6 +101,8 @@ pub fn fstat(fd: c_int) -> Result<Stat, i32> {
             rdev: libc::makedev(x.stx_rdev_major, x.stx_rdev_minor),
             size: x.stx_size,
             mode: x.stx_mode.into(),
+            links: x.stx_nlink,
+            mount: x.stx_mnt_id,
         });
     }
     // An old kernel, or a filter that refuses statx.

@@ -4,6 +4,7 @@ use pagefence_tests::fence::Fence;
 use pagefence_tests::places::main_place;
 use pagefence_tests::programs::compile;
 use pagefence_tests::run::{Outcome, run};
+use pagefence_tests::{is_root, skip};
 use serde_json::Value;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -22,6 +23,12 @@ struct Seen {
 impl Seen {
     fn told(&self, kind: &str) -> Vec<&Value> {
         self.events.iter().filter(|e| e["event"] == kind).collect()
+    }
+
+    /// The events of this kind whose reason has this in it.
+    fn told_why(&self, kind: &str, reason: &str) -> usize {
+        let has = |e: &&&Value| e["reason"].as_str().is_some_and(|r| r.contains(reason));
+        self.told(kind).iter().filter(has).count()
     }
 
     fn report(&self) -> String {
@@ -167,4 +174,118 @@ fn programs_have_names_of_bytes_too() {
     let other = OsString::from_vec(file.into_vec());
     let seen = fenced(policy, &program.path, &[other]);
     assert_eq!(seen.told("mixed").len(), 0, "{}", seen.report());
+}
+
+/// A file with two names, of which a rule enforces the one in `d` only.
+struct TwoNames {
+    _dir: tempfile::TempDir,
+    policy: String,
+    fenced: PathBuf,
+    off: PathBuf,
+}
+
+fn two_names() -> TwoNames {
+    let dir = main_place().directory();
+    let inside = dir.path().join("d");
+    std::fs::create_dir(&inside).expect("a directory");
+    let (fenced, off) = (inside.join("f"), dir.path().join("other"));
+    std::fs::write(&fenced, vec![b'.'; 8192]).expect("a file of ours");
+    std::fs::hard_link(&fenced, &off).expect("a hard link");
+    TwoNames {
+        policy: only(&format!("[\"{}/**\"]", inside.display())),
+        _dir: dir,
+        fenced,
+        off,
+    }
+}
+
+fn both(policy: &str, first: &Path, second: &Path, more: &[&str]) -> Seen {
+    let program = compile("two_names", &[]);
+    let mut arguments = vec![first.as_os_str().to_owned(), second.as_os_str().to_owned()];
+    arguments.extend(more.iter().map(OsString::from));
+    fenced(policy, &program.path, &arguments)
+}
+
+/// One inode by two names, one of which the policy enforces and the other not: used by the other name first, the file
+/// was fenced by half, with no word. Kind: the policy speaks of names, and what must be kept coherent is the inode.
+#[test]
+fn one_file_by_two_names_is_one_file() {
+    let it = two_names();
+    for (first, second) in [(&it.fenced, &it.off), (&it.off, &it.fenced)] {
+        let seen = both(&it.policy, first, second, &[]);
+        // By either name the write meets the mapping.
+        assert_eq!(seen.told("fallback").len(), 1, "{}", seen.report());
+        assert_eq!(seen.told("uncovered").len(), 1, "{}", seen.report());
+        assert_eq!(seen.told_why("uncovered", "name"), 1, "{}", seen.report());
+    }
+    // Both enforced, and only one of them atomic: which holds is said, with both names.
+    let policy = format!(
+        "[[rule]]\npath = [\"{}\"]\nisolation = \"atomic\"\n",
+        it.off.display()
+    );
+    let seen = both(&policy, &it.fenced, &it.off, &[]);
+    assert_eq!(seen.told("uncovered").len(), 1, "{}", seen.report());
+    let told = seen.told("uncovered")[0];
+    assert_eq!(told["file"].as_str(), it.off.to_str());
+    let other = it.fenced.display().to_string();
+    assert_eq!(seen.told_why("uncovered", &other), 1, "{}", seen.report());
+    // Nothing to say where the names make no difference.
+    let same = format!("[[rule]]\npath = [\"{}\"]\n", it.off.display());
+    let seen = both(&same, &it.fenced, &it.off, &[]);
+    assert_eq!(seen.told("uncovered").len(), 0, "{}", seen.report());
+}
+
+/// In two processes the one that knows the file by a name that is off isn't in the table at all.
+#[test]
+fn one_file_by_two_names_in_two_processes_is_said() {
+    let it = two_names();
+    let seen = both(&it.policy, &it.fenced, &it.off, &["apart"]);
+    let told = seen.told_why("uncovered", "leaves this file out");
+    assert_eq!(told, 1, "{}", seen.report());
+    // A process that meets the enforced name alone says that there may be others.
+    let seen = uses(&it.policy, &[&it.fenced]);
+    assert_eq!(
+        seen.told_why("uncovered", "other names"),
+        1,
+        "{}",
+        seen.report()
+    );
+    assert_eq!(seen.told("uncovered").len(), 1, "{}", seen.report());
+    std::fs::remove_file(&it.off).expect("the other name");
+    let seen = uses(&it.policy, &[&it.fenced]);
+    assert_eq!(seen.told("uncovered").len(), 0, "{}", seen.report());
+}
+
+/// A second mount of a directory is a second name of all that is in it, and no count of links says so.
+#[test]
+fn one_file_by_two_mounts_is_one_file() {
+    if !is_root() {
+        return skip("mounting needs root");
+    }
+    let program = compile("two_names", &[]);
+    let it = two_names();
+    std::fs::remove_file(&it.off).expect("the other name");
+    let mount = it.off.with_file_name("mount");
+    std::fs::create_dir(&mount).expect("a directory");
+    let inside = it.fenced.parent().expect("its directory");
+    let script = format!(
+        "mount --bind {} {} && exec {} \"$@\"",
+        inside.display(),
+        mount.display(),
+        program.path.display()
+    );
+    let off = mount.join("f");
+    for (first, second) in [(&it.fenced, &off), (&off, &it.fenced)] {
+        let words = ["-m", "sh", "-c", &script, "sh"].map(OsString::from);
+        let files = [first, second].map(|f| f.as_os_str().to_owned());
+        let arguments: Vec<OsString> = words.into_iter().chain(files).collect();
+        let seen = fenced(&it.policy, Path::new("unshare"), &arguments);
+        assert_eq!(seen.told("fallback").len(), 1, "{}", seen.report());
+        assert_eq!(
+            seen.told_why("uncovered", "other name"),
+            1,
+            "{}",
+            seen.report()
+        );
+    }
 }
