@@ -2,7 +2,7 @@
 
 use crate::artefacts;
 use lock_table::summary::{Counter, Summary};
-use lock_table::{Claim, Fault, FileId, Mode, Slot, Table};
+use lock_table::{Claim, FileId, Mode, Slot, Table};
 use std::ffi::CString;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
@@ -49,6 +49,12 @@ impl Fence {
         self.dir.path().join("policy.toml")
     }
 
+    /// Whether its policy only looks on.
+    pub fn observes(&self) -> bool {
+        let text = std::fs::read_to_string(self.policy_file()).unwrap_or_default();
+        text.contains("mode = \"observe\"")
+    }
+
     /// As the lock table's own functions want its path.
     pub fn table_name(&self) -> CString {
         c_string(self.table())
@@ -59,12 +65,9 @@ impl Fence {
         self.summary.get(counter)
     }
 
-    /// What is wrong with the table that programs have left, if they have made one.
+    /// What is wrong with the table that programs have left: also that they have left none.
     pub fn damage(&self) -> Option<String> {
-        match Table::inspect(&self.table_name()) {
-            Err(error) if error.fault() != Fault::Missing => Some(error.to_string()),
-            _ => None,
-        }
+        damage(&self.table())
     }
 
     /// This process holds all of a file: programs inside the fence wait. The table, the slot and what it holds.
@@ -108,6 +111,12 @@ impl Default for Fence {
     fn default() -> Self {
         Fence::new()
     }
+}
+
+/// What is wrong with a table that programs should have left.
+pub fn damage(table: &Path) -> Option<String> {
+    let error = Table::inspect(&c_string(table.to_path_buf())).err();
+    error.map(|error| error.to_string())
 }
 
 fn counters_in(dir: &TempDir) -> PathBuf {

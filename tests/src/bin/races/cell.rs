@@ -231,17 +231,15 @@ impl Phase {
     }
 
     fn once(&self, app: &App, tools: &Tools, place: &Place) -> End {
-        let (dir, table) = (place.directory(), fence::scratch());
+        let (dir, memory) = (place.directory(), fence::scratch());
+        let table = memory.path().join("table");
         let mut command = Command::new(if self.fenced {
             &tools.command
         } else {
             &tools.app
         });
         if self.fenced {
-            command
-                .arg("run")
-                .arg("--table")
-                .arg(table.path().join("table"));
+            command.arg("run").arg("--table").arg(&table);
             if app.needs_atomic {
                 command.args(["--isolation", "atomic"]);
             }
@@ -262,7 +260,12 @@ impl Phase {
         let limit = Duration::from_secs_f64(self.seconds + 150.0);
         match run(&mut command, limit) {
             Err(error) => End::Failed(format!("{}: {error}", self.name)),
-            Ok(outcome) => self.judge(&outcome),
+            Ok(outcome) => match (self.judge(&outcome), fence::damage(&table)) {
+                (End::Counted(_), Some(wrong)) if self.fenced => {
+                    End::Failed(format!("{}: not fenced: {wrong}", self.name))
+                }
+                (end, _) => end,
+            },
         }
     }
 
