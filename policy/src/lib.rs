@@ -147,6 +147,13 @@ impl Policy {
             .then_some(defaults)
     }
 
+    /// For a file whose path can't be known: the first settings under which a file is fenced at all.
+    pub fn first_fenced(&self) -> Option<&Settings> {
+        let rules = self.rules.iter().map(|rule| &rule.layer.settings);
+        let mut all = core::iter::once(&self.defaults.settings).chain(rules);
+        all.find(|settings| settings.mode != Mode::Off)
+    }
+
     /// How many rules it has.
     pub fn rule_count(&self) -> usize {
         self.rules.len()

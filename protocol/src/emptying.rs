@@ -2,7 +2,7 @@
 //! slow, and nobody may be kept out of the file meanwhile. So where it can't be told apart from the one call, the file
 //! is opened first and emptied then, by its number, under the range that a truncate takes.
 
-use core::ffi::c_char;
+use core::ffi::{CStr, c_char};
 use lock_table::FileId;
 
 use crate::layout::{self, Change};
@@ -37,9 +37,39 @@ pub fn open(dir: i32, path: *const c_char, flags: i32, real: impl Fn(i32) -> i32
             if fd < 0 {
                 return fd;
             }
-            empty(fd, there, errno)
+            empty(fd, there.is_some(), errno)
         }
     }
+}
+
+/// The file behind a handle, which has no name here.
+pub fn open_handle(flags: i32, real: impl Fn(i32) -> i32) -> i32 {
+    let writes = matches!(flags & libc::O_ACCMODE, libc::O_WRONLY | libc::O_RDWR);
+    let fenced = process::active().is_some() || process::refuses();
+    if flags & libc::O_TRUNC == 0 || flags & libc::O_PATH != 0 || !writes || !fenced {
+        return numbers::opening(|| real(flags));
+    }
+    let errno = raw::errno();
+    let fd = numbers::opening(|| real(flags & !libc::O_TRUNC));
+    if fd < 0 { fd } else { empty(fd, true, errno) }
+}
+
+/// An object of shared memory is a file in a directory that everybody knows.
+///
+/// # Safety
+/// `name` is a C string.
+pub unsafe fn open_shared(name: *const c_char, flags: i32, real: impl Fn(i32) -> i32) -> i32 {
+    const DIRECTORY: &[u8] = b"/dev/shm/";
+    // SAFETY: as the caller promises.
+    let name = unsafe { CStr::from_ptr(name) }.to_bytes();
+    let first = name.iter().position(|b| *b != b'/').unwrap_or(name.len());
+    let mut path = [0u8; DIRECTORY.len() + 256];
+    let bytes = DIRECTORY.iter().chain(name.iter().skip(first));
+    let last = path.len() - 1; // too long a name is cut, and refused
+    for (to, from) in path.iter_mut().take(last).zip(bytes) {
+        *to = *from;
+    }
+    open(libc::AT_FDCWD, path.as_ptr().cast(), flags, real)
 }
 
 fn how(dir: i32, path: *const c_char, flags: i32) -> How {
@@ -75,10 +105,10 @@ fn how(dir: i32, path: *const c_char, flags: i32) -> How {
 }
 
 /// The second step; where it fails, the open has failed.
-fn empty(fd: i32, there: Option<FileId>, errno: i32) -> i32 {
+fn empty(fd: i32, was_there: bool, errno: i32) -> i32 {
     let stat = raw::fstat(fd).ok().filter(raw::Stat::is_regular);
     // One that this call has just made is left as it is: emptying changes times, and is told.
-    if !stat.is_some_and(|s| there.is_some() || s.size != 0) {
+    if !stat.is_some_and(|s| was_there || s.size != 0) {
         return fd;
     }
     // Looked at first: a file in one mode needs no range.

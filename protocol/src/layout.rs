@@ -9,10 +9,9 @@ use lock_table::{FileId, Mode, UNIT};
 
 use crate::descriptors;
 use crate::events::{self, Event};
-use crate::files;
 use crate::ranges::{self, END_OF_TIME, Got, Terms};
 use crate::transfer::{under_frame, unmixed};
-use crate::{process, raw};
+use crate::{files, names, process, raw};
 
 #[derive(Clone, Copy)]
 pub enum Change {
@@ -106,25 +105,14 @@ pub fn alone(
     })
 }
 
-/// What holds for a file that this process has no descriptor of: the policy's defaults.
-fn default_terms(id: FileId) -> Option<Terms> {
-    let defaults = process::policy()?.defaults();
-    Some(Terms {
-        id,
-        file: 0,
-        fd: -1,
-        atomic: false,
-        observe: defaults.mode == policy::Mode::Observe,
-        proceed_on_timeout: defaults.on_lock_timeout == policy::OnLockTimeout::Proceed,
-        refuse_on_table_error: defaults.on_table_error == policy::OnTableError::Refuse,
-        timeout_ns: u64::try_from(defaults.lock_timeout.as_nanos()).unwrap_or(u64::MAX),
-    })
-    .filter(|_| defaults.mode != policy::Mode::Off)
-}
-
-/// A call that changes a file's layout by its name: look, lock, call. The look is a stat: no
-/// descriptor that could show.
-fn by_name(stat: Option<raw::Stat>, real: &dyn Fn() -> isize) -> (Option<FileId>, isize) {
+/// A call that changes a file's layout by its name: look, lock, call.
+fn by_name(
+    dir: i32,
+    path: *const c_char,
+    follow: i32,
+    real: &dyn Fn() -> isize,
+) -> (Option<FileId>, isize) {
+    let stat = raw::fstatat(dir, path, follow).ok();
     let id = stat
         .filter(raw::Stat::is_regular)
         .as_ref()
@@ -132,9 +120,10 @@ fn by_name(stat: Option<raw::Stat>, real: &dyn Fn() -> isize) -> (Option<FileId>
     let (Some(thread), Some(id)) = (process::active(), id) else {
         return (None, real());
     };
+    // As by a number: the record's settings, or what the policy says by the name.
     let terms = match files::find(id) {
         Some((index, known)) => Some(Terms::of(index, known, -1)),
-        None => default_terms(id),
+        None => names::ask_by_path(dir, path).map(|settings| Terms::said(id, &settings)),
     };
     let Some(terms) = terms else {
         return (None, real());
@@ -159,7 +148,7 @@ pub fn truncate_path(path: *const c_char, real: impl Fn() -> isize) -> isize {
     if process::active().is_none() {
         return real();
     }
-    by_name(raw::fstatat(libc::AT_FDCWD, path, 0).ok(), &real).1
+    by_name(libc::AT_FDCWD, path, 0, &real).1
 }
 
 /// Whether a stream on this file may not be opened; errno says so.
@@ -176,8 +165,7 @@ pub fn truncating_stream<R>(path: *const c_char, real: impl Fn() -> *mut R) -> *
     if process::active().is_none() {
         return real();
     }
-    let stat = raw::fstatat(libc::AT_FDCWD, path, 0).ok();
-    match by_name(stat, &|| real() as isize).1 {
+    match by_name(libc::AT_FDCWD, path, 0, &|| real() as isize).1 {
         -1 => core::ptr::null_mut(),
         stream => stream as *mut R,
     }
@@ -189,7 +177,11 @@ pub fn refused_by_name(dir: i32, path: *const c_char) -> bool {
         return false;
     }
     let fd = raw::open_path(dir, path);
-    let refused = fd >= 0 && process::would_be_fenced(fd as i32);
+    // With no number free it can't be known: rather one refused for nothing.
+    let refused = match fd {
+        0.. => process::would_be_fenced(fd as i32),
+        error => error == -(libc::EMFILE as isize),
+    };
     raw::close(fd as i32);
     refused
 }
@@ -212,7 +204,7 @@ pub fn open_truncating(
     } else {
         0
     };
-    let (seen, fd) = by_name(raw::fstatat(dir, path, follow).ok(), &real);
+    let (seen, fd) = by_name(dir, path, follow, &real);
     if fd >= 0
         && let Some(seen) = seen
         && raw::fstat(fd as i32)

@@ -6,7 +6,7 @@
 //!
 //! Matching takes time linear in the path, and still is no work for the registry lock: the policy is asked before.
 
-use core::ffi::CStr;
+use core::ffi::{CStr, c_char};
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
 use std::os::unix::ffi::OsStrExt;
 
@@ -16,7 +16,7 @@ use policy::{Mode, Policy, Settings};
 use crate::events::{self, Event, number_path};
 use crate::files::{self, BLOCK_DEVICE, File, NAMES_TOLD, OTHER_NAMES};
 use crate::text::{Escaped, Text};
-use crate::{descriptors, process, raw, scratch};
+use crate::{descriptors, process, raw, scratch, second};
 
 /// What the policy says of a file by the name that a descriptor has.
 #[derive(Clone, Copy)]
@@ -57,6 +57,32 @@ fn ask_policy(fd: i32, block_device: bool) -> Option<Settings> {
         }
         Some(policy.settings_for(path, process::program(), filesystem))
     })
+}
+
+/// What the policy says of the file that a path leads to; None: it is not fenced. `path` is the program's pointer.
+///
+/// Where it depends on the name, the file is opened to look at it only. No lease is broken by that, nobody is told of
+/// it, and closing it drops no POSIX lock.
+pub fn ask_by_path(dir: i32, path: *const c_char) -> Option<Settings> {
+    let policy = process::policy()?;
+    if let Some(settings) = policy.for_all() {
+        return Some(*settings).filter(|s| s.mode != Mode::Off);
+    }
+    let fd = open_to_look(dir, path);
+    let Ok(stat) = raw::fstat(fd) else {
+        // No number is free. Rather one that is fenced for nothing.
+        return policy.first_fenced().copied();
+    };
+    let said = ask(fd, &stat);
+    said.look_for_others(fd);
+    raw::close(fd);
+    said.settings
+}
+
+fn open_to_look(dir: i32, path: *const c_char) -> i32 {
+    let fd = raw::open_path(dir, path);
+    let full = fd == -(libc::EMFILE as isize) && second::shed();
+    (if full { raw::open_path(dir, path) } else { fd }) as i32
 }
 
 #[cold]

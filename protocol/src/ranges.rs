@@ -10,6 +10,7 @@ use crate::files::File;
 use crate::thread::{Frame, LEVELS, Thread};
 use crate::{descriptors, process, raw};
 use lock_table::summary::Counter;
+use policy::{Isolation, OnLockTimeout, OnTableError, Settings};
 
 /// One past the last byte that a file can have, as a range's end: "to the end of time".
 pub const END_OF_TIME: u64 = u64::MAX;
@@ -40,6 +41,20 @@ impl Terms {
             proceed_on_timeout: known.proceed_on_timeout(),
             refuse_on_table_error: known.refuse_on_table_error(),
             timeout_ns: file.lock_timeout_ns(),
+        }
+    }
+
+    /// For a file that this process has no record of.
+    pub fn said(id: FileId, settings: &Settings) -> Terms {
+        Terms {
+            id,
+            file: 0,
+            fd: -1,
+            atomic: settings.isolation == Isolation::Atomic,
+            observe: settings.mode == policy::Mode::Observe,
+            proceed_on_timeout: settings.on_lock_timeout == OnLockTimeout::Proceed,
+            refuse_on_table_error: settings.on_table_error == OnTableError::Refuse,
+            timeout_ns: u64::try_from(settings.lock_timeout.as_nanos()).unwrap_or(u64::MAX),
         }
     }
 

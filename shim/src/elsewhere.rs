@@ -5,6 +5,7 @@
 use crate::{family, resolve_all};
 use core::ffi::{c_char, c_int, c_uint, c_void};
 use libc::{DIR, FILE, msghdr, sockaddr, socklen_t, ssize_t};
+use protocol::emptying::{open_handle, open_shared};
 use protocol::fork::sharing;
 use protocol::layout::{stream_is_refused, truncating_stream};
 use protocol::numbers::{closing_elsewhere, made_elsewhere, made_other};
@@ -44,7 +45,11 @@ family! { fopen, fopen64, _IO_fopen => (path: *const c_char, mode: *const c_char
     opening(path, mode, || real(path, mode))
 }}
 family! { freopen, freopen64 => (path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE, |real| {
-    closing_elsewhere(number(stream), || opening(path, mode, || real(path, mode, stream)))
+    let fd = number(stream);
+    // Without a path: the stream's own file.
+    let own = protocol::events::number_path(fd);
+    let named = if path.is_null() { own.as_c_str().as_ptr() } else { path };
+    closing_elsewhere(fd, || opening(named, mode, || real(path, mode, stream)))
 }}
 family! { fdopen, _IO_fdopen => (fd: c_int, mode: *const c_char) -> *mut FILE, |real| {
     let stream = real(fd, mode);
@@ -79,7 +84,9 @@ family! { mkostemp, mkostemp64, mkstemps, mkstemps64 => (template: *mut c_char, 
 family! { mkostemps, mkostemps64 => (template: *mut c_char, suffix: c_int, flags: c_int) -> c_int, |real| {
     made_elsewhere(real(template, suffix, flags))
 }}
-family! { shm_open => (name: *const c_char, flags: c_int, mode: c_uint) -> c_int, |real| { made_elsewhere(real(name, flags, mode)) }}
+family! { shm_open => (name: *const c_char, flags: c_int, mode: c_uint) -> c_int, |real| {
+    open_shared(name, flags, |flags| real(name, flags, mode))
+}}
 family! { memfd_create => (name: *const c_char, flags: c_uint) -> c_int, |real| { made_elsewhere(real(name, flags)) }}
 
 family! { socket => (domain: c_int, kind: c_int, protocol: c_int) -> c_int, |real| { made_other(real(domain, kind, protocol)) }}
@@ -101,7 +108,7 @@ family! { fanotify_init => (flags: c_uint, open: c_uint) -> c_int, |real| { made
 family! { pidfd_open => (pid: c_int, flags: c_uint) -> c_int, |real| { made_other(real(pid, flags)) }}
 family! { pidfd_getfd => (pid: c_int, fd: c_int, flags: c_uint) -> c_int, |real| { made_elsewhere(real(pid, fd, flags)) }}
 family! { open_by_handle_at => (mount: c_int, handle: *mut c_void, flags: c_int) -> c_int, |real| {
-    made_elsewhere(real(mount, handle, flags))
+    open_handle(flags, |flags| real(mount, handle, flags))
 }}
 family! { daemon => (stay: c_int, keep: c_int) -> c_int, |real| {
     let result = real(stay, keep);

@@ -6,7 +6,7 @@ use crate::{family, resolve_all};
 use core::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
 use libc::{iovec, off64_t, pid_t, size_t, ssize_t};
 use protocol::data::Data;
-use protocol::emptying::open as opening;
+use protocol::emptying::{open as opening, open_handle};
 use protocol::exec::exec;
 use protocol::fork::sharing;
 use protocol::layout::{Change, change, truncate_path};
@@ -166,9 +166,12 @@ family! { syscall => (number: c_long, a: usize, b: usize, c: usize, d: usize, e:
         libc::SYS_dup3 => c_long::from(ours::dup_to(fd, b as c_int, || call() as c_int)),
         libc::SYS_fcntl => c_long::from(ours::fcntl(fd, b as c_int, c, || call() as c_int)),
         libc::SYS_memfd_create | libc::SYS_pidfd_open | libc::SYS_pidfd_getfd | libc::SYS_socket | libc::SYS_accept4
-        | libc::SYS_eventfd2 | libc::SYS_epoll_create1 | libc::SYS_open_by_handle_at => {
+        | libc::SYS_eventfd2 | libc::SYS_epoll_create1 => {
             c_long::from(ours::made_elsewhere(call() as c_int))
         }
+        libc::SYS_open_by_handle_at => c_long::from(open_handle(c as c_int, |flags| {
+            real(number, a, b, flags as usize, d, e, f) as c_int
+        })),
         libc::SYS_sendmsg => {
             sending_one(b as *const libc::msghdr);
             call()

@@ -1,8 +1,9 @@
 //! Files by their names: globs, bytes that are no UTF-8, calls by path, one inode by two names.
 
+use lock_table::USE_DIRECT;
 use pagefence_tests::fence::Fence;
 use pagefence_tests::places::main_place;
-use pagefence_tests::programs::compile;
+use pagefence_tests::programs::{Program, compile};
 use pagefence_tests::run::{Outcome, run};
 use pagefence_tests::{is_root, skip};
 use serde_json::Value;
@@ -38,7 +39,10 @@ impl Seen {
 }
 
 fn fenced(policy: &str, program: &Path, arguments: &[OsString]) -> Seen {
-    let fence = Fence::with_policy(policy);
+    inside(&Fence::with_policy(policy), program, arguments)
+}
+
+fn inside(fence: &Fence, program: &Path, arguments: &[OsString]) -> Seen {
     let trace = fence.table().with_file_name("trace");
     let mut command = Command::new(program);
     command.args(arguments).env("PAGEFENCE_TRACE", &trace);
@@ -288,4 +292,72 @@ fn one_file_by_two_mounts_is_one_file() {
             seen.report()
         );
     }
+}
+
+/// Defaults off, and a rule that enforces the directory with limits of its own.
+fn ruled(dir: &Path, on_lock_timeout: &str) -> String {
+    let all = only(&format!("[\"{}/**\"]", dir.display()));
+    format!("{all}lock_timeout = \"300ms\"\non_lock_timeout = \"{on_lock_timeout}\"\n")
+}
+
+/// Empties a file in one of these ways while somebody else holds all of it.
+fn empty(program: &Program, file: &Path, how: &str, policy: &str) -> Seen {
+    std::fs::write(file, [b'.'; 8192]).expect("a file of ours");
+    let fence = Fence::with_policy(policy);
+    let (table, slot, claim) = fence.hold_whole(file);
+    let user = table.use_register(claim.file, USE_DIRECT);
+    assert!(user.is_some(), "an empty table has room");
+    let arguments = [file.as_os_str().to_owned(), how.into()];
+    let seen = inside(&fence, &program.path, &arguments);
+    table.release(slot);
+    seen
+}
+
+const WAYS: [&str; 9] = [
+    "truncate",
+    "SYS_truncate",
+    "open",
+    "openat",
+    "open to read",
+    "creat",
+    "fopen",
+    "freopen",
+    "freopen itself",
+];
+
+/// Emptied by its name, a file got the policy's defaults and not its rule: with defaults that are off it wasn't
+/// fenced, and a rule's limits were not its own. Kind: two ways to name a file, one of which asks less.
+#[test]
+fn by_name_a_file_gets_its_rule_too() {
+    let program = compile("by_name", &[]);
+    let dir = main_place().directory();
+    let file = dir.path().join("held");
+    let error = ruled(dir.path(), "error");
+    let mut ways: Vec<(&Path, &str, &str)> = WAYS.map(|how| (&*file, how, &*error)).to_vec();
+    if is_root() {
+        ways.push((&file, "open_by_handle_at", &error));
+    }
+    let shared = tempfile::NamedTempFile::new_in("/dev/shm").expect("a file in memory");
+    let in_memory = ruled(Path::new("/dev/shm"), "error");
+    ways.push((shared.path(), "shm_open", &in_memory));
+    for (file, how, policy) in ways {
+        let seen = empty(&program, file, how, policy);
+        let expected = format!("{how}: EDEADLK, size 8192, later\n");
+        assert_eq!(seen.outcome.stdout, expected, "{}", seen.report());
+        assert_eq!(seen.told("lock_timeout").len(), 1, "{}", seen.report());
+    }
+    let seen = empty(&program, &file, "truncate", &ruled(dir.path(), "proceed"));
+    let expected = "truncate: done, size 0, later\n";
+    assert_eq!(seen.outcome.stdout, expected, "{}", seen.report());
+    // And where it is off, it is off.
+    let seen = empty(
+        &program,
+        &file,
+        "truncate",
+        &ruled(Path::new("/nowhere"), "error"),
+    );
+    let expected = "truncate: done, size 0, at once\n";
+    assert_eq!(seen.outcome.stdout, expected, "{}", seen.report());
+    let told = seen.told_why("uncovered", "leaves this file out");
+    assert_eq!((told, seen.events.len()), (1, 1), "{}", seen.report());
 }
