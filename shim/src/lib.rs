@@ -34,9 +34,10 @@ macro_rules! member {
         pub mod $name {
             #[allow(unused_imports)]
             use super::*;
+            use core::sync::atomic::{AtomicUsize, Ordering::{Acquire, Release}};
             redhook::hook! {
                 unsafe fn $name($($arg: $type),*) -> $result => hook {
-                    let $real = redhook::real!($name);
+                    let $real = real();
                     // SAFETY: the real function gets exactly what the program gave for it.
                     #[allow(unused_unsafe)]
                     unsafe { $body }
@@ -44,26 +45,48 @@ macro_rules! member {
             }
             /// What the name stands for without us.
             pub fn real() -> unsafe extern "C" fn($($type),*) -> $result {
-                redhook::real!($name)
+                static REAL: AtomicUsize = AtomicUsize::new(0);
+                let at = match REAL.load(Acquire) {
+                    0 => {
+                        let at = $crate::find(concat!(stringify!($name), "\0").as_bytes());
+                        REAL.store(at, Release);
+                        at
+                    }
+                    known => known,
+                };
+                // SAFETY: the function of this name, or one that looks at no arguments.
+                unsafe { core::mem::transmute::<usize, unsafe extern "C" fn($($type),*) -> $result>(at) }
             }
         }
     };
 }
 pub(crate) use member;
 
-/// All of a file's hooks, looked up now rather than in the middle of a call. After `newer` stand those
-/// that libc has had for so short a time (glibc 2.34, 2.36) that they may be missing.
+/// All of a file's hooks, looked up now rather than in the middle of a call.
 macro_rules! resolve_all {
-    ($($name:ident),+ $(; newer $($newer:ident),+)? $(,)?) => {
+    ($($name:ident),+ $(,)?) => {
         pub fn resolve() {
             $($name::real();)+
-            $($(if $crate::exists(concat!(stringify!($newer), "\0").as_bytes()) {
-                $newer::real();
-            })+)?
         }
     };
 }
 pub(crate) use resolve_all;
+
+/// What a terminated name stands for without us. An older libc may lack it: a program that finds it all the same, in us,
+/// hears what an older kernel would say.
+#[cold]
+fn find(name: &[u8]) -> usize {
+    // SAFETY: a terminated name; nothing is called.
+    match unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr().cast()) } as usize {
+        0 => missing as *const () as usize,
+        at => at,
+    }
+}
+
+extern "C" fn missing() -> isize {
+    protocol::raw::set_errno(libc::ENOSYS);
+    -1
+}
 
 fn exists(name: &[u8]) -> bool {
     // SAFETY: a terminated name; nothing is called.

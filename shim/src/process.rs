@@ -245,7 +245,20 @@ family! { longjmp, _longjmp, siglongjmp, __longjmp_chk => (buffer: *mut usize, v
 mod list {
     use super::*;
     resolve_all!(
-        execve, execveat, fexecve, execvpe, execv, execvp, posix_spawn, posix_spawnp, system, longjmp, _longjmp, siglongjmp, __longjmp_chk; newer _Fork
+        execve,
+        execveat,
+        fexecve,
+        execvpe,
+        execv,
+        execvp,
+        posix_spawn,
+        posix_spawnp,
+        system,
+        longjmp,
+        _longjmp,
+        siglongjmp,
+        __longjmp_chk,
+        _Fork
     );
 }
 

@@ -1,11 +1,15 @@
 //! Doors that the library doesn't watch are refused or said, and symbols that a libc may lack don't matter.
 
 use lock_table::summary::Counter;
-use pagefence_tests::fence::{Fence, split_own_lines};
+use object::read::elf::ElfFile64;
+use object::{Endianness, Object, ObjectSymbol};
+use pagefence_tests::artefacts;
+use pagefence_tests::fence::{Fence, found, split_own_lines};
 use pagefence_tests::places::main_place;
 use pagefence_tests::programs::compile;
 use pagefence_tests::run::{Outcome, run};
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -134,4 +138,103 @@ fn fio_hears_that_there_is_no_uring() {
         fenced.report()
     );
     assert_eq!(said_of_uring(&fenced).len(), 1, "{}", fenced.report());
+}
+
+/// The oldest version, as (major, minor), that a library gives each of its symbols.
+fn since(bytes: &[u8]) -> BTreeMap<String, (u32, u32)> {
+    let file = ElfFile64::<Endianness>::parse(bytes).expect("an ELF file");
+    let versions = file
+        .elf_section_table()
+        .versions(file.endian(), bytes)
+        .expect("ELF versions");
+    let mut all = BTreeMap::new();
+    for symbol in file.dynamic_symbols().filter(ObjectSymbol::is_definition) {
+        let version = versions.as_ref().and_then(|table| {
+            let index = table.version_index(file.endian(), symbol.index());
+            table.version(index).ok()?
+        });
+        let name = version.map_or("", |v| std::str::from_utf8(v.name()).unwrap_or(""));
+        let mut numbers = name.trim_start_matches("GLIBC_").split('.');
+        let mut number = || numbers.next().and_then(|n| n.parse().ok());
+        let (major, minor) = (number().unwrap_or(0), number().unwrap_or(0));
+        let oldest = all
+            .entry(symbol.name().expect("a name").to_owned())
+            .or_insert((major, minor));
+        *oldest = (*oldest).min((major, minor));
+    }
+    all
+}
+
+fn libc_path() -> PathBuf {
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("/proc");
+    let path = maps.lines().find_map(|line| {
+        line.split_whitespace()
+            .last()
+            .filter(|p| p.ends_with("/libc.so.6"))
+    });
+    PathBuf::from(path.expect("a dynamically linked test"))
+}
+
+/// A libc of this kind without some of its functions: their names are others in it.
+fn libc_without(names: &[&str], directory: &Path) {
+    let mut bytes = std::fs::read(libc_path()).expect("libc");
+    for name in names {
+        let whole = format!("\0{name}\0").into_bytes();
+        let places: Vec<_> = (0..bytes.len() - whole.len())
+            .filter(|at| bytes[*at..].starts_with(&whole))
+            .collect();
+        assert!(!places.is_empty(), "{name} is not in libc");
+        places.into_iter().for_each(|at| bytes[at + 1] = b'X');
+    }
+    std::fs::write(directory.join("libc.so.6"), bytes).expect("a directory of ours");
+}
+
+/// `execveat` was looked up as if every libc had it, and what isn't found ended the program before `main`: every program,
+/// on glibc older than 2.34. The kind: names that a libc may lack. This libc is as old as Debian 11's, of what is hooked.
+#[test]
+fn an_older_libc() {
+    let libc = since(&std::fs::read(libc_path()).expect("libc"));
+    let hooks = since(&std::fs::read(found(artefacts::library())).expect("our library"));
+    // In librt then, which no program here is linked to.
+    let elsewhere =
+        |name: &str| ["aio_", "lio_"].iter().any(|p| name.starts_with(p)) || name == "shm_open";
+    let newer: Vec<&str> = libc
+        .iter()
+        .filter(|(name, since)| **since > (2, 31) || elsewhere(name))
+        .map(|(name, _)| name.as_str())
+        .filter(|name| hooks.contains_key(*name))
+        // The program is built with today's headers, and calls it.
+        .filter(|name| !name.starts_with("fstat"))
+        .collect();
+    for wanted in [
+        "execveat",
+        "close_range",
+        "closefrom",
+        "_Fork",
+        "pidfd_open",
+        "shm_open",
+    ] {
+        assert!(newer.contains(&wanted), "{wanted}: not in {newer:?}");
+    }
+    let (program, fence, dir) = (
+        compile("both_ways", &[]),
+        Fence::new(),
+        main_place().directory(),
+    );
+    let old = tempfile::tempdir().expect("a directory");
+    libc_without(&newer, old.path());
+    let mut command = Command::new(&program.path);
+    command.arg(dir.path()).env("LD_LIBRARY_PATH", old.path());
+    let bare = run(&mut command, Duration::from_secs(30)).expect("a program of ours");
+    assert_eq!(bare.code(), 0, "{}", bare.report());
+    fence.apply(&mut command);
+    let fenced = run(&mut command, Duration::from_secs(30)).expect("a program of ours");
+    assert_eq!(
+        (fenced.code(), fenced.stderr.as_str()),
+        (0, ""),
+        "{}",
+        fenced.report()
+    );
+    assert_eq!(fenced.stdout, bare.stdout);
+    assert_eq!(fence.count(Counter::Processes), 1, "it wasn't fenced");
 }
