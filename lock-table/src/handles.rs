@@ -51,17 +51,8 @@ impl Table {
 
 /// A copy of one of our descriptors at another high number.
 pub fn raise_fd_copy(fd: i32) -> Result<i32, rustix::io::Errno> {
+    let call = [fd as usize, libc::F_DUPFD_CLOEXEC as usize, 0, 0, 0, 0];
     // SAFETY: fcntl on a number of ours makes a new descriptor and touches no memory.
-    let copy = unsafe {
-        sys::syscall6(
-            libc::SYS_fcntl as usize,
-            fd as usize,
-            libc::F_DUPFD_CLOEXEC as usize,
-            0,
-            0,
-            0,
-            0,
-        )
-    };
+    let copy = unsafe { sys::own_call(libc::SYS_fcntl as usize, call) };
     sys::raise_fd(sys::result(copy)? as i32)
 }

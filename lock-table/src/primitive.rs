@@ -22,6 +22,7 @@ pub(crate) enum Slept {
 mod real {
     use super::Slept;
     use crate::memory::Header;
+    use crate::sys::may;
     pub(crate) use crate::sys::now_ns;
     #[cfg(not(miri))]
     pub(crate) use crate::sys::{block_signals, restore_signals};
@@ -34,7 +35,18 @@ mod real {
         AtomicUsize, fence,
     };
     use rustix::thread::futex;
-    pub(crate) use rustix::thread::sched_yield as yield_now;
+
+    /// A futex call of ours, as a sandbox is asked for it.
+    fn may_futex(word: &W32, operation: i32) -> bool {
+        let asked = [word.as_ptr() as usize, operation as usize, 0, 0, 0, 0];
+        may(libc::SYS_futex as usize, &asked)
+    }
+
+    pub(crate) fn yield_now() {
+        if may(libc::SYS_sched_yield as usize, &[0; 6]) {
+            rustix::thread::sched_yield();
+        }
+    }
 
     /// Room in a cell that nobody uses. Atomic, as all shared bytes are.
     pub(crate) type Gap<const WORDS: usize> = [W64; WORDS];
@@ -111,6 +123,10 @@ mod real {
                 tv_sec: (ns / 1_000_000_000) as i64,
                 tv_nsec: (ns % 1_000_000_000) as _,
             };
+            if !may_futex(&self.0, libc::FUTEX_WAIT) {
+                core::hint::spin_loop();
+                return Slept::Woken;
+            }
             // Not FUTEX_PRIVATE: the owner may be another process.
             match futex::wait(&self.0, futex::Flags::empty(), seen, Some(&timeout)) {
                 Err(rustix::io::Errno::TIMEDOUT) => Slept::TimedOut,
@@ -120,6 +136,9 @@ mod real {
 
         #[cold]
         pub(crate) fn wake(&self) {
+            if !may_futex(&self.0, libc::FUTEX_WAKE) {
+                return; // who sleeps looks again at the latest after 50 ms
+            }
             // The result says only how many woke. Everybody may: a wake is a hint to look again.
             let _ = futex::wake(&self.0, futex::Flags::empty(), i32::MAX as u32);
         }

@@ -3,6 +3,9 @@
 
 use rustix::fd::{AsRawFd, BorrowedFd, IntoRawFd, RawFd};
 use rustix::io::Errno;
+use rustix::time::ClockId;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 /// A raw system call. Returns what the kernel returns: a negative value is `-errno`.
 ///
@@ -82,50 +85,77 @@ pub fn result(ret: isize) -> Result<usize, Errno> {
     }
 }
 
-/// CLOCK_MONOTONIC in nanoseconds.
-pub fn now_ns() -> u64 {
-    let mut ts = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    #[cfg(miri)]
-    // SAFETY: as below; the interpreter knows libc's calls and no others.
-    unsafe {
-        libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut ts);
-    }
-    #[cfg(not(miri))]
-    // SAFETY: the kernel writes one timespec to the address of one.
-    unsafe {
-        syscall6(
-            libc::SYS_clock_gettime as usize,
-            libc::CLOCK_MONOTONIC as usize,
-            (&raw mut ts) as usize,
-            0,
-            0,
-            0,
-            0,
-        );
-    }
-    (ts.tv_sec as u64)
-        .wrapping_mul(1_000_000_000)
-        .wrapping_add(ts.tv_nsec as u64)
+/// What decides whether a system call of ours may be made at all.
+pub type Gate = fn(usize, &[usize; 6]) -> bool;
+
+/// The gate's address; 0: there is none, and every call may be made.
+static GATE: AtomicUsize = AtomicUsize::new(0);
+/// Whether times are only those that the vDSO gives without asking the kernel, whatever the machine's clock is.
+static COARSE: AtomicBool = AtomicBool::new(false);
+
+/// From now on (a process that has put itself into a sandbox) our own system calls are asked for here first: where one
+/// may not be made it isn't, and fails as on a kernel that lacks it.
+pub fn set_gate(gate: Gate, coarse_clock: bool) {
+    COARSE.store(coarse_clock, Relaxed);
+    GATE.store(gate as usize, Release);
 }
 
-fn set_signals(how: i32, mask: u64) -> u64 {
-    let mut old = 0u64;
-    // SAFETY: the kernel reads one mask of eight bytes and writes another.
-    unsafe {
-        syscall6(
-            libc::SYS_rt_sigprocmask as usize,
-            how as usize,
-            (&raw const mask) as usize,
-            (&raw mut old) as usize,
-            size_of::<u64>(),
-            0,
-            0,
-        );
+/// Whether a call of ours may be made.
+#[inline]
+pub fn may(nr: usize, arguments: &[usize; 6]) -> bool {
+    GATE.load(Relaxed) == 0 || ask(nr, arguments)
+}
+
+#[cold]
+fn ask(nr: usize, arguments: &[usize; 6]) -> bool {
+    let gate = GATE.load(Acquire);
+    // SAFETY: not null, and only `set_gate` stores here: the address of such a function.
+    gate == 0 || unsafe { core::mem::transmute::<usize, Gate>(gate) }(nr, arguments)
+}
+
+/// The same as [`syscall6`], for calls of our own: the gate is asked first.
+///
+/// # Safety
+/// As for [`syscall6`].
+#[inline]
+pub unsafe fn own_call(nr: usize, arguments: [usize; 6]) -> isize {
+    if !may(nr, &arguments) {
+        return (libc::ENOSYS as isize).wrapping_neg();
     }
-    old
+    let [a, b, c, d, e, f] = arguments;
+    // SAFETY: the caller's promise.
+    unsafe { syscall6(nr, a, b, c, d, e, f) }
+}
+
+/// CLOCK_MONOTONIC in nanoseconds, by the vDSO: no system call where the machine's clock allows that.
+pub fn now_ns() -> u64 {
+    nanoseconds(ClockId::Monotonic, ClockId::MonotonicCoarse)
+}
+
+/// CLOCK_REALTIME in nanoseconds, in the same way.
+pub fn realtime_ns() -> u64 {
+    nanoseconds(ClockId::Realtime, ClockId::RealtimeCoarse)
+}
+
+fn nanoseconds(fine: ClockId, coarse: ClockId) -> u64 {
+    let clock = if COARSE.load(Relaxed) { coarse } else { fine };
+    let time = rustix::time::clock_gettime(clock);
+    (time.tv_sec as u64)
+        .wrapping_mul(1_000_000_000)
+        .wrapping_add(time.tv_nsec as u64)
+}
+
+/// The mask as it was before signals were blocked; nothing, where a sandbox didn't let us: then there is nothing to undo.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Blocked(Option<u64>);
+
+fn set_signals(how: i32, mask: u64) -> Blocked {
+    let mut old = 0u64;
+    let (mask, into) = ((&raw const mask) as usize, (&raw mut old) as usize);
+    let call = [how as usize, mask, into, size_of::<u64>(), 0, 0];
+    // SAFETY: the kernel reads one mask of eight bytes and writes another.
+    let done = unsafe { own_call(libc::SYS_rt_sigprocmask as usize, call) };
+    Blocked((done == 0).then_some(old))
 }
 
 /// What a thread does to itself: blocked, these would kill it.
@@ -140,7 +170,7 @@ const SYNCHRONOUS: [i32; 6] = [
 
 /// Blocks all signals for this thread that come from elsewhere, those that libc keeps to itself too. Returns the mask as
 /// it was.
-pub fn block_signals() -> u64 {
+pub fn block_signals() -> Blocked {
     let bit = |signal: i32| 1u64.wrapping_shl(signal.wrapping_sub(1) as u32);
     let open = SYNCHRONOUS
         .iter()
@@ -149,8 +179,10 @@ pub fn block_signals() -> u64 {
 }
 
 /// Ends `block_signals`.
-pub fn restore_signals(mask: u64) {
-    set_signals(libc::SIG_SETMASK, mask);
+pub fn restore_signals(before: Blocked) {
+    if let Blocked(Some(mask)) = before {
+        set_signals(libc::SIG_SETMASK, mask);
+    }
 }
 
 /// The name of the calling thread, as `ps` shows it.
@@ -182,19 +214,16 @@ fn one_byte(kind: i32, at: u64) -> libc::flock {
 }
 
 fn ofd(fd: RawFd, command: i32, lock: &mut libc::flock) -> Result<(), Errno> {
+    let call = [
+        fd as usize,
+        command as usize,
+        (&raw mut *lock) as usize,
+        0,
+        0,
+        0,
+    ];
     // SAFETY: the kernel reads and writes one struct flock, whose layout on 64-bit is libc's.
-    result(unsafe {
-        syscall6(
-            libc::SYS_fcntl as usize,
-            fd as usize,
-            command as usize,
-            (&raw mut *lock) as usize,
-            0,
-            0,
-            0,
-        )
-    })
-    .map(|_| ())
+    result(unsafe { own_call(libc::SYS_fcntl as usize, call) }).map(|_| ())
 }
 
 /// Takes byte `at` exclusively for the open file description behind `fd`. Never waits.
@@ -233,7 +262,7 @@ fn raise_below(limit: u64) -> u64 {
 
 /// Closes a descriptor of ours without libc.
 pub fn close(fd: RawFd) {
-    if fd >= 0 {
+    if fd >= 0 && may(libc::SYS_close as usize, &[fd as usize, 0, 0, 0, 0, 0]) {
         // SAFETY: the caller owns the number and gives it up.
         unsafe { rustix::io::close(fd) };
     }
@@ -243,10 +272,23 @@ pub fn close(fd: RawFd) {
 /// use, close-on-exec, and closes the original. When no higher number is free the original stays where it is,
 /// close-on-exec.
 pub fn raise_fd(fd: RawFd) -> Result<RawFd, Errno> {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile)
-        .current
-        .unwrap_or(HIGHEST)
-        .min(HIGHEST);
+    let limit = if may(
+        libc::SYS_prlimit64 as usize,
+        &[0, libc::RLIMIT_NOFILE as usize, 0, 0, 0, 0],
+    ) {
+        rustix::process::getrlimit(rustix::process::Resource::Nofile)
+            .current
+            .unwrap_or(HIGHEST)
+            .min(HIGHEST)
+    } else {
+        1024
+    };
+    for command in [libc::F_GETFD, libc::F_DUPFD_CLOEXEC, libc::F_SETFD] {
+        let asked = [fd as usize, command as usize, 0, 0, 0, 0];
+        if !may(libc::SYS_fcntl as usize, &asked) {
+            return Err(Errno::NOSYS);
+        }
+    }
     // SAFETY: the caller's descriptor stays open during this call.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
     let below = raise_below(limit);

@@ -81,19 +81,42 @@ impl Data {
         found && readable
     }
 
-    pub fn with_vector(
-        &self,
-        call: impl FnOnce(*const libc::iovec, usize) -> raw::Raw,
-    ) -> raw::Raw {
+    /// The whole request at a place of the file, through this descriptor.
+    pub fn move_at(&self, write: bool, fd: i32, offset: u64, flags: i32) -> raw::Raw {
         match *self {
+            Data::Buffer(base, len) if flags == 0 => {
+                raw::move_at(write, fd, base as usize, len, offset)
+            }
             Data::Buffer(base, len) => {
                 let one = libc::iovec {
                     iov_base: base,
                     iov_len: len,
                 };
-                call(&one, 1)
+                raw::move_flagged_at(write, fd, &one, 1, offset, flags)
             }
-            Data::Vector(iov, count) => call(iov, count),
+            Data::Vector(iov, count) if flags == 0 => {
+                let n = raw::move_vector_at(write, fd, iov, count, offset);
+                if raw::is_refused(n) {
+                    self.move_each_at(write, fd, offset)
+                } else {
+                    n
+                }
+            }
+            Data::Vector(iov, count) => raw::move_flagged_at(write, fd, iov, count, offset, flags),
         }
+    }
+
+    /// A vector's elements one by one: a sandbox may know no call that takes it whole.
+    fn move_each_at(&self, write: bool, fd: i32, offset: u64) -> raw::Raw {
+        let (mut moved, mut error) = (0u64, 0);
+        self.any_element(|base, len| {
+            let n = raw::move_at(write, fd, base as usize, len, offset.saturating_add(moved));
+            match u64::try_from(n) {
+                Ok(n) => moved = moved.saturating_add(n),
+                Err(_) => error = n,
+            }
+            n != len as isize
+        });
+        if moved == 0 { error } else { moved as isize }
     }
 }

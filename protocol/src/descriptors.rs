@@ -396,6 +396,31 @@ pub fn disown(fd: i32) {
     }
 }
 
+/// Grows with every change of a number.
+pub fn changes() -> u64 {
+    SEQUENCE.load(Acquire)
+}
+
+/// Numbers that we have met and not looked at: what stands behind them is found out at their first use.
+pub fn not_looked_at() -> impl Iterator<Item = i32> {
+    let unknown = |n: &u32| {
+        WORDS
+            .get(*n)
+            .is_some_and(|w| matches!(w.load(Acquire) & 0xff, UNKNOWN | FRESH))
+    };
+    (0..WORDS.end()).filter(unknown).map(|n| n as i32)
+}
+
+/// Whether the number has been looked at and was opened past the page cache.
+pub fn is_direct(fd: i32) -> bool {
+    match peek(fd) {
+        Peek::Description { index, .. } => {
+            description(index).is_some_and(|d| d.has(libc::O_DIRECT))
+        }
+        _ => false,
+    }
+}
+
 /// Numbers in `first..=last` that stand for something known.
 pub fn known_in(first: u32, last: u32) -> impl Iterator<Item = i32> {
     (first..WORDS.end().min(last.saturating_add(1)))

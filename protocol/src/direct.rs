@@ -6,7 +6,7 @@ use policy::OnInvalidateFailure;
 
 use crate::descriptors::Pinned;
 use crate::events::{self, Event, Kind};
-use crate::files::{BLOCK_DEVICE, File};
+use crate::files::{BLOCK_DEVICE, File, UNCOVERED_TOLD};
 use crate::ranges::{self, Terms};
 use crate::second::{self, For};
 use crate::thread::Thread;
@@ -147,17 +147,17 @@ impl Request<'_> {
         if let Some(error) = self.refusal() {
             return Outcome::Done(raw::libc_result(-error as isize));
         }
-        let Some(fd) = second::borrow(self.file(), self.call.fd, For::Reading) else {
+        let Some(fd) = self.second(For::Reading) else {
             return self.without_second(real);
         };
         events::count(Counter::FallbackMapped, 1);
         self.told(Kind::Fallback, "mapped", "buffered");
         let flags = self.call.flags & !LEFT_OUT;
-        let n = self
-            .call
-            .data
-            .with_vector(|iov, count| raw::preadv2(fd, iov, count, self.position, flags));
+        let n = self.call.data.move_at(false, fd, self.position, flags);
         second::done(self.file());
+        if raw::is_refused(n) {
+            return self.without_second(real);
+        }
         Outcome::Done(raw::libc_result(self.advance(self.as_direct(n))))
     }
 
@@ -173,16 +173,16 @@ impl Request<'_> {
         let Some(fd) = second::borrow(self.file(), self.call.fd, For::Writing) else {
             return self.without_second(real);
         };
-        let outcome = self.write_and_look(fd, real);
+        let done = self.write_and_look(fd, real);
         second::done(self.file());
-        outcome
+        // Where nobody lets us look, the cache mustn't be gone past.
+        done.unwrap_or_else(|| self.write_buffered(real))
     }
 
-    fn write_and_look(&self, fd: i32, real: &dyn Fn() -> isize) -> Outcome {
+    /// None: the kernel doesn't let us look at the writeback error, and nothing was written.
+    fn write_and_look(&self, fd: i32, real: &dyn Fn() -> isize) -> Option<Outcome> {
         // An error from before is not this write's: it belongs to the program's next fsync.
-        let Some((before, epoch)) = look(self.file(), fd, self.position, self.len) else {
-            return self.without_second(real);
-        };
+        let (before, epoch) = look(self.file(), fd, self.position, self.len)?;
         owe(self.file(), before);
         let n = real();
         let errno = raw::errno();
@@ -196,7 +196,15 @@ impl Request<'_> {
             // A success leaves errno alone, as the kernel does.
             raw::set_errno(errno);
         }
-        Outcome::Done(n)
+        Some(Outcome::Done(n))
+    }
+
+    /// A second descriptor for falling back; None also where the program's offset couldn't be moved by hand.
+    fn second(&self, purpose: For) -> Option<i32> {
+        if self.moves_offset && raw::lseek(self.call.fd, 0, libc::SEEK_CUR) < 0 {
+            return None;
+        }
+        second::borrow(self.file(), self.call.fd, purpose)
     }
 
     /// The page cache may hold old bytes over what was written. Never flush: that would write them
@@ -228,8 +236,14 @@ impl Request<'_> {
                 .flatten()
                 .for_each(|f| ranges::end(self.thread, f));
         }
-        if again < 0 {
+        if raw::is_writeback_error(again) {
             return raw::libc_result(again);
+        }
+        if again < 0 {
+            // The data is written, whatever became of our own call: no error of the program's.
+            let what = "what a direct write wrote can't be written again through the cache";
+            self.told(Kind::InvalidateFailed, what, "reported");
+            return n;
         }
         raw::drop_pages(fd, self.position, written);
         n
@@ -265,7 +279,8 @@ impl Request<'_> {
                 return written;
             }
             let synced = self.settle(fd, len);
-            if synced >= 0 {
+            // A sync that isn't let through is no error of a write that is done.
+            if !raw::is_writeback_error(synced) {
                 return written;
             }
             if -synced as i32 != libc::EIO {
@@ -281,15 +296,22 @@ impl Request<'_> {
         let flags = self.flags as i32;
         let all = flags & libc::O_SYNC == libc::O_SYNC || self.call.flags & libc::RWF_SYNC != 0;
         let data = flags & libc::O_DSYNC != 0 || self.call.flags & libc::RWF_DSYNC != 0;
-        seen(self.file(), || {
+        let synced = seen(self.file(), || {
             let synced = raw::sync_range(fd, self.position, len);
-            if synced >= 0 && (all || data) {
+            if !raw::is_writeback_error(synced) && (all || data) {
                 raw::sync(fd, all)
             } else {
                 synced
             }
         })
-        .0
+        .0;
+        let promised = (all || data) && synced < 0 && !raw::is_writeback_error(synced);
+        if promised && !self.file().mark(UNCOVERED_TOLD) {
+            let what =
+                "fsync and fdatasync are refused: a synchronous write is not on the device yet";
+            self.told(Kind::Uncovered, what, "written through the cache");
+        }
+        synced
     }
 
     /// The first `limit` bytes of the request once more, through the cache.
@@ -301,11 +323,7 @@ impl Request<'_> {
             let mut base = base as usize;
             let mut left = (len as u64).min(end - at);
             while left > 0 {
-                let iov = libc::iovec {
-                    iov_base: base as *mut _,
-                    iov_len: left as usize,
-                };
-                let n = raw::pwritev2(fd, &iov, 1, at, 0);
+                let n = raw::move_at(true, fd, base, left as usize, at);
                 if n <= 0 {
                     error = if n == 0 { -libc::EIO as isize } else { n };
                     return true;
@@ -334,7 +352,7 @@ impl Request<'_> {
         if self.held == Held::Pages {
             return Outcome::Needs(Held::Units);
         }
-        let Some(fd) = second::borrow(self.file(), self.call.fd, For::Writing) else {
+        let Some(fd) = self.second(For::Writing) else {
             return self.without_second(real);
         };
         // Errors from before are not this write's.
@@ -345,11 +363,12 @@ impl Request<'_> {
         self.told(Kind::Fallback, "mapped", "buffered");
         let flags = self.call.flags & !LEFT_OUT;
         let n = self.through_cache(fd, self.len, || {
-            self.call
-                .data
-                .with_vector(|iov, count| raw::pwritev2(fd, iov, count, self.position, flags))
+            self.call.data.move_at(true, fd, self.position, flags)
         });
         second::done(self.file());
+        if raw::is_refused(n) {
+            return self.without_second(real);
+        }
         Outcome::Done(raw::libc_result(self.advance(self.as_direct(n))))
     }
 

@@ -6,7 +6,7 @@ use core::ffi::{CStr, c_char};
 use lock_table::FileId;
 
 use crate::layout::{self, Change};
-use crate::{descriptors, numbers, process, raw};
+use crate::{descriptors, numbers, process, raw, sandbox};
 
 enum How {
     /// There is nothing that needs a fence.
@@ -84,7 +84,7 @@ fn how(dir: i32, path: *const c_char, flags: i32) -> How {
     let stat = match raw::fstatat(dir, path, follow) {
         Ok(stat) if stat.is_regular() => stat,
         // Somebody else may make it in between.
-        Err(libc::ENOENT) if makes(0) => return How::InTwoSteps(None),
+        Err(libc::ENOENT) if makes(0) && sandbox::may_empty() => return How::InTwoSteps(None),
         _ => return How::Bare,
     };
     if !matches!(flags & libc::O_ACCMODE, libc::O_WRONLY | libc::O_RDWR) {
@@ -101,7 +101,10 @@ fn how(dir: i32, path: *const c_char, flags: i32) -> How {
             Some(_) => {}
         }
     }
-    How::InTwoSteps(descriptors::identity(&stat))
+    match sandbox::may_empty() {
+        true => How::InTwoSteps(descriptors::identity(&stat)),
+        false => How::Held,
+    }
 }
 
 /// The second step; where it fails, the open has failed.

@@ -257,7 +257,7 @@ fn tell(event: &Event) {
             tracing::event!(
                 target: "pagefence", Level::$level,
                 event = event.kind.word(),
-                process = process::pid(), thread = raw::gettid(), program = display(Escaped(process::program())),
+                process = process::pid(), thread = raw::gettid().unwrap_or(0), program = display(Escaped(process::program())),
                 file = (!path.is_empty()).then(|| display(Escaped(path))),
                 dev = id.map(|i| i.dev), ino = id.map(|i| i.ino),
                 first = event.range.map(|r| r.0), last = event.range.map(|r| r.1),

@@ -9,7 +9,7 @@ use crate::events::{self, Event};
 use crate::process::{self, active, pid, table};
 use crate::registry::{self, Registry};
 use crate::text::Text;
-use crate::{descriptors, exec, files, raw, routes, scratch, thread};
+use crate::{descriptors, exec, files, needs, raw, routes, scratch, thread};
 
 /// A word that the kernel zeroes in every forked child, also one that was forked behind our back.
 static SAME_PROCESS: AtomicPtr<AtomicU32> = AtomicPtr::new(core::ptr::null_mut());
@@ -98,6 +98,12 @@ fn become_child(registry: Registry) {
     // SAFETY: null, or a page that is mapped for good.
     if let Some(word) = unsafe { SAME_PROCESS.load(Acquire).as_ref() } {
         word.store(1, Release);
+    }
+    if !needs::may_join() {
+        // Said when the filter came: see `needs`.
+        process::stop_fencing();
+        registry::reset_in_child(registry);
+        return;
     }
     exec::close_kept_in_child();
     let attached = table().map(Table::reattach_in_child);

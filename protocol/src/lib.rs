@@ -16,6 +16,7 @@
 //! | [`mappings`], [`places`], [`routes`] | mmap and its family: which parts of a file may be dirtied through memory |
 //! | [`layout`], [`emptying`] | truncate, fallocate, `O_TRUNC` |
 //! | [`process`], [`fork`], [`exec`], [`variables`] | the constructor; what becomes of it all in a child and in the next program |
+//! | [`rights`], [`sandbox`], [`needs`], [`filter`] | before the program gives up rights; which calls of ours a sandbox lets us make |
 //! | [`events`] | what is told, and where it goes |
 //! | [`scratch`] | a stack of ours for what needs more than a small one has |
 //!
@@ -40,17 +41,21 @@ pub mod emptying;
 pub mod events;
 pub mod exec;
 pub mod files;
+pub mod filter;
 pub mod fork;
 pub mod layout;
 pub mod mappings;
 pub mod names;
+pub mod needs;
 pub mod numbers;
 pub mod places;
 pub mod process;
 pub mod ranges;
 pub mod raw;
 pub mod registry;
+pub mod rights;
 pub mod routes;
+pub mod sandbox;
 pub mod scratch;
 pub mod second;
 pub mod text;

@@ -42,7 +42,7 @@ pub fn ask(fd: i32, stat: &raw::Stat) -> Said {
 /// None: no policy matters for it.
 fn ask_policy(fd: i32, block_device: bool) -> Option<Settings> {
     let policy = process::policy()?;
-    let filesystem = policy::filesystem_name(raw::filesystem_magic(fd)? as u64);
+    let filesystem = policy::filesystem_name(raw::filesystem_magic(fd).unwrap_or(0) as u64);
     if !block_device && policy::is_kernel_filesystem(filesystem) {
         return None;
     }

@@ -12,7 +12,7 @@ use policy::{Mode, OnTableError, Policy, Settings};
 use crate::events::{self, Event, Kind};
 use crate::text::Text;
 use crate::thread::{self, Thread};
-use crate::{descriptors, exec, files, fork, names, raw, scratch, second};
+use crate::{descriptors, exec, files, fork, names, raw, sandbox, scratch, second, variables};
 
 /// Nothing is known yet, or the process is not fenced: every call passes through.
 const PASSING: u32 = 0;
@@ -82,6 +82,31 @@ fn is_vfork_child(thread: &Thread) -> bool {
     }
     thread.after_vfork.set(0);
     false
+}
+
+/// How this process and the caller stand to the fence.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    Passing,
+    Fenced,
+    Refusing,
+    /// It uses the memory of a process that is fenced, and is another.
+    VforkChild,
+}
+
+pub fn standing() -> Standing {
+    match STATE.load(Relaxed) {
+        FENCED if active().is_some() => Standing::Fenced,
+        FENCED => Standing::VforkChild,
+        REFUSING => Standing::Refusing,
+        _ => Standing::Passing,
+    }
+}
+
+/// Whether the clock can be read without a system call.
+pub fn has_vdso() -> bool {
+    // SAFETY: a plain call.
+    unsafe { libc::getauxval(libc::AT_SYSINFO_EHDR) != 0 }
 }
 
 /// A `longjmp` is about to take this thread's stack back to `target`.
@@ -156,7 +181,15 @@ pub fn init() {
     if unsafe { libc::getauxval(libc::AT_SECURE) } != 0 {
         return;
     }
+    if variable(variables::NO_CALLS).is_some() {
+        // Started behind a filter that doesn't let us start: said by whoever put it on.
+        sandbox::refuse_all();
+        return;
+    }
+    sandbox::init();
     PID.store(raw::getpid(), Relaxed);
+    // The vDSO is looked for at the first time.
+    let _ = lock_table::sys::now_ns();
     let _ = PROGRAM.set(Box::new(names::program()));
     thread::init();
     thread::current().forget_parent();

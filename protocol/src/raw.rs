@@ -3,8 +3,8 @@
 
 use core::ffi::{CStr, c_int, c_void};
 use core::sync::atomic::AtomicU32;
-use lock_table::sys::syscall6;
-pub use lock_table::sys::{block_signals, restore_signals};
+pub use lock_table::sys::{block_signals, realtime_ns, restore_signals};
+use lock_table::sys::{own_call, syscall6};
 
 /// A negative error number or a result, as the kernel returns it.
 pub type Raw = isize;
@@ -12,11 +12,9 @@ pub type Raw = isize;
 macro_rules! call {
     ($nr:ident $(, $arg:expr)*) => { call!(@ $nr; [$($arg as usize),*]) };
     (@ $nr:ident; [$($arg:expr),*]) => {{
-        let args: [usize; 6] = pad([$($arg),*]);
-        let [a, b, c, d, e, f] = args;
         // SAFETY: the kernel checks every argument; addresses given are either ours and live for the
         // call, or the program's own, for which it chose the same call.
-        unsafe { syscall6(libc::$nr as usize, a, b, c, d, e, f) }
+        unsafe { own_call(libc::$nr as usize, pad([$($arg),*])) }
     }};
 }
 
@@ -26,6 +24,11 @@ fn pad<const N: usize>(given: [usize; N]) -> [usize; 6] {
         *to = from;
     }
     all
+}
+
+/// Whether this is how a sandbox or an old kernel refuses a call that moves or syncs bytes; no filesystem does so.
+pub fn is_refused(n: Raw) -> bool {
+    matches!(-n as i32, libc::ENOSYS | libc::EPERM | libc::EACCES)
 }
 
 /// A request of the program's, as it is, straight to the kernel.
@@ -83,19 +86,34 @@ fn empty_stat() -> libc::stat {
 /// By statx without the times: a stat that asks for them makes the next write update them with a finer
 /// clock, and so dirty the inode (a microsecond on ext4, measured).
 pub fn fstat(fd: c_int) -> Result<Stat, i32> {
+    if crate::sandbox::is_inherited() {
+        // The dynamic linker itself has used this one.
+        return fstatat(fd, c"".as_ptr(), libc::AT_EMPTY_PATH);
+    }
+    if let Ok(stat) = statx(fd, c"".as_ptr(), libc::AT_EMPTY_PATH) {
+        return Ok(stat);
+    }
+    // An old kernel, or a filter that refuses statx.
+    let mut s = empty_stat();
+    let mut n = call!(SYS_fstat, fd, &raw mut s);
+    if is_refused(n) {
+        n = call!(
+            SYS_newfstatat,
+            fd,
+            c"".as_ptr(),
+            &raw mut s,
+            libc::AT_EMPTY_PATH
+        );
+    }
+    Stat::from(n, &s)
+}
+
+fn statx(dir: c_int, path: *const libc::c_char, flags: c_int) -> Result<Stat, i32> {
     let mut x = empty_statx();
     const MOUNT: u32 = 0x1000;
     let asked = libc::STATX_TYPE | libc::STATX_INO | libc::STATX_SIZE | libc::STATX_NLINK | MOUNT;
-    let done = call!(
-        SYS_statx,
-        fd,
-        c"".as_ptr(),
-        libc::AT_EMPTY_PATH,
-        asked,
-        &raw mut x
-    );
-    if done == 0 {
-        return Ok(Stat {
+    match call!(SYS_statx, dir, path, flags, asked, &raw mut x) {
+        0 => Ok(Stat {
             dev: libc::makedev(x.stx_dev_major, x.stx_dev_minor),
             ino: x.stx_ino,
             rdev: libc::makedev(x.stx_rdev_major, x.stx_rdev_minor),
@@ -103,11 +121,9 @@ pub fn fstat(fd: c_int) -> Result<Stat, i32> {
             mode: x.stx_mode.into(),
             links: x.stx_nlink,
             mount: x.stx_mnt_id,
-        });
+        }),
+        error => Err(-error as i32),
     }
-    // An old kernel, or a filter that refuses statx.
-    let mut s = empty_stat();
-    Stat::from(call!(SYS_fstat, fd, &raw mut s), &s)
 }
 
 fn empty_statx() -> libc::statx {
@@ -118,7 +134,13 @@ fn empty_statx() -> libc::statx {
 /// `path` is the program's pointer: a bad one gives EFAULT.
 pub fn fstatat(dir: c_int, path: *const libc::c_char, flags: c_int) -> Result<Stat, i32> {
     let mut s = empty_stat();
-    Stat::from(call!(SYS_newfstatat, dir, path, &raw mut s, flags), &s)
+    let n = call!(SYS_newfstatat, dir, path, &raw mut s, flags);
+    if is_refused(n)
+        && let Ok(stat) = statx(dir, path, flags)
+    {
+        return Ok(stat);
+    }
+    Stat::from(n, &s)
 }
 
 pub fn filesystem_magic(fd: c_int) -> Option<i64> {
@@ -196,19 +218,54 @@ pub fn lseek(fd: c_int, offset: i64, whence: c_int) -> Raw {
     call!(SYS_lseek, fd, offset, whence)
 }
 
-/// The positional forms with the program's own iovec or buffer.
-pub fn preadv2(fd: c_int, iov: *const libc::iovec, count: usize, offset: u64, flags: c_int) -> Raw {
-    call!(SYS_preadv2, fd, iov, count, offset, 0, flags)
+/// One buffer of the program's, at a place of the file. Of the calls that do it, the first that may be made: a sandbox
+/// may know only one of them.
+pub fn move_at(write: bool, fd: c_int, base: usize, len: usize, offset: u64) -> Raw {
+    let n = match write {
+        true => call!(SYS_pwrite64, fd, base, len, offset),
+        false => call!(SYS_pread64, fd, base, len, offset),
+    };
+    if !is_refused(n) {
+        return n;
+    }
+    let one = libc::iovec {
+        iov_base: base as *mut c_void,
+        iov_len: len,
+    };
+    let n = move_vector_at(write, fd, &one, 1, offset);
+    if !is_refused(n) {
+        return n;
+    }
+    move_flagged_at(write, fd, &one, 1, offset, 0)
 }
 
-pub fn pwritev2(
+/// The same with a vector of buffers.
+pub fn move_vector_at(
+    write: bool,
+    fd: c_int,
+    iov: *const libc::iovec,
+    count: usize,
+    offset: u64,
+) -> Raw {
+    match write {
+        true => call!(SYS_pwritev, fd, iov, count, offset, 0),
+        false => call!(SYS_preadv, fd, iov, count, offset, 0),
+    }
+}
+
+/// And with `RWF_*`, which only this form takes.
+pub fn move_flagged_at(
+    write: bool,
     fd: c_int,
     iov: *const libc::iovec,
     count: usize,
     offset: u64,
     flags: c_int,
 ) -> Raw {
-    call!(SYS_pwritev2, fd, iov, count, offset, 0, flags)
+    match write {
+        true => call!(SYS_pwritev2, fd, iov, count, offset, 0, flags),
+        false => call!(SYS_preadv2, fd, iov, count, offset, 0, flags),
+    }
 }
 
 pub fn write(fd: c_int, bytes: &[u8]) -> Raw {
@@ -272,10 +329,8 @@ pub fn copy_from_program<T: Copy>(from: *const T, to: &mut [T]) -> Result<(), i3
         return Err(libc::EFAULT);
     }
     // A filter that refuses it. Ask another way whether the bytes can be read, then read them.
-    if !(0..bytes)
-        .step_by(8)
-        .all(|at| is_readable(from as usize + at))
-    {
+    let (first, end) = (from as usize / 8 * 8, (from as usize).saturating_add(bytes));
+    if !(first..end).step_by(8).all(is_readable) {
         return Err(libc::EFAULT);
     }
     for (i, cell) in to.iter_mut().enumerate() {
@@ -288,7 +343,7 @@ pub fn copy_from_program<T: Copy>(from: *const T, to: &mut [T]) -> Result<(), i3
 /// Whether eight bytes can be read: a signal mask is copied before the senseless command is refused.
 fn is_readable(address: usize) -> bool {
     const SENSELESS: usize = 255;
-    call!(SYS_rt_sigprocmask, SENSELESS, address, 0, 8) != -(libc::EFAULT as isize)
+    call!(SYS_rt_sigprocmask, SENSELESS, address, 0, 8) == -(libc::EINVAL as isize)
 }
 
 /// The file's writeback error, if this descriptor has not seen it yet: -EIO or the like; 0: none.
@@ -311,12 +366,22 @@ pub fn sync(fd: c_int, all: bool) -> Raw {
     }
 }
 
-/// Writes the range's dirty pages to the device and waits, as a sync does.
+/// Writes the range's dirty pages to the device and waits, as a sync does. Where that can't be asked for (a sandbox), all
+/// of the file's.
 pub fn sync_range(fd: c_int, offset: u64, len: u64) -> Raw {
     let all = libc::SYNC_FILE_RANGE_WAIT_BEFORE
         | libc::SYNC_FILE_RANGE_WRITE
         | libc::SYNC_FILE_RANGE_WAIT_AFTER;
-    call!(SYS_sync_file_range, fd, offset, len, all)
+    let n = call!(SYS_sync_file_range, fd, offset, len, all);
+    if n == 0 || is_writeback_error(n) {
+        return n;
+    }
+    sync(fd, false)
+}
+
+/// What a device or a full filesystem says, by way of a sync.
+pub fn is_writeback_error(n: Raw) -> bool {
+    matches!(-n as i32, libc::EIO | libc::ENOSPC | libc::EDQUOT)
 }
 
 pub fn drop_pages(fd: c_int, offset: u64, len: u64) {
@@ -332,6 +397,11 @@ pub fn read_link(path: &CStr, into: &mut [u8]) -> Option<usize> {
         into.len()
     );
     usize::try_from(n).ok()
+}
+
+/// As many entries of a directory as fit; their length, 0 at the end.
+pub fn directory_entries(fd: c_int, into: &mut [u8]) -> Raw {
+    call!(SYS_getdents64, fd, into.as_mut_ptr(), into.len())
 }
 
 pub fn map_anonymous(bytes: usize) -> Option<*mut u8> {
@@ -370,27 +440,33 @@ pub fn wipe_on_fork(at: *mut u8, bytes: usize) -> bool {
 }
 
 pub fn getpid() -> u32 {
-    call!(SYS_getpid) as u32
+    u32::try_from(call!(SYS_getpid)).unwrap_or_else(|_| crate::process::pid())
 }
 
-pub fn gettid() -> u32 {
-    call!(SYS_gettid) as u32
+/// None: a sandbox doesn't let us ask.
+pub fn gettid() -> Option<u32> {
+    u32::try_from(call!(SYS_gettid)).ok()
 }
 
-fn signal_stack() -> Option<libc::stack_t> {
+/// Err: a sandbox doesn't let us ask.
+fn signal_stack() -> Result<libc::stack_t, ()> {
     // SAFETY: plain integers and a pointer; all-zero is a value.
     let mut s: libc::stack_t = unsafe { core::mem::zeroed() };
-    (call!(SYS_sigaltstack, 0, &raw mut s) == 0).then_some(s)
+    match call!(SYS_sigaltstack, 0, &raw mut s) {
+        0 => Ok(s),
+        _ => Err(()),
+    }
 }
 
+/// Also where that can't be known: then nothing is concluded from addresses.
 pub fn on_alternate_stack() -> bool {
-    signal_stack().is_some_and(|s| s.ss_flags & libc::SS_ONSTACK != 0)
+    signal_stack().map_or(true, |s| s.ss_flags & libc::SS_ONSTACK != 0)
 }
 
 /// The addresses of the alternate signal stack; empty: there is none.
 pub fn alternate_stack() -> core::ops::Range<usize> {
     match signal_stack() {
-        Some(s) if s.ss_flags & libc::SS_DISABLE == 0 => {
+        Ok(s) if s.ss_flags & libc::SS_DISABLE == 0 => {
             let start = s.ss_sp as usize;
             start..start.saturating_add(s.ss_size)
         }
@@ -439,23 +515,15 @@ pub fn futex_wake_all_private(word: &AtomicU32) {
     );
 }
 
+/// By a futex that nobody wakes: one kind of call less to be allowed.
 pub fn sleep_ms(ms: i64) {
-    let time = libc::timespec {
+    let word = AtomicU32::new(0);
+    let limit = libc::timespec {
         tv_sec: ms / 1000,
         tv_nsec: (ms % 1000) * 1_000_000,
     };
-    call!(SYS_nanosleep, &raw const time, 0);
-}
-
-pub fn realtime_ns() -> u64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    call!(SYS_clock_gettime, libc::CLOCK_REALTIME, &raw mut time);
-    (time.tv_sec as u64)
-        .saturating_mul(1_000_000_000)
-        .saturating_add(time.tv_nsec as u64)
+    let wait = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
+    call!(SYS_futex, word.as_ptr(), wait, 0, &raw const limit, 0, 0);
 }
 
 const MEMBARRIER_GLOBAL_EXPEDITED: c_int = 2;

@@ -5,6 +5,7 @@
 //! `fork` takes it too (see `process`), so a child never inherits half a change.
 
 use core::sync::atomic::{AtomicU32, Ordering};
+use lock_table::sys::Blocked;
 
 const FREE: u32 = 0;
 const HELD: u32 = 1;
@@ -14,7 +15,7 @@ static LOCK: AtomicU32 = AtomicU32::new(FREE);
 
 /// Proof that the registry lock is held.
 pub struct Registry {
-    signals: u64,
+    signals: Blocked,
 }
 
 pub fn lock() -> Registry {
@@ -47,7 +48,7 @@ pub fn is_held() -> bool {
 /// In a forked child whose parent held the lock for the fork: nobody waits here.
 pub fn reset_in_child(mut held: Registry) {
     LOCK.store(FREE, Ordering::Release);
-    let signals = core::mem::replace(&mut held.signals, 0);
+    let signals = core::mem::take(&mut held.signals);
     core::mem::forget(held);
     crate::raw::restore_signals(signals);
 }

@@ -52,18 +52,24 @@ pub fn done(file: &File) {
 /// The program is about to take a POSIX lock: a second descriptor that direct I/O will need is made now,
 /// and none from then on.
 pub fn before_posix_lock(file: &File, fd: i32, flags: u32) {
-    if !file.has(POSIX_LOCKED) && file.bits.load(Acquire) & USE_DIRECT != 0 {
-        for (purpose, other) in [
-            (For::Reading, libc::O_WRONLY),
-            (For::Writing, libc::O_RDONLY),
-        ] {
-            if flags as i32 & libc::O_ACCMODE != other && borrow(file, fd, purpose).is_some() {
-                done(file);
-            }
-        }
-    }
+    prepare(file, fd, flags);
     let _registry = registry::lock();
     file.mark(POSIX_LOCKED);
+}
+
+/// What direct I/O through this number may need of second descriptors is opened now: later it may not be possible.
+pub fn prepare(file: &File, fd: i32, flags: u32) {
+    if file.has(POSIX_LOCKED) || file.bits.load(Acquire) & USE_DIRECT == 0 {
+        return;
+    }
+    for (purpose, other) in [
+        (For::Reading, libc::O_WRONLY),
+        (For::Writing, libc::O_RDONLY),
+    ] {
+        if flags as i32 & libc::O_ACCMODE != other && borrow(file, fd, purpose).is_some() {
+            done(file);
+        }
+    }
 }
 
 #[cold]

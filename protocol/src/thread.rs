@@ -132,6 +132,12 @@ pub fn stack_here() -> usize {
     &raw const here as usize
 }
 
+/// A thread's number where it can't be asked for: above all that the kernel gives.
+fn stand_in() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(1 << 24);
+    NEXT.fetch_add(1, Ordering::Relaxed) & ((1 << 30) - 1)
+}
+
 impl Thread {
     /// Begin a call: its nesting level's frame, or None when nesting is too deep.
     #[inline]
@@ -243,7 +249,7 @@ impl Thread {
             frame.offset_locked.set(0);
             frame.pinned.set(0);
         }
-        self.tid.set(crate::raw::gettid());
+        self.tid.set(crate::raw::gettid().unwrap_or_else(stand_in));
         self.generation.set(crate::process::generation());
     }
 

@@ -8,6 +8,7 @@
 
 use core::cell::Cell;
 use core::ffi::{CStr, c_char};
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::ffi::CString;
 
 use once_cell::race::OnceBox;
@@ -42,6 +43,21 @@ pub fn remember(keep: bool, left_out: &CStr) {
         }
     }
     let _ = OURS.set(Box::new(saved));
+}
+
+/// In the environment of a program that is started behind a filter which doesn't let the library start.
+pub const NO_CALLS: &CStr = c"PAGEFENCE_NO_CALLS";
+static UNFENCED: AtomicBool = AtomicBool::new(false);
+
+/// Programs that are started from now on have such a filter.
+pub fn start_unfenced() {
+    UNFENCED.store(true, Ordering::Release);
+}
+
+/// The variable that says so.
+fn no_calls() -> Option<*const c_char> {
+    const WORD: &CStr = c"PAGEFENCE_NO_CALLS=1";
+    UNFENCED.load(Ordering::Acquire).then(|| WORD.as_ptr())
 }
 
 /// Who a list was mapped for.
@@ -158,7 +174,8 @@ pub fn with_ours<R>(given: List, extra: Option<&Extra>, call: impl FnOnce(List) 
 /// None: the caller's list is as it should be (or there is no memory for another).
 #[inline(never)]
 fn longer(given: List, extra: Option<&Extra>) -> Option<Room> {
-    if given.is_null() || (given == current() && extra.is_none()) {
+    let word = no_calls();
+    if given.is_null() || (given == current() && extra.is_none() && word.is_none()) {
         return None;
     }
     let ours = OURS.get().map_or(&[][..], Vec::as_slice);
@@ -166,6 +183,7 @@ fn longer(given: List, extra: Option<&Extra>) -> Option<Room> {
         given != current() && has(current(), variable) && !has(given, variable)
     };
     let ours = ours.iter().filter(missing);
+    let ours = ours.map(|v| v.as_ptr()).chain(word);
     let (count, more) = (entries(given).count(), ours.clone().count());
     if more == 0 && extra.is_none() {
         return None;
@@ -175,7 +193,7 @@ fn longer(given: List, extra: Option<&Extra>) -> Option<Room> {
     let room = Room::of(pointers + extra.map_or(0, |e| e.room))?;
     let text = room.at.wrapping_add(pointers);
     let all = entries(given)
-        .chain(ours.map(|v| v.as_ptr()))
+        .chain(ours)
         .chain(extra.map(|_| text.cast_const().cast()));
     for (i, entry) in all.take(count + more + 1).enumerate() {
         // SAFETY: within the room, which was zero before.

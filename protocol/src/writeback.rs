@@ -4,6 +4,7 @@
 use core::sync::atomic::Ordering::*;
 
 use crate::files::File;
+use crate::raw::is_writeback_error;
 use crate::{raw, second};
 
 /// Look at the file's writeback error through the second descriptor. None: the kernel doesn't let us look.
@@ -45,10 +46,6 @@ pub fn seen(file: &File, call: impl FnOnce() -> raw::Raw) -> (raw::Raw, u32) {
     }
     raw::restore_signals(signals);
     (error, epoch)
-}
-
-fn is_writeback_error(error: raw::Raw) -> bool {
-    matches!(-error as i32, libc::EIO | libc::ENOSPC | libc::EDQUOT)
 }
 
 /// An error that our call consumed: the program's next fsync reports it.

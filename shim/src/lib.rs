@@ -16,6 +16,7 @@ mod layout;
 mod mapping;
 mod numbers;
 mod process;
+mod rights;
 mod transfer;
 mod uncovered;
 mod uring;
@@ -103,6 +104,7 @@ extern "C" fn constructor() {
     mapping::resolve();
     layout::resolve();
     process::resolve();
+    rights::resolve();
     elsewhere::resolve();
     uncovered::resolve();
     protocol::process::init();

@@ -222,6 +222,12 @@ family! { syscall => (number: c_long, a: usize, b: usize, c: usize, d: usize, e:
             protocol::process::uncovered_call("process_vm_writev");
             call()
         }
+        libc::SYS_prctl => crate::rights::control(fd, b, c, || call() as isize) as c_long,
+        libc::SYS_seccomp => crate::rights::seccomp(a, b, c, || call() as isize) as c_long,
+        _ if crate::rights::takes_rights(number) => {
+            protocol::rights::before_losing();
+            call()
+        }
         _ => call(),
     }
 }}

@@ -1,1 +1,195 @@
-//! Sandboxes: what worked bare under a seccomp filter, or after rights were given up, works fenced.
+//! A program that gives up rights. What worked bare works fenced also behind a seccomp filter that knows only the
+//! program's own system calls, and where the fence can't go on that is said before the filter is on. The kind: a
+//! library's own system calls are the program's to the kernel, and a sandbox is written for the program's.
+
+use pagefence_tests::fence::{Fence, split_own_lines};
+use pagefence_tests::places::{Place, main_place};
+use pagefence_tests::programs::{Program, compile};
+use pagefence_tests::run::{Outcome, run};
+use std::process::Command;
+use std::time::Duration;
+
+const DOORS: [&str; 3] = ["prctl", "syscall-prctl", "syscall-seccomp"];
+
+/// What one run showed: the outcome, the library's own lines, and the trace.
+struct Seen {
+    outcome: Outcome,
+    own: Vec<String>,
+    trace: String,
+    file: Vec<u8>,
+}
+
+impl Seen {
+    fn fell_back(&self) -> usize {
+        self.trace.matches("\"event\":\"fallback\"").count()
+    }
+
+    /// What is said about this process itself.
+    fn uncovered(&self) -> Vec<&String> {
+        let own = self.own.iter();
+        own.filter(|line| !line.contains("programs that it starts"))
+            .collect()
+    }
+}
+
+fn once(program: &Program, place: &Place, fence: Option<&Fence>, arguments: &[String]) -> Seen {
+    let dir = place.directory();
+    let trace = tempfile::NamedTempFile::new().expect("a file for the trace");
+    let mut command = Command::new(&program.path);
+    command.arg(dir.path()).args(arguments);
+    if let Some(fence) = fence {
+        fence.apply(&mut command);
+        command.env("PAGEFENCE_TRACE", trace.path());
+    }
+    let mut outcome = run(&mut command, Duration::from_secs(20)).expect("a program of ours");
+    let (stderr, own) = split_own_lines(&outcome.stderr);
+    outcome.stderr = stderr;
+    Seen {
+        outcome,
+        own,
+        trace: std::fs::read_to_string(trace.path()).expect("the trace"),
+        file: std::fs::read(dir.path().join("file")).unwrap_or_default(),
+    }
+}
+
+/// What becomes of the fence behind a filter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Then {
+    /// It holds, and nothing is said.
+    Holds,
+    /// It says that it doesn't, before.
+    Says,
+}
+
+fn filtered(program: &Program, door: &str, action: &str, calls: &[i64], then: Then) {
+    let place = main_place();
+    let numbers = calls.iter().map(i64::to_string);
+    let arguments: Vec<String> = [door.to_owned(), action.to_owned()]
+        .into_iter()
+        .chain(numbers)
+        .collect();
+    let name = format!("{door} {action} {calls:?}");
+    let bare = once(program, &place, None, &arguments);
+    assert_eq!(bare.outcome.code(), 0, "{name}: {}", bare.outcome.report());
+    assert_eq!(bare.outcome.stdout.lines().count(), 18, "{name}");
+    let fence = Fence::new();
+    let fenced = once(program, &place, Some(&fence), &arguments);
+    let report = || format!("{name}: {} {:?}", fenced.outcome.report(), fenced.own);
+    assert_eq!(fenced.outcome.code(), 0, "{}", report());
+    assert_eq!(fenced.outcome.stdout, bare.outcome.stdout, "{}", report());
+    assert_eq!(fenced.outcome.stderr, bare.outcome.stderr, "{}", report());
+    assert!(fenced.file == bare.file, "{name}: the data is another");
+    match then {
+        // Three requests beside a mapping, and one beside the later one's.
+        Then::Holds => {
+            assert!(fenced.fell_back() >= 4, "{}: {}", report(), fenced.trace);
+            assert_eq!(fenced.uncovered().len(), 0, "{}", report());
+        }
+        Then::Says => assert_eq!(fenced.uncovered().len(), 1, "{}", report()),
+    }
+    assert_eq!(fence.damage(), None);
+}
+
+/// Each of these killed the program (or failed a write whose data was written, with EPERM) although it makes none of
+/// these calls itself.
+#[test]
+fn filters_that_do_not_know_our_calls() {
+    let program = compile("seccomp", &[]);
+    let alone = [
+        libc::SYS_statx,
+        libc::SYS_fstatfs,
+        libc::SYS_readlinkat,
+        libc::SYS_membarrier,
+        libc::SYS_clock_gettime,
+        libc::SYS_process_vm_readv,
+        libc::SYS_preadv2,
+        libc::SYS_pwritev2,
+        libc::SYS_sync_file_range,
+        libc::SYS_gettid,
+        libc::SYS_nanosleep,
+        libc::SYS_fadvise64,
+        libc::SYS_ftruncate,
+    ];
+    for action in ["errno", "kill"] {
+        for call in alone {
+            filtered(&program, "prctl", action, &[call], Then::Holds);
+        }
+        filtered(&program, "prctl", action, &alone, Then::Holds);
+    }
+}
+
+/// Without these there is no fence: nothing else says what a number stands for, keeps handlers away, or lets one wait.
+#[test]
+fn filters_that_leave_no_fence() {
+    let program = compile("seccomp", &[]);
+    let stats = [libc::SYS_statx, libc::SYS_fstat, libc::SYS_newfstatat];
+    for action in ["errno", "kill"] {
+        for call in [libc::SYS_rt_sigprocmask, libc::SYS_fcntl, libc::SYS_futex] {
+            filtered(&program, "prctl", action, &[call], Then::Says);
+        }
+        filtered(&program, "prctl", action, &stats, Then::Says);
+    }
+}
+
+#[test]
+fn filters_through_every_door() {
+    let program = compile("seccomp", &[]);
+    for door in DOORS {
+        filtered(&program, door, "kill", &[libc::SYS_statx], Then::Holds);
+        let needed = [libc::SYS_rt_sigprocmask];
+        filtered(&program, door, "kill", &needed, Then::Says);
+    }
+}
+
+/// Strict mode knows read, write, exit and sigreturn. The first write to a number killed the program.
+#[test]
+fn strict_mode() {
+    let (program, place) = (compile("seccomp", &[]), main_place());
+    for door in DOORS {
+        let arguments = [door.to_owned(), "strict".to_owned()];
+        let bare = once(&program, &place, None, &arguments);
+        let fenced = once(&program, &place, Some(&Fence::new()), &arguments);
+        for seen in [&bare, &fenced] {
+            let report = seen.outcome.report();
+            assert_eq!(seen.outcome.code(), 0, "{door}: {report}");
+            assert_eq!(seen.outcome.stdout, "hi\n", "{door}: {report}");
+        }
+        assert_eq!(fenced.uncovered().len(), 1, "{:?}", fenced.own);
+    }
+}
+
+/// A program that is started behind such a filter was killed in the library's constructor. And what the filter only
+/// seems to touch stays fenced.
+#[test]
+fn programs_started_behind_a_filter() {
+    let program = compile("seccomp_exec", &[]);
+    for (calls, says) in [
+        (vec![libc::SYS_membarrier], 1),
+        (vec![libc::SYS_statx, libc::SYS_gettid], 1),
+        (vec![libc::SYS_fcntl, libc::SYS_geteuid, libc::SYS_dup3], 1),
+        (
+            vec![libc::SYS_process_vm_readv, libc::SYS_sync_file_range],
+            0,
+        ),
+    ] {
+        let (place, fence) = (main_place(), Fence::new());
+        let mut arguments: Vec<String> = calls.iter().map(i64::to_string).collect();
+        let started = ["--", "/bin/echo", "started"];
+        arguments.extend(started.map(str::to_owned));
+        let run_it = |fence: Option<&Fence>| {
+            let dir = place.directory();
+            let mut command = Command::new(&program.path);
+            command.args(&arguments).current_dir(dir.path());
+            if let Some(fence) = fence {
+                fence.apply(&mut command);
+            }
+            run(&mut command, Duration::from_secs(20)).expect("a program of ours")
+        };
+        let (bare, fenced) = (run_it(None), run_it(Some(&fence)));
+        assert_eq!(bare.stdout, "started\n", "{calls:?}: {}", bare.report());
+        assert_eq!(fenced.code(), 0, "{calls:?}: {}", fenced.report());
+        let (_, own) = split_own_lines(&fenced.stderr);
+        assert_eq!(fenced.stdout, bare.stdout, "{}", fenced.report());
+        assert_eq!(own.len(), says, "{calls:?}: {own:?}");
+    }
+}

@@ -1,0 +1,239 @@
+//! Which system calls the fence can't do without, and what else is lost when a sandbox forbids one: asked of the filters
+//! with the arguments that we would give, before they are on.
+
+use crate::events::{self, Event};
+use crate::sandbox::{will_allow, will_not_kill};
+use crate::{files, process, variables};
+
+/// A call as we would make it; what isn't given is an address or a size.
+type Ask = (i64, usize, usize, usize);
+
+/// Calls of which one is enough, under the name by which the user is told.
+type Need = (&'static str, &'static [Ask]);
+
+const ANY: usize = 0;
+const EMPTY_PATH: usize = libc::AT_EMPTY_PATH as usize;
+const PRIVATE: usize = libc::FUTEX_PRIVATE_FLAG as usize;
+
+/// What every file needs.
+const ALWAYS: &[Need] = &[
+    (
+        "fstat, newfstatat and statx",
+        &[
+            (libc::SYS_statx, ANY, ANY, EMPTY_PATH),
+            (libc::SYS_fstat, ANY, ANY, ANY),
+            (libc::SYS_newfstatat, ANY, ANY, ANY),
+        ],
+    ),
+    (
+        "rt_sigprocmask",
+        &[(libc::SYS_rt_sigprocmask, libc::SIG_BLOCK as usize, ANY, ANY)],
+    ),
+    (
+        "rt_sigprocmask",
+        &[(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK as usize,
+            ANY,
+            ANY,
+        )],
+    ),
+    (
+        "futex",
+        &[(libc::SYS_futex, ANY, libc::FUTEX_WAIT as usize, ANY)],
+    ),
+    (
+        "futex",
+        &[(libc::SYS_futex, ANY, libc::FUTEX_WAKE as usize, ANY)],
+    ),
+    (
+        "futex",
+        &[(
+            libc::SYS_futex,
+            ANY,
+            libc::FUTEX_WAIT as usize | PRIVATE,
+            ANY,
+        )],
+    ),
+    (
+        "futex",
+        &[(
+            libc::SYS_futex,
+            ANY,
+            libc::FUTEX_WAKE as usize | PRIVATE,
+            ANY,
+        )],
+    ),
+    (
+        "fcntl with F_GETFL",
+        &[(libc::SYS_fcntl, ANY, libc::F_GETFL as usize, ANY)],
+    ),
+    (
+        "lseek",
+        &[(libc::SYS_lseek, ANY, ANY, libc::SEEK_CUR as usize)],
+    ),
+    (
+        "pread64, preadv and preadv2",
+        &[
+            (libc::SYS_pread64, ANY, ANY, ANY),
+            (libc::SYS_preadv, ANY, ANY, ANY),
+            (libc::SYS_preadv2, ANY, ANY, ANY),
+        ],
+    ),
+    (
+        "pwrite64, pwritev and pwritev2",
+        &[
+            (libc::SYS_pwrite64, ANY, ANY, ANY),
+            (libc::SYS_pwritev, ANY, ANY, ANY),
+            (libc::SYS_pwritev2, ANY, ANY, ANY),
+        ],
+    ),
+];
+
+/// How files come into a process.
+const OPENS: &[Ask] = &[
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_open, ANY, libc::O_RDWR as usize, ANY),
+    (libc::SYS_openat, ANY, ANY, libc::O_RDWR as usize),
+    (libc::SYS_openat2, ANY, ANY, ANY),
+];
+const RECEIVES: &[Ask] = &[(libc::SYS_recvmsg, ANY, ANY, ANY)];
+
+/// How processes are made.
+const FORKS: &[Ask] = &[
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_fork, ANY, ANY, ANY),
+    (libc::SYS_clone, libc::SIGCHLD as usize, ANY, ANY),
+    (libc::SYS_clone3, ANY, ANY, ANY),
+];
+const EXECS: &[Ask] = &[
+    (libc::SYS_execve, ANY, ANY, ANY),
+    (libc::SYS_execveat, ANY, ANY, ANY),
+];
+
+/// What a process needs to enter the table, beyond what every file needs.
+const JOINS: &[Need] = &[
+    (
+        "openat",
+        &[(libc::SYS_openat, ANY, ANY, libc::O_RDWR as usize)],
+    ),
+    (
+        "mmap",
+        &[(libc::SYS_mmap, ANY, ANY, libc::PROT_READ as usize)],
+    ),
+    (
+        "madvise",
+        &[(libc::SYS_madvise, ANY, ANY, libc::MADV_DONTFORK as usize)],
+    ),
+    ("fstat", &[(libc::SYS_fstat, ANY, ANY, ANY)]),
+    (
+        "dup3",
+        &[(libc::SYS_dup3, ANY, ANY, libc::O_CLOEXEC as usize)],
+    ),
+    ("close", &[(libc::SYS_close, ANY, ANY, ANY)]),
+    (
+        "prctl",
+        &[(libc::SYS_prctl, libc::PR_GET_NAME as usize, ANY, ANY)],
+    ),
+    ("getpid", &[(libc::SYS_getpid, ANY, ANY, ANY)]),
+    ("munmap", &[(libc::SYS_munmap, ANY, ANY, ANY)]),
+    (
+        "fcntl with F_OFD_SETLK",
+        &[(libc::SYS_fcntl, ANY, libc::F_OFD_SETLK as usize, ANY)],
+    ),
+];
+
+/// What the library's constructor needs in a program that is started, beyond that.
+const STARTS: &[Need] = &[
+    ("newfstatat", &[(libc::SYS_newfstatat, ANY, ANY, ANY)]),
+    ("statx", &[(libc::SYS_statx, ANY, ANY, ANY)]),
+    (
+        "readlink",
+        &[
+            #[cfg(target_arch = "x86_64")]
+            (libc::SYS_readlink, ANY, ANY, ANY),
+            #[cfg(not(target_arch = "x86_64"))]
+            (libc::SYS_readlinkat, ANY, ANY, ANY),
+        ],
+    ),
+    ("membarrier", &[(libc::SYS_membarrier, 4, ANY, ANY)]),
+    ("gettid", &[(libc::SYS_gettid, ANY, ANY, ANY)]),
+    ("geteuid", &[(libc::SYS_geteuid, ANY, ANY, ANY)]),
+    (
+        "prlimit64",
+        &[(libc::SYS_prlimit64, ANY, libc::RLIMIT_NOFILE as usize, ANY)],
+    ),
+    ("read", &[(libc::SYS_read, ANY, ANY, ANY)]),
+    ("clock_gettime", &[(libc::SYS_clock_gettime, ANY, ANY, ANY)]),
+    ("faccessat", &[(libc::SYS_faccessat, ANY, ANY, ANY)]),
+];
+
+fn any(asks: &[Ask]) -> bool {
+    asks.iter()
+        .any(|(number, a, b, c)| will_allow(*number as usize, &[*a, *b, *c, 0, 0, 0]))
+}
+
+/// Whether a program that makes these calls, not knowing of the filter, lives on.
+fn survives(asks: &[Ask]) -> bool {
+    asks.iter()
+        .all(|(number, a, b, c)| will_not_kill(*number as usize, &[*a, *b, *c, 0, 0, 0]))
+}
+
+fn first_missing(needs: &[Need]) -> Option<&'static str> {
+    needs
+        .iter()
+        .find(|(_, asks)| !any(asks))
+        .map(|(name, _)| *name)
+}
+
+/// The first thing that the filters refuse and without which no file can be kept coherent.
+pub fn missing() -> Option<&'static str> {
+    let vdso = process::has_vdso() || any(&[(libc::SYS_clock_gettime, ANY, ANY, ANY)]);
+    let numbered = !any(FORKS) || any(&[(libc::SYS_getpid, ANY, ANY, ANY)]);
+    let named = !any(OPENS)
+        || any(&[
+            (libc::SYS_newfstatat, ANY, ANY, ANY),
+            (libc::SYS_statx, ANY, ANY, ANY),
+        ]);
+    first_missing(ALWAYS)
+        .or((!vdso).then_some("clock_gettime"))
+        .or((!numbered).then_some("getpid"))
+        .or((!named).then_some("newfstatat and statx"))
+}
+
+/// Whether there is anything to fence, or can be.
+pub fn any_file() -> bool {
+    files::all().next().is_some() || any(OPENS) || any(RECEIVES)
+}
+
+/// Whether a forked child can enter the table.
+pub fn may_join() -> bool {
+    first_missing(JOINS).is_none()
+}
+
+/// What else there is to know before the filter is on: of the processes that this one makes. `alone`: nothing is fenced
+/// any more anyway, and that is said already.
+pub fn look_at_children(alone: bool) {
+    let say = |what: &str, done: &'static str| {
+        if !alone {
+            events::emit(&Event {
+                done,
+                ..Event::uncovered(0, what)
+            });
+        }
+    };
+    if any(FORKS) && !may_join() {
+        say(
+            "a seccomp filter that allows fork, but not what a child needs to join: openat, mmap, fcntl with F_OFD_SETLK, dup3, prctl",
+            "its children pass through",
+        );
+    }
+    let starts = JOINS.iter().chain(STARTS).all(|(_, asks)| survives(asks));
+    if any(EXECS) && !starts {
+        variables::start_unfenced();
+        say(
+            "a seccomp filter that allows exec, but not what the library needs to start",
+            "programs that it starts pass through",
+        );
+    }
+}
