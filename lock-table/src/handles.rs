@@ -41,6 +41,13 @@ impl Table {
         self.mem.mappings().cell(index).map(|_| MapEntry(index))
     }
 
+    /// Whether the table is mapped at that address.
+    pub fn is_at(&self, address: usize) -> bool {
+        let (start, length) = self.mem.mapping();
+        let behind = address.wrapping_sub(start as usize);
+        behind < length || address == self.life.load(core::sync::atomic::Ordering::Relaxed)
+    }
+
     /// Whether slots run out (three quarters of the pool lie below this one): then a thread gives
     /// its slot back after each call instead of keeping it.
     pub fn slot_is_scarce(&self, slot: Slot) -> bool {

@@ -171,6 +171,11 @@ impl Summary {
         }
     }
 
+    /// Whether it is mapped at that address.
+    pub fn is_at(&self, address: usize) -> bool {
+        address.wrapping_sub(self.words.as_ptr() as usize) < LENGTH
+    }
+
     /// Counts.
     pub fn add(&self, counter: Counter, n: u64) {
         if let Some(word) = self.counter(counter) {

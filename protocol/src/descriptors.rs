@@ -11,7 +11,7 @@ use crate::arena::{Arena, CAPACITY, Zeroed};
 use crate::files::{self, File, Obtained};
 use crate::names::{self, Said};
 use crate::registry::{self, Registry};
-use crate::{raw, scratch, second};
+use crate::{raw, scratch, second, unseen};
 
 /// What the low byte of a word says.
 const UNKNOWN: u64 = 0;
@@ -112,7 +112,10 @@ pub fn pin(fd: i32) -> Option<Pinned> {
     for _ in 0..64 {
         match peek(fd) {
             Peek::Pass => return None,
-            Peek::Unknown => resolve(fd)?,
+            Peek::Unknown => {
+                resolve(fd)?;
+                unseen::look_if_due();
+            }
             Peek::Description { seen, index } => {
                 let d = description(index)?;
                 let raised = d
@@ -248,8 +251,8 @@ fn describe_file(
         Obtained::AskFirst => return Some(Described::AskFirst),
         Obtained::NotFenced => return Some(Described::NotFenced(said?.mark())),
     };
-    if new && names::fences_by_path() {
-        look_again(names::mark_of(id), id);
+    if new {
+        found_fenced(id);
     }
     let index = match FREE.load(Acquire) {
         0 => DESCRIPTIONS.fresh()?,
@@ -269,6 +272,13 @@ fn describe_file(
     d.offset_lock.store(0, Relaxed);
     d.refs.store(1, Release);
     Some(Described::Description(index))
+}
+
+/// The file has a record now.
+pub fn found_fenced(id: FileId) {
+    if names::fences_by_path() {
+        look_again(names::mark_of(id), id);
+    }
 }
 
 /// Numbers that the policy left out by a name that they have, of a file that is fenced by another: they will be

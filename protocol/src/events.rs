@@ -197,6 +197,11 @@ pub fn count(counter: Counter, n: u64) {
     }
 }
 
+/// Whether the counters lie at that address.
+pub fn is_at(address: usize) -> bool {
+    SUMMARY.get().is_some_and(|s| s.is_at(address))
+}
+
 pub fn count_max(counter: Counter, n: u64) {
     if let Some(summary) = SUMMARY.get() {
         summary.max(counter, n);

@@ -114,6 +114,10 @@ impl File {
         self.flags.load(Acquire) & flag != 0
     }
 
+    pub fn is_block_device(&self) -> bool {
+        self.has(BLOCK_DEVICE)
+    }
+
     /// Sets the flag; whether it was set before.
     pub fn mark(&self, flag: u32) -> bool {
         self.flags.fetch_or(flag, AcqRel) & flag != 0
@@ -183,9 +187,12 @@ impl File {
     }
 
     fn after_use(&self, index: u32, own: u32, others: &lock_table::Others, new: u32, fd: i32) {
-        if new & USE_DIRECT != 0 && !raw::membarrier() {
-            // Nobody can be made to look: give stores in flight elsewhere time to land.
-            raw::sleep_ms(2);
+        if new & USE_DIRECT != 0 {
+            crate::unseen::direct_use_begins();
+            if !raw::membarrier() {
+                // Nobody can be made to look: give stores in flight elsewhere time to land.
+                raw::sleep_ms(2);
+            }
         }
         let all = own | others.bits;
         if all & USE_DIRECT != 0 {

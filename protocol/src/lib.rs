@@ -14,6 +14,7 @@
 //! | [`direct`], [`writeback`] | direct I/O: the check after a write, and falling back |
 //! | [`second`] | the second descriptor that the check and the fall back need |
 //! | [`mappings`], [`places`], [`routes`] | mmap and its family: which parts of a file may be dirtied through memory |
+//! | [`unseen`], [`maps`], [`early`] | what exists and was not seen being made |
 //! | [`layout`], [`emptying`] | truncate, fallocate, `O_TRUNC` |
 //! | [`process`], [`fork`], [`exec`], [`variables`] | the constructor; what becomes of it all in a child and in the next program |
 //! | [`rights`], [`sandbox`], [`needs`], [`filter`] | before the program gives up rights; which calls of ours a sandbox lets us make |
@@ -37,6 +38,7 @@ pub mod arena;
 pub mod data;
 pub mod descriptors;
 pub mod direct;
+pub mod early;
 pub mod emptying;
 pub mod events;
 pub mod exec;
@@ -45,6 +47,7 @@ pub mod filter;
 pub mod fork;
 pub mod layout;
 pub mod mappings;
+pub mod maps;
 pub mod names;
 pub mod needs;
 pub mod numbers;
@@ -61,5 +64,6 @@ pub mod second;
 pub mod text;
 pub mod thread;
 pub mod transfer;
+pub mod unseen;
 pub mod variables;
 pub mod writeback;

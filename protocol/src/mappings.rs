@@ -12,7 +12,7 @@ use crate::places::{Place, add, any, cut, last_of, page_up, take_out, with};
 use crate::ranges::END_OF_TIME;
 use crate::registry::{self, Registry};
 use crate::routes::{Registering, release, retain};
-use crate::{events, files, process, raw};
+use crate::{events, files, process, raw, unseen};
 
 fn failed(result: *mut c_void) -> bool {
     result as isize == -1
@@ -39,6 +39,15 @@ impl Map {
     }
 }
 
+/// Whether what is mapped is known. A child that shares our memory maps in it, too: looked for later.
+fn is_followed() -> bool {
+    let active = process::active().is_some();
+    if !active && process::standing() == process::Standing::VforkChild {
+        unseen::guest_maps();
+    }
+    active
+}
+
 /// `real` takes the flags.
 pub fn map(map: &Map, real: impl Fn(i32) -> *mut c_void) -> *mut c_void {
     let plain = || {
@@ -48,7 +57,7 @@ pub fn map(map: &Map, real: impl Fn(i32) -> *mut c_void) -> *mut c_void {
             real(map.flags)
         }
     };
-    if map.flags & libc::MAP_ANONYMOUS != 0 || process::active().is_none() {
+    if map.flags & libc::MAP_ANONYMOUS != 0 || !is_followed() {
         return plain();
     }
     let Some(pinned) = descriptors::pin(map.fd) else {
@@ -150,7 +159,7 @@ pub fn unmap(at: *mut c_void, len: usize, real: impl Fn() -> i32) -> i32 {
 }
 
 pub fn protect(at: *mut c_void, len: usize, prot: i32, real: impl Fn() -> i32) -> i32 {
-    if !any() || process::active().is_none() {
+    if !is_followed() || !any() {
         return real();
     }
     let (start, len) = (at as usize, page_up(len));
@@ -189,7 +198,7 @@ fn make_writable(start: usize, len: usize, real: &dyn Fn() -> i32) -> i32 {
 
 /// Registers the places in a range of addresses that have no entry yet. Who makes them read-only meanwhile takes their
 /// entries away again, so they are writable with this very lock held, under which all have one.
-fn register_places(call: &Registering, start: usize, len: usize) -> Result<Registry, i32> {
+pub fn register_places(call: &Registering, start: usize, len: usize) -> Result<Registry, i32> {
     let end = start.saturating_add(len);
     let bare = |p: &Place| p.entry == 0 && p.overlaps(start, end);
     let mut registry = registry::lock();
@@ -234,7 +243,7 @@ pub struct Remap {
 }
 
 pub fn remap(ask: &Remap, real: impl Fn() -> *mut c_void) -> *mut c_void {
-    if !any() {
+    if !is_followed() || !any() {
         return real();
     }
     let Some(call) = Registering::begin() else {
@@ -382,7 +391,7 @@ fn moved(registry: &Registry, ask: &Remap, to: usize, grown: &Grown) {
 
 /// `remap_file_pages` may show any part of the file anywhere in the mapping: all of it counts.
 pub fn remap_pages(at: *mut c_void, len: usize, real: impl Fn() -> i32) -> i32 {
-    if !any() || process::active().is_none() {
+    if !is_followed() || !any() {
         return real();
     }
     let (start, len) = (at as usize, page_up(len));

@@ -2,7 +2,7 @@
 
 use crate::descriptors::{self, closed, closing, duplicated, forget, is_ours, known_in};
 use crate::files::{LEASED, STREAMED};
-use crate::{events, layout, process, ranges, raw, second, writeback};
+use crate::{early, events, layout, process, ranges, raw, second, unseen, writeback};
 use core::sync::atomic::Ordering::AcqRel;
 use lock_table::USE_DIRECT;
 
@@ -65,6 +65,7 @@ pub fn close(fd: i32, real: impl Fn() -> i32) -> i32 {
 /// A call that closes the number: forgotten before, because another thread may have it at once after.
 pub fn closing_elsewhere<R>(fd: i32, real: impl Fn() -> R) -> R {
     if fd < 0 || !process::follows_numbers() {
+        early::closed(fd);
         return real();
     }
     let fenced = matches!(descriptors::peek(fd), descriptors::Peek::Description { .. });
@@ -151,6 +152,9 @@ pub fn dup_to(old: i32, new: i32, real: impl Fn() -> i32) -> i32 {
 /// What `fcntl` asks. Every command passes its argument on; these concern us.
 pub fn fcntl(fd: i32, command: i32, argument: usize, real: impl Fn() -> i32) -> i32 {
     if !process::follows_numbers() {
+        if matches!(command, libc::F_SETLK | libc::F_SETLKW) {
+            early::locked(fd);
+        }
         return real();
     }
     if is_ours(fd) {
@@ -175,6 +179,7 @@ fn set_flags(fd: i32, flags: i32, real: impl Fn() -> i32) -> i32 {
     let turns = (flags ^ pinned.description.flags() as i32) & libc::O_DIRECT != 0;
     if turns && flags & libc::O_DIRECT != 0 {
         pinned.file.add_use(pinned.file_index, USE_DIRECT, fd);
+        unseen::look_if_due();
     }
     let follow = |pinned: &descriptors::Pinned| {
         let result = real();
@@ -212,6 +217,7 @@ fn get_flags(fd: i32, real: impl Fn() -> i32) -> i32 {
 
 /// Closing any descriptor of the file, also one of ours, would drop this lock.
 pub fn posix_lock(fd: i32, real: impl Fn() -> i32) -> i32 {
+    early::locked(fd);
     if process::follows_numbers()
         && let Some(pinned) = descriptors::pin(fd)
     {
@@ -258,6 +264,7 @@ pub fn sync(fd: i32, real: impl Fn() -> i32) -> i32 {
 
 /// A stream of libc's is open on the number: its reads and writes can't be hooked by name.
 pub fn streamed(fd: i32) {
+    early::streamed(fd);
     if fd < 0 || process::active().is_none() {
         return;
     }

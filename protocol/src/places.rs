@@ -31,6 +31,13 @@ impl Place {
         last_of(self.offset, self.end - self.start)
     }
 
+    /// What it shows, or would show, at that address.
+    pub fn shows_at(&self, address: usize) -> u64 {
+        self.offset
+            .wrapping_add(address as u64)
+            .wrapping_sub(self.start as u64)
+    }
+
     pub fn overlaps(&self, start: usize, end: usize) -> bool {
         self.start < end && start < self.end
     }

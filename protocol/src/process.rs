@@ -12,7 +12,9 @@ use policy::{Mode, OnTableError, Policy, Settings};
 use crate::events::{self, Event, Kind};
 use crate::text::Text;
 use crate::thread::{self, Thread};
-use crate::{descriptors, exec, files, fork, names, raw, sandbox, scratch, second, variables};
+use crate::{
+    descriptors, early, exec, files, fork, names, raw, sandbox, scratch, second, unseen, variables,
+};
 
 /// Nothing is known yet, or the process is not fenced: every call passes through.
 const PASSING: u32 = 0;
@@ -81,6 +83,7 @@ fn is_vfork_child(thread: &Thread) -> bool {
         return true;
     }
     thread.after_vfork.set(0);
+    unseen::look_if_due();
     false
 }
 
@@ -218,6 +221,8 @@ pub fn init() {
             exec::take_kept_descriptors();
             STATE.store(FENCED, Release);
             events::count(Counter::Processes, 1);
+            unseen::look();
+            early::catch_up();
         }
         Err(error) => {
             let done = without_table("not fenced");

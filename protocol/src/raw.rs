@@ -268,6 +268,10 @@ pub fn move_flagged_at(
     }
 }
 
+pub fn read(fd: c_int, into: &mut [u8]) -> Raw {
+    call!(SYS_read, fd, into.as_mut_ptr(), into.len())
+}
+
 pub fn write(fd: c_int, bytes: &[u8]) -> Raw {
     call!(SYS_write, fd, bytes.as_ptr(), bytes.len())
 }
@@ -425,6 +429,11 @@ pub fn unmap(at: *mut u8, bytes: usize) {
 /// Nothing may touch this memory.
 pub fn forbid(at: *mut u8, bytes: usize) {
     call!(SYS_mprotect, at, bytes, libc::PROT_NONE);
+}
+
+/// Whether there is some mapping at all of these addresses: the call does nothing else.
+pub fn is_mapped(at: usize, len: usize) -> bool {
+    call!(SYS_msync, at, len, libc::MS_ASYNC) == 0
 }
 
 /// What MAP_POPULATE does, afterwards; as there, failing is nothing.

@@ -33,6 +33,8 @@ static FREE: AtomicU32 = AtomicU32::new(0);
 pub struct Registering<'a> {
     thread: &'a Thread,
     frame: Option<&'a Frame>,
+    /// What it registers is there already, and counts in any case.
+    exists: bool,
 }
 
 impl Registering<'_> {
@@ -42,6 +44,16 @@ impl Registering<'_> {
         Some(Registering {
             thread,
             frame: ranges::begin(thread, false),
+            exists: false,
+        })
+    }
+
+    /// For mappings that are there already.
+    pub fn of_existing() -> Option<Registering<'static>> {
+        let call = Registering::begin()?;
+        Some(Registering {
+            exists: true,
+            ..call
         })
     }
 
@@ -66,6 +78,7 @@ impl Registering<'_> {
         let claim = terms.claim(Mode::BufferedWrite, first, last);
         let result = match ranges::take(self.thread, frame, &terms, &claim, false) {
             Got::Go => Ok(enter(file_index, file.id(), fd, first, last)),
+            Got::Refused(_) if self.exists => Ok(enter(file_index, file.id(), fd, first, last)),
             Got::Refused(error) => Err(error),
         };
         ranges::release(frame);

@@ -10,6 +10,7 @@ pub mod fence;
 pub mod places;
 pub mod programs;
 pub mod run;
+pub mod stepper;
 pub mod tree;
 
 /// A missing filesystem, tool or right is a failure where somebody counts on the whole suite
