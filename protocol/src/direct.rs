@@ -1,6 +1,7 @@
 //! Direct I/O under a held range: straight past the page cache where nobody can dirty it, checked
 //! afterwards, or through the page cache: falling back.
 
+use core::cell::Cell;
 use core::sync::atomic::Ordering::*;
 use policy::OnInvalidateFailure;
 
@@ -36,6 +37,10 @@ pub struct Request<'a> {
     pub flags: u32,
     /// The file offset is to move.
     pub moves_offset: bool,
+    /// It goes to the end of the file, wherever that is when the kernel writes.
+    pub append: bool,
+    /// Where an append through the cache went (see `append`).
+    pub landed: Cell<Option<u64>>,
     /// The end of the file under the range.
     pub size: u64,
     /// How much is held beyond the pages of the range.
@@ -212,7 +217,9 @@ impl Request<'_> {
     #[cold]
     fn repair(&self, fd: i32, n: isize) -> isize {
         let policy = self.file().settings().on_invalidate_failure();
+        let lost = self.has_lost_its_place(n);
         let done = match policy {
+            OnInvalidateFailure::Buffered if lost => "reported: the end of the file has moved",
             OnInvalidateFailure::Buffered => "written again, buffered",
             OnInvalidateFailure::Warn => "reported",
             OnInvalidateFailure::Error => "EIO",
@@ -222,7 +229,7 @@ impl Request<'_> {
         match policy {
             OnInvalidateFailure::Warn => return n,
             OnInvalidateFailure::Error => return raw::libc_result(-libc::EIO as isize),
-            OnInvalidateFailure::Buffered if n <= 0 => return n,
+            OnInvalidateFailure::Buffered if n <= 0 || lost => return n,
             OnInvalidateFailure::Buffered => {}
         }
         events::count(Counter::FallbackInvalidation, 1);
@@ -297,7 +304,7 @@ impl Request<'_> {
         let all = flags & libc::O_SYNC == libc::O_SYNC || self.call.flags & libc::RWF_SYNC != 0;
         let data = flags & libc::O_DSYNC != 0 || self.call.flags & libc::RWF_DSYNC != 0;
         let synced = seen(self.file(), || {
-            let synced = raw::sync_range(fd, self.position, len);
+            let synced = raw::sync_range(fd, self.place(), len);
             if !raw::is_writeback_error(synced) && (all || data) {
                 raw::sync(fd, all)
             } else {
@@ -363,7 +370,8 @@ impl Request<'_> {
         self.told(Kind::Fallback, "mapped", "buffered");
         let flags = self.call.flags & !LEFT_OUT;
         let n = self.through_cache(fd, self.len, || {
-            self.call.data.move_at(true, fd, self.position, flags)
+            self.append(fd, flags)
+                .unwrap_or_else(|| self.call.data.move_at(true, fd, self.place(), flags))
         });
         second::done(self.file());
         if raw::is_refused(n) {
@@ -409,7 +417,7 @@ impl Request<'_> {
         if self.moves_offset && n > 0 {
             raw::lseek(
                 self.call.fd,
-                self.position.saturating_add(n as u64) as i64,
+                self.place().saturating_add(n as u64) as i64,
                 libc::SEEK_SET,
             );
         }

@@ -11,7 +11,7 @@
 //! | [`names`] | the path behind a number, as bytes |
 //! | [`ranges`] | taking and giving back ranges in the lock table, waiting, timing out |
 //! | [`transfer`] | read and write: which range, which mode, and the real call under it |
-//! | [`direct`], [`writeback`] | direct I/O: the check after a write, and falling back |
+//! | [`direct`], [`append`], [`writeback`] | direct I/O: the check after a write, and falling back |
 //! | [`second`] | the second descriptor that the check and the fall back need |
 //! | [`mappings`], [`places`], [`routes`] | mmap and its family: which parts of a file may be dirtied through memory |
 //! | [`unseen`], [`maps`], [`early`] | what exists and was not seen being made |
@@ -34,6 +34,7 @@
     )
 )]
 
+pub mod append;
 pub mod arena;
 pub mod data;
 pub mod descriptors;

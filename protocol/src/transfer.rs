@@ -1,5 +1,6 @@
 //! Read and write, in all their forms: which range, in which mode, and the real call under it.
 
+use core::cell::Cell;
 use core::sync::atomic::{Ordering::*, compiler_fence, fence};
 use lock_table::{Mode, UNIT};
 
@@ -279,6 +280,8 @@ fn under_range(
             touches_from: first,
             flags: v.flags,
             moves_offset: call.at == Position::Offset,
+            append: v.append,
+            landed: Cell::new(None),
             size,
             held,
             thread,

@@ -361,3 +361,23 @@ fn by_name_a_file_gets_its_rule_too() {
     let told = seen.told_why("uncovered", "leaves this file out");
     assert_eq!((told, seen.events.len()), (1, 1), "{}", seen.report());
 }
+
+/// How many holes an append leaves that falls back while another process empties the file.
+fn holes(policy: &str, dir: &Path, who: &str) -> Seen {
+    let program = compile("append_holes", &[]);
+    let arguments = [dir.join("f").into_os_string(), who.into()];
+    fenced(policy, &program.path, &arguments)
+}
+
+/// An append that fell back wrote to where it had seen the end. With that moved it left a hole, which an append can't
+/// make: worse than without the library. Kind: what the kernel does in one step, done in two.
+#[test]
+fn an_append_leaves_no_hole_whoever_empties_the_file() {
+    let dir = main_place().directory();
+    let policy = ruled(dir.path(), "error");
+    for who in ["unfenced", "fenced"] {
+        let seen = holes(&policy, dir.path(), who);
+        assert_eq!(seen.outcome.stdout, "holes: 0\n", "{}", seen.report());
+        assert!(seen.told("fallback").len() > 100, "{}", seen.report());
+    }
+}
