@@ -1,7 +1,7 @@
 // Puts a filter on itself that refuses some system calls, none of which it makes itself afterwards, and goes on using
 // its files directly, beside a mapping, through the cache, and one that it opens only now.
 // Usage: seccomp DIRECTORY DOOR ACTION NUMBER...
-// DOOR: prctl, syscall-prctl or syscall-seccomp. ACTION: errno, kill, or strict (the mode, without numbers).
+// DOOR: prctl, syscall-prctl or syscall-seccomp. ACTION: errno, kill, strict (the mode, without numbers) or nothing.
 #include "hazard.h"
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -55,7 +55,8 @@ int main(int argc, char **argv) {
         write(1, "hi\n", 3);
         syscall(SYS_exit, 0);
     }
-    refuse(argv[2], argv[3], argv + 4);
+    if (strcmp(argv[3], "nothing"))
+        refuse(argv[2], argv[3], argv + 4);
 
     tell("direct pwrite beside a mapping", pwrite(file.direct, page, PAGE, 0), mapped);
     mapped[0] = 'n';

@@ -1,5 +1,5 @@
-// Puts a filter on itself that kills at some system calls, and becomes another program.
-// Usage: seccomp_exec NUMBER... -- PROGRAM ARGUMENTS
+// Puts a filter on itself that kills at some system calls, or refuses them, and becomes another program.
+// Usage: seccomp_exec kill|ERRNO NUMBER... -- PROGRAM ARGUMENTS
 #include "hazard.h"
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -10,10 +10,11 @@ int main(int argc, char **argv) {
     static struct sock_filter filter[64];
     unsigned short n = 0;
     filter[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
-    int at = 1;
+    int at = 2;
+    unsigned answer = atoi(argv[1]) ? SECCOMP_RET_ERRNO | atoi(argv[1]) : SECCOMP_RET_KILL_PROCESS;
     for (; at < argc && strcmp(argv[at], "--"); at++) {
         filter[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, atoi(argv[at]), 0, 1);
-        filter[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
+        filter[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, answer);
     }
     filter[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
     struct sock_fprog program = {n, filter};

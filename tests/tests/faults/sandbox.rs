@@ -6,6 +6,7 @@ use pagefence_tests::fence::{Fence, split_own_lines};
 use pagefence_tests::places::{Place, main_place};
 use pagefence_tests::programs::{Program, compile};
 use pagefence_tests::run::{Outcome, run};
+use pagefence_tests::{is_root, skip};
 use std::process::Command;
 use std::time::Duration;
 
@@ -173,7 +174,8 @@ fn programs_started_behind_a_filter() {
         ),
     ] {
         let (place, fence) = (main_place(), Fence::new());
-        let mut arguments: Vec<String> = calls.iter().map(i64::to_string).collect();
+        let mut arguments = vec!["kill".to_owned()];
+        arguments.extend(calls.iter().map(i64::to_string));
         let started = ["--", "/bin/echo", "started"];
         arguments.extend(started.map(str::to_owned));
         let run_it = |fence: Option<&Fence>| {
@@ -192,4 +194,109 @@ fn programs_started_behind_a_filter() {
         assert_eq!(fenced.stdout, bare.stdout, "{}", fenced.report());
         assert_eq!(own.len(), says, "{calls:?}: {own:?}");
     }
+}
+
+/// A container's or a service manager's filter is there before the library, and says no with an error. Whatever it
+/// refuses of our own calls, a request whose data is moved doesn't fail for it.
+#[test]
+fn programs_in_a_container() {
+    let (filter, program) = (compile("seccomp_exec", &[]), compile("seccomp", &[]));
+    for error in [libc::EPERM, libc::ENOSYS] {
+        for calls in [
+            vec![libc::SYS_statx, libc::SYS_process_vm_readv],
+            vec![libc::SYS_preadv2, libc::SYS_pwritev2],
+            vec![libc::SYS_sync_file_range],
+            vec![libc::SYS_fstatfs, libc::SYS_readlinkat],
+            vec![libc::SYS_membarrier, libc::SYS_gettid],
+            vec![libc::SYS_rt_sigprocmask],
+            vec![libc::SYS_fadvise64, libc::SYS_ftruncate],
+        ] {
+            let mut arguments = vec![error.to_string()];
+            arguments.extend(calls.iter().map(i64::to_string));
+            arguments.push("--".to_owned());
+            arguments.push(program.path.display().to_string());
+            let place = main_place();
+            let run_it = |fence: Option<&Fence>| {
+                let dir = place.directory();
+                let mut command = Command::new(&filter.path);
+                command.args(&arguments).arg(dir.path());
+                command.args(["prctl", "nothing"]);
+                if let Some(fence) = fence {
+                    fence.apply(&mut command);
+                    command.env("PAGEFENCE_LOG", "fallback=debug");
+                }
+                let outcome = run(&mut command, Duration::from_secs(20));
+                let file = std::fs::read(dir.path().join("file")).unwrap_or_default();
+                (outcome.expect("a program of ours"), file)
+            };
+            let ((bare, data), (fenced, same)) = (run_it(None), run_it(Some(&Fence::new())));
+            let report = || format!("{error} {calls:?}: {}", fenced.report());
+            assert_eq!(bare.stdout.lines().count(), 18, "{}", bare.report());
+            assert_eq!(fenced.code(), bare.code(), "{}", report());
+            assert_eq!(fenced.stdout, bare.stdout, "{}", report());
+            assert!(data == same, "{}", report());
+            let (_, own) = split_own_lines(&fenced.stderr);
+            let fell_back = own.iter().filter(|l| l.contains(": fallback")).count();
+            assert!(fell_back >= 4, "{}", report());
+        }
+    }
+}
+
+/// After these a second descriptor of the file can't be opened any more, and each request beside the mapping took
+/// `O_DIRECT` off the program's own description for a moment, with the whole file held.
+#[test]
+fn second_descriptors_are_there_before_rights_go() {
+    if !is_root() {
+        return skip("giving up rights needs root");
+    }
+    let (program, place) = (compile("rights", &[]), main_place());
+    for how in [
+        "setuid",
+        "seteuid",
+        "setreuid",
+        "setresuid",
+        "setfsuid",
+        "syscall-setresuid",
+        "chroot",
+        "unshare",
+        "umount",
+        "capset",
+        "landlock",
+    ] {
+        let arguments = [how.to_owned()];
+        let bare = once(&program, &place, None, &arguments);
+        if how == "landlock" && bare.outcome.code() == 99 {
+            skip("this kernel has no landlock");
+            continue;
+        }
+        assert_eq!(bare.outcome.code(), 0, "{how}: {}", bare.outcome.report());
+        let fenced = once(&program, &place, Some(&Fence::new()), &arguments);
+        let report = format!("{how}: {} {}", fenced.outcome.report(), fenced.trace);
+        assert_eq!(fenced.outcome.stdout, bare.outcome.stdout, "{report}");
+        assert_eq!(fenced.fell_back(), 2, "{report}");
+        assert!(!fenced.trace.contains("no second descriptor"), "{report}");
+        assert!(fenced.own.is_empty(), "{report} {:?}", fenced.own);
+    }
+}
+
+/// file(1) reads behind an allow-list made with libseccomp.
+#[test]
+fn a_real_program_with_a_filter() {
+    let look = |fence: Option<&Fence>| {
+        let mut command = Command::new("file");
+        command.args(["-b", "/etc/passwd", "/bin/ls", "/dev/null", "/"]);
+        if let Some(fence) = fence {
+            fence.apply(&mut command);
+        }
+        run(&mut command, Duration::from_secs(20))
+    };
+    let Ok(bare) = look(None) else {
+        return skip("file(1) isn't installed");
+    };
+    let fence = Fence::new();
+    let fenced = look(Some(&fence)).expect("it ran bare");
+    assert_eq!(fenced.code(), 0, "{}", fenced.report());
+    assert_eq!(fenced.stdout, bare.stdout, "{}", fenced.report());
+    assert_eq!(fenced.stderr, "", "{}", fenced.report());
+    assert!(fence.table().exists(), "it wasn't fenced");
 }
