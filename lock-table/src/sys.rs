@@ -368,6 +368,32 @@ mod tests {
     }
 
     #[test]
+    fn what_was_not_blocked_is_not_unblocked() {
+        let pending = || {
+            let mut mask = 0u64;
+            let call = [
+                libc::SIG_BLOCK as usize,
+                0,
+                (&raw mut mask) as usize,
+                8,
+                0,
+                0,
+            ];
+            // SAFETY: the kernel writes one mask of eight bytes.
+            unsafe { own_call(libc::SYS_rt_sigprocmask as usize, call) };
+            mask
+        };
+        let before = block_signals();
+        let blocked = pending();
+        assert_ne!(blocked, 0);
+        // As in a sandbox that refuses to block.
+        restore_signals(Blocked::default());
+        assert_eq!(pending(), blocked);
+        restore_signals(before);
+        assert_ne!(pending(), blocked);
+    }
+
+    #[test]
     fn errors_come_back_negative() {
         // SAFETY: closing a number that is not open.
         let ret = unsafe { syscall6(libc::SYS_close as usize, usize::MAX, 0, 0, 0, 0, 0) };

@@ -134,6 +134,32 @@ pub fn ask(filter: &[Instruction], call: &Call) -> Answer {
     }
 }
 
+/// Whether the kernel may take it; of one that it won't take nothing is to be said. (It also refuses to load from words
+/// of memory that were never stored to, which is not looked at here.)
+pub fn is_sound(filter: &[Instruction]) -> bool {
+    let call = Call {
+        number: 0,
+        architecture: ARCHITECTURE,
+        from: 0,
+        arguments: [0; 6],
+    };
+    let ends = filter.last().is_some_and(|i| i.code & 7 == 6);
+    ends && filter.iter().enumerate().all(|(at, i)| {
+        let mut machine = Machine {
+            x: 1,
+            ..Machine::default()
+        };
+        let shifts = matches!(i.code, 0x64 | 0x74);
+        let left = filter.len() - at - 1;
+        let leads = match i.code & 0xff {
+            0x05 => (i.k as usize) < left,
+            code if code & 7 == 5 => usize::from(i.jt.max(i.jf)) < left,
+            _ => true,
+        };
+        leads && !(shifts && i.k > 31) && machine.step(i, &call).is_some()
+    })
+}
+
 const X: u16 = 0x08;
 
 impl Machine {

@@ -99,6 +99,43 @@ const OPENS: &[Ask] = &[
 ];
 const RECEIVES: &[Ask] = &[(libc::SYS_recvmsg, ANY, ANY, ANY)];
 
+/// What finding out about a number takes, beyond what every file needs, and a second descriptor.
+const LOOKS: &[Need] = &[
+    ("fstatfs", &[(libc::SYS_fstatfs, ANY, ANY, ANY)]),
+    ("readlinkat", &[(libc::SYS_readlinkat, ANY, ANY, ANY)]),
+    (
+        "openat",
+        &[(libc::SYS_openat, ANY, ANY, libc::O_RDONLY as usize)],
+    ),
+    (
+        "openat",
+        &[(libc::SYS_openat, ANY, ANY, libc::O_RDWR as usize)],
+    ),
+];
+
+/// A second descriptor of a file that is opened later, where the program doesn't see it.
+const SECONDS: &[Need] = &[
+    (
+        "openat",
+        &[(libc::SYS_openat, ANY, ANY, libc::O_RDWR as usize)],
+    ),
+    (
+        "fcntl",
+        &[(libc::SYS_fcntl, ANY, libc::F_GETFD as usize, ANY)],
+    ),
+    (
+        "fcntl",
+        &[(libc::SYS_fcntl, ANY, libc::F_SETFD as usize, ANY)],
+    ),
+    (
+        "fcntl",
+        &[(libc::SYS_fcntl, ANY, libc::F_DUPFD_CLOEXEC as usize, ANY)],
+    ),
+    ("close", &[(libc::SYS_close, ANY, ANY, ANY)]),
+];
+/// And what does without.
+const NO_SECOND: &[Ask] = &[(libc::SYS_fcntl, ANY, libc::F_SETFL as usize, ANY)];
+
 /// How processes are made.
 const FORKS: &[Ask] = &[
     #[cfg(target_arch = "x86_64")]
@@ -195,7 +232,12 @@ pub fn missing() -> Option<&'static str> {
             (libc::SYS_newfstatat, ANY, ANY, ANY),
             (libc::SYS_statx, ANY, ANY, ANY),
         ]);
+    // Where files still come in, there must be room for them.
+    let room = !any_file_comes() || any(&[(libc::SYS_mmap, ANY, ANY, libc::PROT_READ as usize)]);
+    let falls_back = !any_file_comes() || first_missing(SECONDS).is_none() || any(NO_SECOND);
     first_missing(ALWAYS)
+        .or((!falls_back).then_some("fcntl with F_DUPFD_CLOEXEC and F_SETFL"))
+        .or((!room).then_some("mmap"))
         .or((!vdso).then_some("clock_gettime"))
         .or((!numbered).then_some("getpid"))
         .or((!named).then_some("newfstatat and statx"))
@@ -203,7 +245,16 @@ pub fn missing() -> Option<&'static str> {
 
 /// Whether there is anything to fence, or can be.
 pub fn any_file() -> bool {
-    files::all().next().is_some() || any(OPENS) || any(RECEIVES)
+    files::all().next().is_some() || any_file_comes()
+}
+
+fn any_file_comes() -> bool {
+    any(OPENS) || any(RECEIVES)
+}
+
+/// Whether numbers can be looked at later, as usual.
+pub fn may_look() -> bool {
+    first_missing(ALWAYS).or(first_missing(LOOKS)).is_none()
 }
 
 /// Whether a forked child can enter the table.

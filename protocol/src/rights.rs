@@ -5,7 +5,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering::*};
 
-use crate::{descriptors, process, raw, second};
+use crate::{descriptors, process, raw, second, unseen};
 
 /// How far the numbers had changed when this was last done.
 static DONE: AtomicU64 = AtomicU64::new(0);
@@ -37,6 +37,7 @@ pub fn before_losing_all() {
     }
     let errno = raw::errno();
     each_open_number(look_at);
+    unseen::look();
     open_seconds();
     raw::set_errno(errno);
 }

@@ -141,7 +141,8 @@ impl Filter {
                 core::slice::from_raw_parts_mut(at.add(1).cast::<Instruction>(), length),
             )
         };
-        if raw::copy_from_program(given.instructions, instructions).is_err() {
+        let copied = raw::copy_from_program(given.instructions, instructions);
+        if copied.is_err() || !filter::is_sound(instructions) {
             raw::unmap(at.cast(), bytes);
             return None;
         }
@@ -249,7 +250,6 @@ pub fn enter(what: &Entering, failed: impl Fn(isize) -> bool, real: impl Fn() ->
     let Some(added) = added else {
         return real();
     };
-    rights::before_losing_all();
     let lacks = match added {
         Copied::Unknown => Some("any other call than read and write"),
         Copied::Filter(filter) => {
@@ -257,12 +257,20 @@ pub fn enter(what: &Entering, failed: impl Fn(isize) -> bool, real: impl Fn() ->
             needs::missing()
         }
     };
+    // What passes through from now on is at least known to others as used.
+    if lacks.is_some() || !needs::may_look() {
+        rights::before_losing_all();
+    } else {
+        rights::before_losing();
+    }
+    let fenced = process::standing() == Standing::Fenced;
     if let Some(what) = lacks
+        && fenced
         && needs::any_file()
     {
         tell(what);
     }
-    needs::look_at_children(lacks.is_some());
+    needs::look_at_children(!fenced || lacks.is_some());
     if let Copied::Filter(_) = added {
         let clock = [libc::CLOCK_MONOTONIC as usize, 0, 0, 0, 0, 0];
         let coarse = !will_allow(libc::SYS_clock_gettime as usize, &clock);
@@ -280,7 +288,7 @@ pub fn enter(what: &Entering, failed: impl Fn(isize) -> bool, real: impl Fn() ->
             Copied::Unknown => NONE.store(false, Release),
         }
         raw::set_errno(errno);
-    } else if lacks.is_some() {
+    } else if lacks.is_some() && fenced {
         process::stop_fencing();
     }
     result

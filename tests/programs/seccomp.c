@@ -1,7 +1,9 @@
 // Puts a filter on itself that refuses some system calls, none of which it makes itself afterwards, and goes on using
 // its files directly, beside a mapping, through the cache, and one that it opens only now.
 // Usage: seccomp DIRECTORY DOOR ACTION NUMBER...
-// DOOR: prctl, syscall-prctl or syscall-seccomp. ACTION: errno, kill, strict (the mode, without numbers) or nothing.
+// DOOR: prctl, syscall-prctl or syscall-seccomp. ACTION: errno, kill, trap, log, each (a filter of its own for each number,
+// which kills), strict (the mode, without numbers) or nothing. NUMBER: of a system call; with =VALUE where its second
+// argument is that, with !VALUE where it is not.
 #include "hazard.h"
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -18,18 +20,37 @@ static void set_mode(const char *door, long mode, void *program) {
         MUST(syscall(SYS_seccomp, mode == SECCOMP_MODE_STRICT ? SECCOMP_SET_MODE_STRICT : SECCOMP_SET_MODE_FILTER, 0, program));
 }
 
-static void refuse(const char *door, const char *action, char **numbers) {
-    static struct sock_filter filter[64];
-    unsigned answer = !strcmp(action, "kill") ? SECCOMP_RET_KILL_PROCESS : SECCOMP_RET_ERRNO | EPERM;
+static unsigned answer_of(const char *action) {
+    if (!strcmp(action, "kill"))
+        return SECCOMP_RET_KILL_PROCESS;
+    if (!strcmp(action, "trap"))
+        return SECCOMP_RET_TRAP;
+    if (!strcmp(action, "log"))
+        return SECCOMP_RET_LOG;
+    return SECCOMP_RET_ERRNO | EPERM;
+}
+
+static void refuse(const char *door, const char *action, char **numbers, int count) {
+    struct sock_filter filter[64];
     unsigned short n = 0;
-    filter[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
-    for (; *numbers; numbers++) {
-        filter[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, atoi(*numbers), 0, 1);
-        filter[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, answer);
+    for (int i = 0; i < count; i++) {
+        char *mark = numbers[i];
+        int number = strtol(mark, &mark, 10), value = *mark ? atoi(mark + 1) : 0;
+        filter[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
+        filter[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, *mark ? 3 : 1);
+        if (*mark) {
+            filter[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1]));
+            filter[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, *mark == '!', *mark != '!');
+        }
+        filter[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, answer_of(action));
     }
     filter[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
     struct sock_fprog program = {n, filter};
     MUST(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+    // Of no use to the kernel, which goes on without it.
+    filter[n - 1].code = 0xffff;
+    SAY(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program));
+    filter[n - 1].code = BPF_RET | BPF_K;
     set_mode(door, SECCOMP_MODE_FILTER, &program);
 }
 
@@ -55,8 +76,12 @@ int main(int argc, char **argv) {
         write(1, "hi\n", 3);
         syscall(SYS_exit, 0);
     }
-    if (strcmp(argv[3], "nothing"))
-        refuse(argv[2], argv[3], argv + 4);
+    // One filter for all, or one for each.
+    if (!strcmp(argv[3], "each"))
+        for (int i = 4; i < argc; i++)
+            refuse(argv[2], "kill", argv + i, 1);
+    else if (strcmp(argv[3], "nothing"))
+        refuse(argv[2], argv[3], argv + 4, argc - 4);
 
     tell("direct pwrite beside a mapping", pwrite(file.direct, page, PAGE, 0), mapped);
     mapped[0] = 'n';

@@ -62,17 +62,18 @@ enum Then {
     Says,
 }
 
-fn filtered(program: &Program, door: &str, action: &str, calls: &[i64], then: Then) {
+fn filtered<N: ToString>(program: &Program, door: &str, action: &str, calls: &[N], then: Then) {
     let place = main_place();
-    let numbers = calls.iter().map(i64::to_string);
+    let numbers = calls.iter().map(N::to_string);
     let arguments: Vec<String> = [door.to_owned(), action.to_owned()]
         .into_iter()
         .chain(numbers)
         .collect();
-    let name = format!("{door} {action} {calls:?}");
+    let name = arguments.join(" ");
     let bare = once(program, &place, None, &arguments);
+    let lines = 18 + if action == "each" { calls.len() } else { 1 };
     assert_eq!(bare.outcome.code(), 0, "{name}: {}", bare.outcome.report());
-    assert_eq!(bare.outcome.stdout.lines().count(), 18, "{name}");
+    assert_eq!(bare.outcome.stdout.lines().count(), lines, "{name}");
     let fence = Fence::new();
     let fenced = once(program, &place, Some(&fence), &arguments);
     let report = || format!("{name}: {} {:?}", fenced.outcome.report(), fenced.own);
@@ -130,6 +131,26 @@ fn filters_that_leave_no_fence() {
         }
         filtered(&program, "prctl", action, &stats, Then::Says);
     }
+}
+
+/// Filters add up, look at arguments, and have other answers than killing and refusing.
+#[test]
+fn filters_of_every_kind() {
+    let program = compile("seccomp", &[]);
+    let soft = [libc::SYS_statx, libc::SYS_preadv2, libc::SYS_membarrier];
+    filtered(&program, "prctl", "each", &soft, Then::Holds);
+    filtered(&program, "prctl", "trap", &soft, Then::Holds);
+    filtered(&program, "prctl", "log", &soft, Then::Holds);
+    filtered(&program, "prctl", "log", &[libc::SYS_futex], Then::Holds);
+    filtered(&program, "prctl", "trap", &[libc::SYS_futex], Then::Says);
+    let fcntl = |mark: &str, command: i32| [format!("{}{mark}{command}", libc::SYS_fcntl)];
+    let only_get_flags = fcntl("!", libc::F_GETFL);
+    filtered(&program, "prctl", "kill", &only_get_flags, Then::Says);
+    for command in [libc::F_OFD_GETLK, libc::F_SETFL, libc::F_DUPFD_CLOEXEC] {
+        filtered(&program, "prctl", "kill", &fcntl("=", command), Then::Holds);
+    }
+    let no_get_flags = fcntl("=", libc::F_GETFL);
+    filtered(&program, "prctl", "kill", &no_get_flags, Then::Says);
 }
 
 #[test]
