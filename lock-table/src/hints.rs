@@ -10,14 +10,17 @@
 use core::sync::atomic::Ordering::{Relaxed, Release};
 
 use crate::Table;
-use crate::matrix::{Claim, FileId, UNIT};
+use crate::matrix::{Claim, FileId};
 use crate::memory::SlotCell;
 use crate::primitive::CHECKED;
+use crate::sizes::unit;
 use crate::slots::Slot;
 
 /// What is excluded by units shares a unit, and so a stripe.
-const STRIPE: u64 = 2 * UNIT;
-const STRIPE_SHIFT: u32 = STRIPE.trailing_zeros();
+#[inline]
+fn stripe_shift() -> u32 {
+    unit().trailing_zeros().wrapping_add(1)
+}
 /// Claims on more stripes than this are wide. A power of two, so that the stripes of one claim have notes of their own.
 const NARROW: usize = 4;
 /// Notes in a slot: for stripes, by the stripe's number, and one for the file.
@@ -78,8 +81,8 @@ impl Near {
     pub(crate) fn of(c: &Claim) -> Near {
         let (hash, first, last) = (
             Hash::of(c.file),
-            c.first >> STRIPE_SHIFT,
-            c.last >> STRIPE_SHIFT,
+            c.first >> stripe_shift(),
+            c.last >> stripe_shift(),
         );
         if last.wrapping_sub(first) < NARROW as u64 {
             Near::Buckets(Buckets { hash, first, last })

@@ -133,6 +133,7 @@ mod model;
 mod models;
 mod primitive;
 mod register;
+mod sizes;
 mod slots;
 #[cfg(not(any(loom, shuttle)))]
 mod snapshot;
@@ -151,8 +152,9 @@ pub use error::{Fault, TableError};
 #[cfg(not(any(loom, shuttle)))]
 pub use handles::{SYSTEM_TABLE, default_path, raise_fd_copy};
 pub use mappings::MapEntry;
-pub use matrix::{Claim, FileId, Mode, PAGE, UNIT, conflict, sort_and_merge};
+pub use matrix::{Claim, FileId, Mode, conflict, sort_and_merge};
 pub use memory::Geometry;
+pub use sizes::{page, unit};
 pub use slots::{Blocker, Slot};
 #[cfg(not(any(loom, shuttle)))]
 pub use snapshot::{

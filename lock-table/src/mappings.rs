@@ -2,8 +2,9 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
-use crate::matrix::{FileId, UNIT};
+use crate::matrix::FileId;
 use crate::register::{Entry, Read};
+use crate::sizes;
 use crate::{Owner, Table};
 
 pub(crate) const WRITABLE: u32 = 1;
@@ -50,7 +51,7 @@ impl Table {
     /// Who, if anybody, has a writable mapping that overlaps the range, both rounded out to units? The caller holds
     /// the range: that orders this after the registration of every mapping that could be dirtied meanwhile.
     pub fn mapped_writable(&self, file: FileId, first: u64, last: u64) -> Option<Owner> {
-        let unit = UNIT.trailing_zeros();
+        let unit = sizes::unit().trailing_zeros();
         let mut mappings = self.mem.mappings().of_file(file);
         mappings.find_map(|(_, cell, read)| match read {
             Read::Entry(e)

@@ -1,10 +1,6 @@
 //! What excludes what. The design's table stands here, once, and reads like the design's.
 
-/// The cache's page: what an excluded pair's ranges are rounded out to.
-pub const PAGE: u64 = 4096;
-/// The largest folio that a store can dirty: what a pair is rounded out to when one side dirties pages and the other
-/// goes past them.
-pub const UNIT: u64 = 2 << 20;
+use crate::sizes::{page, unit};
 
 /// How a call uses its range.
 #[repr(u8)]
@@ -95,6 +91,11 @@ fn overlap(p: &Claim, q: &Claim, shift: u32) -> bool {
 /// May the two not be in the file at the same time?
 #[inline]
 pub fn conflict(p: &Claim, q: &Claim) -> bool {
+    conflict_by(p, q, page(), unit())
+}
+
+#[inline]
+fn conflict_by(p: &Claim, q: &Claim, page: u64, unit: u64) -> bool {
     if p.file != q.file {
         return false;
     }
@@ -106,8 +107,8 @@ pub fn conflict(p: &Claim, q: &Claim) -> bool {
     match rule {
         Rule::Never => false,
         Rule::Atomic => (p.atomic || q.atomic) && overlap(p, q, 0),
-        Rule::Page => overlap(p, q, PAGE.trailing_zeros()),
-        Rule::Unit => overlap(p, q, UNIT.trailing_zeros()),
+        Rule::Page => overlap(p, q, page.trailing_zeros()),
+        Rule::Unit => overlap(p, q, unit.trailing_zeros()),
     }
 }
 
@@ -188,12 +189,12 @@ pub(crate) mod tests {
                     against(0, true),
                     against(0, false),
                     against(1, true),
-                    against(PAGE - 1, false),
+                    against(page() - 1, false),
                 );
                 let far = (
-                    against(PAGE, true),
-                    against(UNIT - 1, false),
-                    against(UNIT, true),
+                    against(page(), true),
+                    against(unit() - 1, false),
+                    against(unit(), true),
                 );
                 let want = match cell {
                     "–" => ((false, false, false, false), (false, false, false)),
@@ -263,5 +264,32 @@ pub(crate) mod tests {
             ]
         );
         assert_eq!(sort_and_merge(&mut []), 0);
+    }
+
+    /// A kernel with pages of 64 KiB: two of its blocks lie in one page, and far more in one folio.
+    #[test]
+    fn larger_pages() {
+        let (page, unit) = (64 << 10, 512 << 20);
+        let at = |mode, first: u64| Claim {
+            file: FileId { dev: 1, ino: 2 },
+            first,
+            last: first + 4095,
+            mode,
+            atomic: false,
+        };
+        let buffered = at(Mode::BufferedWrite, 0);
+        for (first, excluded) in [(unit - 4096, true), (unit, false)] {
+            let direct = at(Mode::DirectWrite, first);
+            assert_eq!(
+                conflict_by(&buffered, &direct, page, unit),
+                excluded,
+                "{first}"
+            );
+        }
+        let direct = at(Mode::DirectWrite, 0);
+        for (first, excluded) in [(page - 4096, true), (page, false)] {
+            let read = at(Mode::DirectRead, first);
+            assert_eq!(conflict_by(&direct, &read, page, unit), excluded, "{first}");
+        }
     }
 }

@@ -3,9 +3,10 @@
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
 use crate::hints::{Buckets, Near, own_stack, place, words_of};
-use crate::matrix::{Claim, FileId, Mode, UNIT, conflict};
+use crate::matrix::{Claim, FileId, Mode, conflict};
 use crate::memory::SlotCell;
 use crate::primitive::{block_signals, fence, now_ns, restore_signals};
+use crate::sizes::unit;
 use crate::{NotHeld, Owner, Table};
 
 /// The state word: the low three bits say what the slot is, the fourth that somebody sleeps on it, the rest is the
@@ -33,7 +34,6 @@ pub(crate) mod word {
 }
 
 const ATOMIC: u32 = 256;
-const UNIT_SHIFT: u32 = UNIT.trailing_zeros();
 /// How often a slot is read anew while its owner moves it along. Within one generation it moves three times at most.
 const READS: u32 = 8;
 
@@ -396,8 +396,9 @@ impl Table {
         }
         // Nothing is excluded further off than a unit. If one of the two is a later generation's, skipping is right as
         // well (I5).
-        if cell.first.load(Relaxed) >> UNIT_SHIFT > c.last >> UNIT_SHIFT
-            || cell.last.load(Relaxed) >> UNIT_SHIFT < c.first >> UNIT_SHIFT
+        let shift = unit().trailing_zeros();
+        if cell.first.load(Relaxed) >> shift > c.last >> shift
+            || cell.last.load(Relaxed) >> shift < c.first >> shift
         {
             return Scan::Clear;
         }

@@ -5,7 +5,7 @@ mod common;
 
 use common::*;
 use lock_table::{
-    Claim, Fault, FileId, Geometry, Mode, NotHeld, Table, UNIT, USE_BUFFERED, USE_DIRECT,
+    Claim, Fault, FileId, Geometry, Mode, NotHeld, Table, USE_BUFFERED, USE_DIRECT, unit,
 };
 use std::ffi::CString;
 use std::sync::atomic::AtomicU64;
@@ -253,11 +253,19 @@ fn slots_and_requests() {
 fn mappings_and_uses() {
     let dir = Dir::new();
     let table = attach(&make(&dir, &SMALL));
-    let map = |i: u64| table.map_register(FILE, i * UNIT, i * UNIT, true);
+    let map = |i: u64| table.map_register(FILE, i * unit(), i * unit(), true);
     let maps: Vec<_> = (0..71).map_while(map).collect();
     assert_eq!(maps.len(), 70);
-    assert!(table.mapped_writable(FILE, 69 * UNIT, 69 * UNIT).is_some());
-    assert!(table.mapped_writable(FILE, 70 * UNIT, 70 * UNIT).is_none());
+    assert!(
+        table
+            .mapped_writable(FILE, 69 * unit(), 69 * unit())
+            .is_some()
+    );
+    assert!(
+        table
+            .mapped_writable(FILE, 70 * unit(), 70 * unit())
+            .is_none()
+    );
     for gone in [5, 69] {
         table.map_forget(maps[gone]);
         assert_eq!(map(gone as u64), Some(maps[gone]));
@@ -449,7 +457,7 @@ fn ranges_to_verify() {
     let path = make(&dir, &g);
     let table = attach(&path);
     // The nth range says which it is.
-    let range = |n: u64| claim(Mode::DirectWrite, n * UNIT, n * UNIT + 511);
+    let range = |n: u64| claim(Mode::DirectWrite, n * unit(), n * unit() + 511);
     let die_with = |from: u64, count: u64| {
         let hold = |t: &Table, c: Claim| t.take_slot(1).is_some_and(|s| t.hold_now(s, &c).is_ok());
         stays(&path, |t| (from..from + count).all(|n| hold(t, range(n)))).kill();
@@ -459,7 +467,7 @@ fn ranges_to_verify() {
         let mut all = Vec::new();
         table.unverified(FILE, &mut |first, last| {
             assert_eq!(last, first + 511);
-            all.push(first / UNIT);
+            all.push(first / unit());
         });
         all.sort_unstable();
         all
@@ -472,7 +480,7 @@ fn ranges_to_verify() {
     die_with(257, 290);
     assert_eq!(known(), (291..547).collect::<Vec<_>>());
     // What was verified makes room, and nothing else is forgotten for it.
-    table.verified(FILE, 300 * UNIT, 309 * UNIT + 511);
+    table.verified(FILE, 300 * unit(), 309 * unit() + 511);
     die_with(600, 10);
     let left = (291..547).filter(|n| !(300..310).contains(n));
     assert_eq!(known(), left.chain(600..610).collect::<Vec<_>>());

@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use lock_table::{FileId, Geometry, Table, UNIT, USE_BUFFERED, USE_DIRECT, USE_OBSERVE, UseEntry};
+use lock_table::{FileId, Geometry, Table, USE_BUFFERED, USE_DIRECT, USE_OBSERVE, UseEntry, unit};
 use std::sync::atomic::Ordering::SeqCst;
 
 const OTHER: FileId = FileId { dev: 8, ino: 43 };
@@ -13,15 +13,15 @@ fn writable_mappings_are_found_by_unit() {
     let dir = Dir::new();
     let table = attach(&dir.make());
     let entry = table
-        .map_register(FILE, UNIT + 4096, UNIT + 8191, true)
+        .map_register(FILE, unit() + 4096, unit() + 8191, true)
         .unwrap();
     let me = std::process::id();
     let who = |file, first, last| table.mapped_writable(file, first, last).map(|o| o.pid);
-    assert_eq!(who(FILE, UNIT, UNIT), Some(me));
-    assert_eq!(who(FILE, 2 * UNIT - 1, u64::MAX), Some(me));
+    assert_eq!(who(FILE, unit(), unit()), Some(me));
+    assert_eq!(who(FILE, 2 * unit() - 1, u64::MAX), Some(me));
     assert_eq!(who(FILE, 0, u64::MAX), Some(me));
-    assert_eq!(who(FILE, 0, UNIT - 1), None);
-    assert_eq!(who(FILE, 2 * UNIT, u64::MAX), None);
+    assert_eq!(who(FILE, 0, unit() - 1), None);
+    assert_eq!(who(FILE, 2 * unit(), u64::MAX), None);
     assert_eq!(who(OTHER, 0, u64::MAX), None);
     let read_only = table.map_register(OTHER, 0, u64::MAX, false).unwrap();
     assert_eq!(who(OTHER, 0, u64::MAX), None);
@@ -122,7 +122,12 @@ fn a_file_that_spills_is_found_whole() {
     Table::create(&path, &g).unwrap();
     let (a, b) = (attach(&path), attach(&path));
     let many: Vec<_> = (0..500)
-        .map(|i| (a.map_register(FILE, i * UNIT, i * UNIT, true).unwrap(), i))
+        .map(|i| {
+            (
+                a.map_register(FILE, i * unit(), i * unit(), true).unwrap(),
+                i,
+            )
+        })
         .collect();
     let others: Vec<_> = (0..500)
         .map(|ino| FileId { dev: 9, ino })
@@ -130,9 +135,9 @@ fn a_file_that_spills_is_found_whole() {
         .collect();
     assert_eq!(a.map_register(OTHER, 0, 0, true), None);
     for (entry, i) in many {
-        assert!(b.mapped_writable(FILE, i * UNIT, i * UNIT).is_some());
+        assert!(b.mapped_writable(FILE, i * unit(), i * unit()).is_some());
         a.map_forget(entry);
-        assert!(b.mapped_writable(FILE, i * UNIT, i * UNIT).is_none());
+        assert!(b.mapped_writable(FILE, i * unit(), i * unit()).is_none());
     }
     for (entry, file) in others {
         assert!(a.mapped_writable(file, 0, 0).is_some());
@@ -175,7 +180,7 @@ fn a_killed_owner_leaves_nothing_behind_a_full_home() {
         }
         // More than a home holds, of one file, at its end.
         for i in 0..88 {
-            if t.map_register(FILE, 4 * UNIT + i, 4 * UNIT + i, true)
+            if t.map_register(FILE, 4 * unit() + i, 4 * unit() + i, true)
                 .is_none()
             {
                 return 4;
@@ -193,7 +198,7 @@ fn a_killed_owner_leaves_nothing_behind_a_full_home() {
     assert_eq!(others.bits, USE_BUFFERED | USE_DIRECT);
     assert!(table.use_locks(mine[0]) && table.use_mixed(last));
     let who = |at| table.mapped_writable(FILE, at, at).map(|o| o.pid);
-    assert_eq!(who(4 * UNIT), Some(pid));
+    assert_eq!(who(4 * unit()), Some(pid));
     assert_eq!(table.map_register(FILE, 0, 0, true), None);
     victim.kill();
     let reaped = table.reap();
@@ -201,7 +206,7 @@ fn a_killed_owner_leaves_nothing_behind_a_full_home() {
         (reaped.processes, reaped.mappings, reaped.uses),
         (1, 128, 40)
     );
-    assert_eq!((who(0), who(4 * UNIT)), (None, None));
+    assert_eq!((who(0), who(4 * unit())), (None, None));
     assert_eq!(table.use_add(last, 0).bits, USE_BUFFERED);
     assert_eq!(table.snapshot().uses.len(), 71);
     // All of it can be had again.
@@ -237,7 +242,7 @@ fn other_files_cost_nothing() {
     };
     let crowded = FileId { dev: 7, ino: 7 };
     for i in 0..20_000 {
-        table.map_register(crowded, UNIT * (i + 1), UNIT * (i + 1), true);
+        table.map_register(crowded, unit() * (i + 1), unit() * (i + 1), true);
     }
     table.map_register(crowded, 0, 0, true).unwrap();
     let slow = look(crowded);

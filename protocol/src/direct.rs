@@ -15,7 +15,7 @@ use crate::transfer::Transfer;
 use crate::writeback::{look, owe, seen};
 use crate::{process, raw, routes};
 use lock_table::summary::Counter;
-use lock_table::{Mode, PAGE, UNIT};
+use lock_table::{Mode, page, unit};
 
 /// RWF_ATOMIC: all or nothing even at a power cut, which the page cache can't promise.
 const RWF_ATOMIC: i32 = 0x40;
@@ -262,9 +262,9 @@ impl Request<'_> {
         if self.held != Held::Pages {
             return None;
         }
-        let (first, last) = (self.position / PAGE * PAGE, self.last() | (PAGE - 1));
-        let below = (first / UNIT * UNIT, first.wrapping_sub(1));
-        let above = (last.wrapping_add(1), last | (UNIT - 1));
+        let (first, last) = (self.position / page() * page(), self.last() | (page() - 1));
+        let below = (first / unit() * unit(), first.wrapping_sub(1));
+        let above = (last.wrapping_add(1), last | (unit() - 1));
         Some([below, above].map(|(from, to)| {
             if to <= from || to == u64::MAX {
                 return None;

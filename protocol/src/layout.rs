@@ -5,7 +5,7 @@
 
 use core::ffi::c_char;
 use core::sync::atomic::Ordering::Relaxed;
-use lock_table::{FileId, Mode, UNIT};
+use lock_table::{FileId, Mode, unit};
 
 use crate::descriptors;
 use crate::events::{self, Event};
@@ -31,7 +31,7 @@ const FALLOC_FL_INSERT_RANGE: i32 = 0x20;
 const STAY: i32 = 1 | 2 | 0x10 | 0x40 | 0x80;
 
 fn floor(offset: u64) -> u64 {
-    offset / UNIT * UNIT
+    offset / unit() * unit()
 }
 
 impl Change {
@@ -50,7 +50,7 @@ impl Change {
                 } else if moves || extends {
                     (floor(offset.min(size)), END_OF_TIME)
                 } else {
-                    (floor(offset), floor(last).saturating_add(UNIT - 1))
+                    (floor(offset), floor(last).saturating_add(unit() - 1))
                 }
             }
         }

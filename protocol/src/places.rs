@@ -57,8 +57,13 @@ pub fn any() -> bool {
 }
 
 pub fn page_up(len: usize) -> usize {
-    len.checked_add(4095)
-        .map_or(usize::MAX & !4095, |l| l & !4095)
+    up_to(len, lock_table::page() as usize)
+}
+
+/// To whole pages; at the end of the address space the last whole one.
+fn up_to(len: usize, page: usize) -> usize {
+    let within = page - 1;
+    len.saturating_add(within) & !within
 }
 
 pub fn last_of(offset: u64, len: usize) -> u64 {
@@ -107,5 +112,21 @@ pub fn cut(registry: &Registry, start: usize, len: usize) {
     for place in take_out(registry, start, len) {
         routes::release(place.entry, registry);
         files::release(place.file, registry);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_pages() {
+        for page in [4 << 10, 16 << 10, 64 << 10] {
+            let wanted = [(0, 0), (1, page), (page, page), (page + 1, 2 * page)];
+            for (len, whole) in wanted {
+                assert_eq!(up_to(len, page), whole);
+            }
+            assert_eq!(up_to(usize::MAX, page), usize::MAX - (page - 1));
+        }
     }
 }

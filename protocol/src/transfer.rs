@@ -2,7 +2,7 @@
 
 use core::cell::Cell;
 use core::sync::atomic::{Ordering::*, compiler_fence, fence};
-use lock_table::{Mode, UNIT};
+use lock_table::{Mode, unit};
 
 use crate::data::Data;
 use crate::descriptors::{self, Peek, Pinned};
@@ -246,7 +246,7 @@ fn under_range(
         let claim = match held {
             Held::Pages => terms.claim(mode_of(call.write, v.direct), first, last),
             Held::Units => {
-                let (first, last) = (first / UNIT * UNIT, last | (UNIT - 1));
+                let (first, last) = (first / unit() * unit(), last | (unit() - 1));
                 terms.claim(mode_of(call.write, v.direct), first, last)
             }
             Held::WholeFile => terms.claim(Mode::Layout, 0, END_OF_TIME),
@@ -333,7 +333,7 @@ fn mode_of(write: bool, direct: bool) -> Mode {
 /// First and last byte that the call may touch in a file of this size. Whatever may extend the file
 /// begins at the last unit of the old end, because the kernel zeroes the old last block through the cache.
 fn range_of(call: &Transfer, v: &View, len: u64, size: u64) -> (u64, u64) {
-    let end_unit = size / UNIT * UNIT;
+    let end_unit = size / unit() * unit();
     if v.append {
         return (end_unit, END_OF_TIME);
     }

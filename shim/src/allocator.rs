@@ -34,7 +34,7 @@ unsafe impl Allocator for Kernel {
         true
     }
     fn page_size(&self) -> usize {
-        4096
+        protocol::places::page_up(1)
     }
 }
 

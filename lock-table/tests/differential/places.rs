@@ -2,7 +2,7 @@
 
 use super::common::buckets::{STRIPE, Search, stripes, whole};
 use super::common::{FILE, Random};
-use lock_table::{Claim, FileId, Mode, PAGE, UNIT};
+use lock_table::{Claim, FileId, Mode, page, unit};
 
 /// Where claims are made.
 pub struct Places {
@@ -61,10 +61,10 @@ impl Places {
 
     fn wide_range(&self, random: &mut Random) -> (FileId, u64, u64) {
         let file = *pick(random, &self.files);
-        let start = random.below(100) * PAGE;
+        let start = random.below(100) * page();
         match random.below(4) {
             0 => (file, 0, u64::MAX),
-            1 => (file, random.below(64) * UNIT, u64::MAX),
+            1 => (file, random.below(64) * unit(), u64::MAX),
             2 => (file, start, start + 4 * STRIPE + random.below(10 * STRIPE)),
             _ => (file, u64::MAX - 5 * STRIPE, u64::MAX - random.below(3)),
         }
@@ -73,15 +73,15 @@ impl Places {
     /// At the edges of pages, units and stripes; up to five stripes long, where wide claims begin.
     fn narrow_range(&self, random: &mut Random) -> (FileId, u64, u64) {
         let (file, stripe) = *pick(random, &self.stripes);
-        let units = [0, 1, UNIT - 1, UNIT, UNIT + PAGE - 1];
-        let pages = [PAGE - 1, PAGE, STRIPE - PAGE, STRIPE - 1];
+        let units = [0, 1, unit() - 1, unit(), unit() + page() - 1];
+        let pages = [page() - 1, page(), STRIPE - page(), STRIPE - 1];
         let edge = *pick(random, &[&units[..], &pages].concat());
         let first = stripe * STRIPE + edge;
         let bytes = match random.below(6) {
             0 => 1,
-            1 => PAGE,
-            2 => 1 + random.below(2 * PAGE),
-            3 => UNIT,
+            1 => page(),
+            2 => 1 + random.below(2 * page()),
+            3 => unit(),
             4 => 1 + random.below(3 * STRIPE),
             _ => 4 * STRIPE - edge + random.below(2), // to the end of the fourth stripe, or one beyond
         };
