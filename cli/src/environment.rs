@@ -2,14 +2,17 @@
 //! say, checked and with absolute paths.
 
 use std::ffi::{CString, OsStr, OsString};
-use std::fs::OpenOptions;
+use std::fs::{FileType, OpenOptions};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use lock_table::{Fault, Geometry, Table, TableError};
 use policy::environment as names;
 use policy::{Isolation, Mode, Overrides, Policy, PolicyError};
 
 use crate::args::{IsolationArg, RunArgs};
+use crate::exec::c_string;
 use crate::failure::Failure;
 use crate::library;
 use crate::say::tell;
@@ -23,8 +26,9 @@ impl Environment {
         let mut environment = Environment(std::env::vars_os().collect());
         let before = environment.get(library::PRELOAD).map(OsStr::to_owned);
         environment.set(library::PRELOAD, library::preload(library, before));
-        environment.policy(arguments.policy.as_deref())?;
-        environment.path(names::TABLE, arguments.table.as_deref())?;
+        let policy = environment.policy(arguments.policy.as_deref())?;
+        let table = environment.path(names::TABLE, arguments.table.as_deref())?;
+        check_table(&policy, table)?;
         if let Some(trace) = environment.path(names::TRACE, arguments.trace.as_deref())? {
             check_trace(&trace)?;
         }
@@ -72,11 +76,11 @@ impl Environment {
     }
 
     /// The policy is parsed before anything runs.
-    fn policy(&mut self, option: Option<&Path>) -> Result<(), Failure> {
-        if let Some(path) = self.path(names::POLICY, option)? {
-            Policy::load(&path).map_err(|error| invalid_policy(&error))?;
+    fn policy(&mut self, option: Option<&Path>) -> Result<Policy, Failure> {
+        match self.path(names::POLICY, option)? {
+            Some(path) => Policy::load(&path).map_err(|error| invalid_policy(&error)),
+            None => Ok(Policy::built_in()),
         }
-        Ok(())
     }
 
     /// The program may change its directory: makes the path of an option, or else of its
@@ -108,13 +112,52 @@ pub fn invalid_policy(error: &PolicyError) -> Failure {
     )
 }
 
+/// A table that somebody named must be one, or become one: made here, it is there for all that the program starts. At
+/// the default place the first fenced program makes it.
+fn check_table(policy: &Policy, named: Option<PathBuf>) -> Result<(), Failure> {
+    if policy.is_off() {
+        return Ok(());
+    }
+    let Some(path) = named.or_else(|| policy.table().map(Path::to_owned)) else {
+        return Ok(());
+    };
+    let path = c_string(path.as_os_str())?;
+    let unusable = |error: &TableError| Failure::own(error.to_string(), "nothing was run");
+    match Table::inspect(&path) {
+        Ok(_) => return Ok(()),
+        Err(error) if error.fault() == Fault::Missing => {}
+        Err(error) => return Err(unusable(&error)),
+    }
+    match Table::create(&path, &Geometry::default()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.fault() == Fault::Exists => Ok(()),
+        Err(error) => Err(unusable(&error)),
+    }
+}
+
+/// A file, or a pipe that somebody reads: as the library takes it.
 fn check_trace(path: &Path) -> Result<(), Failure> {
-    match OpenOptions::new().append(true).create(true).open(path) {
+    let unusable = |reason: &str| {
+        Failure::own(
+            format!("can't write the trace {}: {reason}", path.display()),
+            "name a file in a directory that you may write to, or a pipe that somebody reads",
+        )
+    };
+    let fits = |kind: FileType| kind.is_file() || kind.is_fifo();
+    if std::fs::metadata(path).is_ok_and(|there| !fits(there.file_type())) {
+        return Err(unusable("it is neither a regular file nor a pipe"));
+    }
+    let opened = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path);
+    match opened {
         Ok(_) => Ok(()),
-        Err(error) => Err(Failure::own(
-            format!("can't write the trace {}: {error}", path.display()),
-            "name a file in a directory that you may write to",
-        )),
+        Err(error) if error.raw_os_error() == Some(libc::ENXIO) => {
+            Err(unusable("it is a pipe that nobody reads"))
+        }
+        Err(error) => Err(unusable(&error.to_string())),
     }
 }
 

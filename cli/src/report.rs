@@ -35,6 +35,8 @@ pub struct Report {
     reaped: u64,
     uncovered: u64,
     table_errors: u64,
+    /// Records that could not be written to the trace.
+    trace_lost: u64,
 }
 
 /// A file used directly and through the cache.
@@ -104,6 +106,7 @@ impl Report {
             reaped: get(Counter::Reaped),
             uncovered: get(Counter::Uncovered),
             table_errors: get(Counter::TableErrors),
+            trace_lost: get(Counter::TraceLost),
         }
     }
 
@@ -209,7 +212,8 @@ impl fmt::Display for Report {
         row(out, "nested calls", self.nested)?;
         row(out, "dead processes reaped", self.reaped)?;
         row(out, "uncovered", self.uncovered)?;
-        row(out, "table errors", self.table_errors)
+        row(out, "table errors", self.table_errors)?;
+        row(out, "trace records lost", self.trace_lost)
     }
 }
 

@@ -67,9 +67,15 @@ impl Counters {
                 Ok(summary) => return Ok(Counters { path, summary }),
                 Err(rustix::io::Errno::EXIST) if attempt < 100 => attempt += 1,
                 Err(error) => {
+                    let advice = match error {
+                        rustix::io::Errno::FBIG => {
+                            "run without --summary, or raise the limit on file sizes (RLIMIT_FSIZE, ulimit -f)"
+                        }
+                        _ => "run without --summary, or free space there",
+                    };
                     return Err(Failure::own(
                         format!("can't make the summary's file {}: {error}", path.display()),
-                        "run without --summary, or free space there",
+                        advice,
                     ));
                 }
             }

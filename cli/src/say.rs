@@ -1,5 +1,6 @@
 //! What the command says: answers on standard output, where a lost answer is a failure, and everything else on
-//! standard error, where nobody is left to be told of one. (`println` and its kin panic when they can't write.)
+//! standard error, where nobody is left to be told of one. (`println` and its kin panic when they can't write.) A
+//! message raises no signal either: who reads them no more, or a log that is full, must not change the exit code.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -14,7 +15,11 @@ pub fn answer(text: impl Display) -> Result<(), Failure> {
 
 /// A message for people.
 pub fn tell(text: impl Display) {
-    let _ = lines(&mut io::stderr(), text);
+    let _ = lock_table::sys::without_signals(|| {
+        lines(&mut io::stderr(), text).map_err(|error| {
+            rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO)
+        })
+    });
 }
 
 /// The text as whole lines, in as few writes as there can be.

@@ -1,4 +1,4 @@
-//! Making a table, checking one, mapping it, and registering this process in it, again after a fork.
+//! Checking a table, mapping it, and registering this process in it, again after a fork.
 
 use core::ffi::CStr;
 use core::fmt::Write;
@@ -6,11 +6,12 @@ use core::ptr::NonNull;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use rustix::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
-use rustix::fs::{self, AtFlags, FallocateFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{self, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags};
 
 use crate::error::{Fault, Path, TableError};
+use crate::making::make;
 use crate::memory::{Geometry, HEADER_BYTES, Header, MAGIC, Memory, VERSION};
 use crate::primitive::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Bytes};
 use crate::{Table, death, sys};
@@ -20,17 +21,17 @@ const TRIES: u32 = 8;
 /// How long who finds no place looks again, in nanoseconds: who is turned away stays away for its whole life.
 const GRACE_NS: u64 = 20_000_000;
 const SETGID: u32 = 0o2000;
-const OPEN: OFlags = OFlags::RDWR
+pub(crate) const OPEN: OFlags = OFlags::RDWR
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC)
     .union(OFlags::NONBLOCK)
     .union(OFlags::NOCTTY);
 
 /// A descriptor of ours. Not rustix's own type: with its `std` feature that one closes through libc.
-struct Fd(RawFd);
+pub(crate) struct Fd(pub(crate) RawFd);
 
 impl Fd {
-    fn from(fd: OwnedFd) -> Fd {
+    pub(crate) fn from(fd: OwnedFd) -> Fd {
         Fd(fd.into_raw_fd())
     }
 
@@ -55,13 +56,13 @@ impl Drop for Fd {
 }
 
 /// A few bytes of text without an allocation.
-struct Text {
+pub(crate) struct Text {
     bytes: [u8; 64],
     len: usize,
 }
 
 impl Text {
-    fn new(args: core::fmt::Arguments<'_>) -> Text {
+    pub(crate) fn new(args: core::fmt::Arguments<'_>) -> Text {
         let mut text = Text {
             bytes: [0; 64],
             len: 0,
@@ -70,11 +71,11 @@ impl Text {
         text
     }
 
-    fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or(&[])
     }
 
-    fn as_c_str(&self) -> &CStr {
+    pub(crate) fn as_c_str(&self) -> &CStr {
         CStr::from_bytes_until_nul(&self.bytes).unwrap_or_default()
     }
 }
@@ -307,6 +308,13 @@ pub(crate) fn identity(stat: &Stat) -> (u64, u64) {
 
 /// Opens and checks the table at the path.
 fn look(path: &Path) -> Result<(Fd, Stat, Geometry), Fault> {
+    // Opening a device can do things.
+    let at = fs::lstat(path.as_c_str()).map_err(Fault::from_errno)?;
+    match FileType::from_raw_mode(at.st_mode) {
+        FileType::RegularFile => {}
+        FileType::Symlink => return Err(Fault::SymbolicLink),
+        _ => return Err(Fault::NotRegular),
+    }
     let fd = Fd::from(fs::open(path.as_c_str(), OPEN, Mode::empty()).map_err(Fault::from_errno)?);
     let stat = fs::fstat(&fd).map_err(Fault::from_errno)?;
     check_file(path, &stat)?;
@@ -372,7 +380,7 @@ fn check_file(path: &Path, stat: &Stat) -> Result<(), Fault> {
 }
 
 /// The group whose members share the table: that of a set-group-ID directory of root's that others can't write.
-fn trusted_group(path: &Path) -> Option<u32> {
+pub(crate) fn trusted_group(path: &Path) -> Option<u32> {
     let dir = fs::stat(path.parent().as_c_str()).ok()?;
     (dir.st_uid == 0 && dir.st_mode & SETGID != 0 && dir.st_mode & 0o002 == 0).then_some(dir.st_gid)
 }
@@ -434,74 +442,4 @@ fn check_header(fd: &Fd, size: u64) -> Result<Geometry, Fault> {
         return Err(Fault::Poisoned);
     }
     Ok(geometry)
-}
-
-fn make(path: &Path, geometry: &Geometry) -> Result<(), Fault> {
-    if !geometry.is_sane() {
-        return Err(Fault::BadGeometry);
-    }
-    // Made under another name and linked when it is whole: nobody ever sees half a table.
-    let suffix = Text::new(format_args!(
-        ".{}.{}",
-        rustix::process::getpid().as_raw_pid(),
-        sys::now_ns()
-    ));
-    let temporary = path
-        .with_suffix(suffix.as_bytes())
-        .ok_or(Fault::PathTooLong)?;
-    let flags = OPEN.union(OFlags::CREATE).union(OFlags::EXCL);
-    let fd = match fs::open(temporary.as_c_str(), flags, Mode::from_raw_mode(0o600)) {
-        Ok(fd) => Fd::from(fd),
-        Err(Errno::NOENT) => return Err(Fault::NoDirectory),
-        Err(e) => return Err(Fault::from_errno(e)),
-    };
-    let done = fill(&fd, path, geometry).and_then(|()| {
-        // link, not rename: a table that somebody else has put there meanwhile stays.
-        fs::linkat(
-            fs::CWD,
-            temporary.as_c_str(),
-            fs::CWD,
-            path.as_c_str(),
-            AtFlags::empty(),
-        )
-        .map_err(Fault::from_errno)
-    });
-    let _ = fs::unlink(temporary.as_c_str()); // if it can't be removed, it is in nobody's way
-    done
-}
-
-fn fill(fd: &Fd, path: &Path, geometry: &Geometry) -> Result<(), Fault> {
-    // All of it now: a page that can't be had later would be a SIGBUS in somebody's program.
-    fs::fallocate(fd, FallocateFlags::empty(), 0, geometry.layout().length)
-        .map_err(Fault::from_errno)?;
-    if trusted_group(path).is_some() {
-        // By fchmod, which the umask doesn't touch.
-        fs::fchmod(fd, Mode::from_raw_mode(0o660)).map_err(Fault::from_errno)?;
-    }
-    // SAFETY: a new mapping of the first page, which was just allocated.
-    let base = unsafe {
-        rustix::mm::mmap(
-            core::ptr::null_mut(),
-            HEADER_BYTES as usize,
-            ProtFlags::READ | ProtFlags::WRITE,
-            MapFlags::SHARED,
-            fd,
-            0,
-        )
-    };
-    let base = base.map_err(Fault::from_errno)?;
-    // SAFETY: a page, aligned, and a header is made of atomics.
-    let header = unsafe { &*base.cast::<Header>() };
-    header.version.store(VERSION, Relaxed);
-    header.processes.store(geometry.processes, Relaxed);
-    header.slots.store(geometry.slots, Relaxed);
-    header.requests.store(geometry.requests, Relaxed);
-    header.mappings.store(geometry.mappings, Relaxed);
-    header.uses.store(geometry.uses, Relaxed);
-    header.check.store(geometry.check(), Relaxed);
-    header.ticket.store(1, Relaxed);
-    header.magic.store(MAGIC, Release);
-    // SAFETY: mapped above; the reference is not used any more.
-    let _ = unsafe { rustix::mm::munmap(base, HEADER_BYTES as usize) };
-    Ok(())
 }

@@ -83,6 +83,10 @@ pub enum Fault {
     BadGeometry,
     Replaced,
     NoSpace,
+    /// RLIMIT_FSIZE is lower than what a table needs.
+    FileLimit,
+    /// No more memory may be mapped.
+    NoMemory,
     Permission,
     /// Every process entry is taken.
     Full,
@@ -116,7 +120,9 @@ impl Fault {
             Errno::NOTDIR => Fault::NoDirectory,
             Errno::LOOP => Fault::SymbolicLink,
             Errno::EXIST => Fault::Exists,
-            Errno::NOSPC | Errno::DQUOT | Errno::FBIG => Fault::NoSpace,
+            Errno::NOSPC | Errno::DQUOT => Fault::NoSpace,
+            Errno::FBIG => Fault::FileLimit,
+            Errno::NOMEM => Fault::NoMemory,
             Errno::ACCESS | Errno::PERM | Errno::ROFS => Fault::Permission,
             Errno::ISDIR | Errno::NXIO | Errno::NODEV => Fault::NotRegular,
             Errno::NAMETOOLONG => Fault::PathTooLong,
@@ -198,6 +204,14 @@ impl fmt::Display for TableError {
             Fault::NoSpace => write!(
                 f,
                 "no space left for it (ENOSPC); free some, or {ELSEWHERE}"
+            ),
+            Fault::FileLimit => write!(
+                f,
+                "it would be larger than files may be here (RLIMIT_FSIZE, ulimit -f); raise that limit, or make it where there is none: pagefence table create --table {p}"
+            ),
+            Fault::NoMemory => write!(
+                f,
+                "it can't be mapped, memory is short or limited (RLIMIT_AS, ulimit -v); raise the limit, or make a smaller table: pagefence table create --help"
             ),
             Fault::Permission => write!(f, "permission denied; {ELSEWHERE}"),
             Fault::Full => write!(

@@ -124,6 +124,8 @@ mod error;
 #[cfg(not(any(loom, shuttle)))]
 mod handles;
 mod hints;
+#[cfg(not(any(loom, shuttle)))]
+mod making;
 mod mappings;
 mod matrix;
 mod memory;

@@ -51,9 +51,11 @@ pub enum Counter {
     TableErrors,
     /// Processes that attached.
     Processes,
+    /// Records that could not be written to the trace.
+    TraceLost,
 }
 
-const COUNTERS: usize = Counter::Processes as usize + 1;
+const COUNTERS: usize = Counter::TraceLost as usize + 1;
 
 /// How a file was used, as bits of [`UseRecord::modes`].
 pub const USED_BUFFERED: u32 = 1;
@@ -129,7 +131,8 @@ impl Summary {
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?;
-        let allocated = rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, LENGTH as u64);
+        let whole = || rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, LENGTH as u64);
+        let allocated = crate::sys::without_signals(whole);
         let summary = match allocated.and_then(|()| Summary::map(file.as_fd())) {
             Ok(summary) => summary,
             Err(error) => {

@@ -58,7 +58,11 @@ impl<T: Zeroed> Arena<T> {
         let cell = self.chunks.get((index / CHUNK) as usize)?;
         if cell.load(Ordering::Acquire).is_null() {
             let bytes = size_of::<T>() * CHUNK as usize;
-            let fresh = crate::raw::map_anonymous(bytes)?.cast::<T>();
+            let Some(fresh) = crate::raw::map_anonymous(bytes) else {
+                crate::process::tell_no_memory();
+                return None;
+            };
+            let fresh = fresh.cast::<T>();
             if cell
                 .compare_exchange(null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire)
                 .is_err()

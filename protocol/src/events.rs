@@ -6,7 +6,7 @@
 
 use core::ffi::CStr;
 use core::fmt::{self, Write};
-use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::*};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 use lock_table::Owner;
 use lock_table::summary::{Counter, Summary};
 use once_cell::race::OnceBox;
@@ -14,7 +14,7 @@ use tracing::field::{Field, Visit};
 use tracing::{Level, Metadata, span};
 
 use crate::text::{Escaped, Text};
-use crate::{files, names, process, raw, scratch};
+use crate::{files, names, process, raw, scratch, trace};
 
 macro_rules! kinds {
     ($($kind:ident $word:literal $level:ident $counter:expr;)+) => {
@@ -41,6 +41,7 @@ kinds! {
     Nested           "nested"            INFO  Some(Counter::Nested);
     Uncovered        "uncovered"         WARN  Some(Counter::Uncovered);
     TableError       "table_error"       ERROR Some(Counter::TableErrors);
+    TraceError       "trace_error"       ERROR None;
 }
 
 /// One thing that happened.
@@ -92,7 +93,6 @@ impl<'a> Event<'a> {
 }
 
 static SUMMARY: OnceBox<Summary> = OnceBox::new();
-static TRACE: AtomicI32 = AtomicI32::new(-1);
 /// The device and inode that descriptor 2 had at the start: what is there later may be the program's data.
 static STDERR: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
 /// The level for stderr, by kind: 0 off .. 5 trace.
@@ -115,24 +115,8 @@ pub fn init(log: Option<&str>, trace: Option<&CStr>, summary: Option<&CStr>) {
     }
     let _ = tracing::dispatcher::set_global_default(tracing::Dispatch::new(Subscriber));
     if let Some(path) = trace {
-        let fd = raw::open(path, libc::O_WRONLY | libc::O_CREAT | libc::O_APPEND);
-        match lock_table::sys::raise_fd(fd as i32) {
-            Ok(high) if fd >= 0 => {
-                crate::descriptors::claim_as_ours(high);
-                TRACE.store(high, Release);
-            }
-            _ => emit(&Event {
-                reason: "the trace file can't be opened: check PAGEFENCE_TRACE (or --trace)",
-                done: "no trace is written",
-                ..Event::new(Kind::TableError)
-            }),
-        }
+        trace::open(path);
     }
-}
-
-/// Our descriptor has moved to another number; whether it was one of these.
-pub fn replace_fd(from: i32, to: i32) -> bool {
-    TRACE.compare_exchange(from, to, AcqRel, Acquire).is_ok()
 }
 
 /// `warn`, or `fallback=trace`; an unknown word changes nothing and is told.
@@ -170,6 +154,7 @@ fn kind_at(index: usize) -> Option<Kind> {
         Nested,
         Uncovered,
         TableError,
+        TraceError,
     ]
     .get(index)
     .copied()
@@ -235,11 +220,12 @@ pub fn emit(event: &Event) {
     if let Some(counter) = event.kind.counter() {
         count(counter, 1);
     }
-    if TRACE.load(Relaxed) < 0 && !wanted_on_stderr(event.kind) {
+    if !trace::is_open() && !wanted_on_stderr(event.kind) {
         return;
     }
     // `tracing` registers each call site under a lock the first time: no handler may come in between.
     scratch::roomy_or_not_at_all(|| tell(event));
+    trace::tell_lost();
 }
 
 #[cold]
@@ -320,8 +306,7 @@ impl tracing::Subscriber for Subscriber {
     fn exit(&self, _: &span::Id) {}
 
     fn event(&self, event: &tracing::Event<'_>) {
-        let trace = TRACE.load(Acquire);
-        if trace >= 0 {
+        if trace::is_open() {
             let mut json = Json { line: Line::new() };
             let now = raw::realtime_ns();
             let _ = write!(
@@ -332,7 +317,7 @@ impl tracing::Subscriber for Subscriber {
             );
             event.record(&mut json);
             json.line.finish("}\n");
-            raw::write(trace, json.line.as_bytes());
+            trace::append(json.line.as_bytes());
         }
         let mut text = Plain {
             line: Line::new(),

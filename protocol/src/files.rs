@@ -296,6 +296,10 @@ pub fn obtain(found: &Found, bits: u32) -> Option<Obtained> {
         Some(Said { settings: None, .. }) => return Some(Obtained::NotFenced),
         Some(said) => said.settings?,
     };
+    if !room_for_another() {
+        process::tell_no_memory();
+        return None;
+    }
     let index = match FREE.load(Acquire) {
         0 => FILES.fresh()?,
         free => {
@@ -329,6 +333,14 @@ pub fn obtain(found: &Found, bits: u32) -> Option<Obtained> {
     by_identity().insert(found.id, index);
     process::watch_table();
     Some(Obtained::Record { index, new: true })
+}
+
+/// Whether the map of files can grow, which must not fail: asked of the allocator beforehand. One of its shards at a time
+/// doubles; the bound is generous.
+fn room_for_another() -> bool {
+    let files = by_identity();
+    let used = files.len();
+    2 * used + 64 < files.capacity() || Vec::<u8>::new().try_reserve_exact(4096 + 64 * used).is_ok()
 }
 
 /// The record of a file that this process uses already. It may be recycled as soon as it is seen.

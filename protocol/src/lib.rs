@@ -18,7 +18,7 @@
 //! | [`layout`], [`emptying`] | truncate, fallocate, `O_TRUNC` |
 //! | [`process`], [`fork`], [`exec`], [`variables`] | the constructor; what becomes of it all in a child and in the next program |
 //! | [`rights`], [`sandbox`], [`needs`], [`filter`] | before the program gives up rights; which calls of ours a sandbox lets us make |
-//! | [`events`] | what is told, and where it goes |
+//! | [`events`], [`trace`] | what is told, and where it goes |
 //! | [`scratch`] | a stack of ours for what needs more than a small one has |
 //!
 //! Rules of the house: a call leaves all but 3 KiB of the caller's stack alone ([`scratch`]), no panic, no allocation on the way of an I/O call, no libc function that is
@@ -64,6 +64,7 @@ pub mod scratch;
 pub mod second;
 pub mod text;
 pub mod thread;
+pub mod trace;
 pub mod transfer;
 pub mod unseen;
 pub mod variables;

@@ -13,7 +13,7 @@ use crate::events::{self, Event, Kind};
 use crate::text::Text;
 use crate::thread::{self, Thread};
 use crate::{
-    descriptors, early, exec, files, fork, names, raw, sandbox, scratch, second, unseen, variables,
+    descriptors, early, exec, files, fork, names, raw, sandbox, scratch, second, trace, unseen, variables,
 };
 
 /// Nothing is known yet, or the process is not fenced: every call passes through.
@@ -311,6 +311,18 @@ pub fn tell_damaged(table: &Table, refused: bool) {
     }
 }
 
+/// A limit (`ulimit -v`) or a full machine: told once.
+#[cold]
+pub fn tell_no_memory() {
+    static TOLD: AtomicBool = AtomicBool::new(false);
+    if !TOLD.swap(true, AcqRel) {
+        events::emit(&Event::uncovered(
+            0,
+            "no memory is left to note what else is opened or mapped (ulimit -v?)",
+        ));
+    }
+}
+
 /// A call that names no file of ours but may change one; told once.
 pub fn uncovered_call(what: &str) {
     static TOLD: AtomicBool = AtomicBool::new(false);
@@ -361,7 +373,7 @@ pub fn surrender(fd: i32) {
         }
     } else {
         let to = lock_table::raise_fd_copy(fd).unwrap_or(-1);
-        if events::replace_fd(fd, to) && to >= 0 {
+        if trace::replace_fd(fd, to) && to >= 0 {
             descriptors::claim_as_ours(to);
         } else {
             raw::close(to);

@@ -3,7 +3,7 @@
 
 use core::ffi::{CStr, c_int, c_void};
 use core::sync::atomic::AtomicU32;
-pub use lock_table::sys::{block_signals, realtime_ns, restore_signals};
+pub use lock_table::sys::{block_signals, realtime_ns, restore_signals, without_signals};
 use lock_table::sys::{own_call, syscall6};
 
 /// A negative error number or a result, as the kernel returns it.
@@ -73,6 +73,9 @@ impl Stat {
     pub fn is_regular(&self) -> bool {
         self.mode & libc::S_IFMT == libc::S_IFREG
     }
+    pub fn is_pipe(&self) -> bool {
+        self.mode & libc::S_IFMT == libc::S_IFIFO
+    }
     pub fn is_block_device(&self) -> bool {
         self.mode & libc::S_IFMT == libc::S_IFBLK
     }
@@ -141,6 +144,16 @@ pub fn fstatat(dir: c_int, path: *const libc::c_char, flags: c_int) -> Result<St
         return Ok(stat);
     }
     Stat::from(n, &s)
+}
+
+/// RLIMIT_FSIZE: how long this process may make a file.
+pub fn file_size_limit() -> u64 {
+    let mut limit = libc::rlimit64 {
+        rlim_cur: u64::MAX,
+        rlim_max: u64::MAX,
+    };
+    call!(SYS_prlimit64, 0, libc::RLIMIT_FSIZE, 0, &raw mut limit);
+    limit.rlim_cur
 }
 
 pub fn filesystem_magic(fd: c_int) -> Option<i64> {
@@ -276,7 +289,13 @@ pub fn write(fd: c_int, bytes: &[u8]) -> Raw {
     call!(SYS_write, fd, bytes.as_ptr(), bytes.len())
 }
 
-/// Writes what a reader will take without waiting, and never raises SIGPIPE. Signals are blocked.
+/// Writes something of ours: that raises no signal in the program, whatever becomes of it.
+pub fn write_quietly(fd: c_int, bytes: &[u8]) -> Raw {
+    let done = without_signals(|| lock_table::sys::result(write(fd, bytes)));
+    done.map_or_else(|e| -(e.raw_os_error() as isize), |n| n as isize)
+}
+
+/// The same to a descriptor of the program's: what a reader will take without waiting.
 pub fn write_politely(fd: c_int, bytes: &[u8]) {
     let mut asked = libc::pollfd {
         fd,
@@ -288,20 +307,8 @@ pub fn write_politely(fd: c_int, bytes: &[u8]) {
         tv_nsec: 0,
     };
     let ready = call!(SYS_ppoll, &raw mut asked, 1, &raw const now, 0, 0);
-    if ready != 1 || asked.revents & libc::POLLOUT == 0 {
-        return;
-    }
-    let pipe_signal = 1u64 << (libc::SIGPIPE - 1);
-    let mut pending = 0u64;
-    call!(SYS_rt_sigpending, &raw mut pending, 8);
-    if write(fd, bytes) == -(libc::EPIPE as isize) && pending & pipe_signal == 0 {
-        call!(
-            SYS_rt_sigtimedwait,
-            &raw const pipe_signal,
-            0,
-            &raw const now,
-            8
-        );
+    if ready == 1 && asked.revents & libc::POLLOUT != 0 {
+        write_quietly(fd, bytes);
     }
 }
 

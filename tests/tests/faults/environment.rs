@@ -1,1 +1,62 @@
 //! What the environment does to us: limits, pipes for files, a table's path that somebody has planted.
+
+mod limits;
+
+use pagefence_tests::fence::{Fence, split_own_lines};
+use pagefence_tests::run::{Outcome, run};
+use serde_json::Value;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A run of `program`, started by `through` if that isn't empty: only the program itself is fenced.
+fn through(
+    words: &[&str],
+    fence: Option<&Fence>,
+    more: &[(&str, &Path)],
+    program: &Path,
+    arguments: &[&str],
+) -> Outcome {
+    let mut line: Vec<std::ffi::OsString> = words.iter().map(Into::into).collect();
+    line.push("env".into());
+    let ours = fence.map(Fence::environment).unwrap_or_default();
+    let all = ours.iter().map(|(name, value)| (*name, value.as_path()));
+    for (name, value) in all.chain(more.iter().copied()) {
+        line.push(format!("{name}={}", value.display()).into());
+    }
+    line.push(program.into());
+    line.extend(arguments.iter().map(Into::into));
+    run(Command::new(&line[0]).args(&line[1..]), LIMIT).expect("env and what is before it")
+}
+
+/// The program shows what it shows without the library.
+fn assert_as_bare(bare: &Outcome, fenced: &Outcome) {
+    assert!(fenced.hang.is_none(), "{}", fenced.report());
+    let (theirs, _) = split_own_lines(&fenced.stderr);
+    assert_eq!(
+        (bare.code(), &bare.stdout, &bare.stderr),
+        (fenced.code(), &fenced.stdout, &theirs),
+        "{}",
+        fenced.report()
+    );
+}
+
+/// How many of the library's own lines have all these words in them.
+fn said(outcome: &Outcome, words: &[&str]) -> usize {
+    let (_, own) = split_own_lines(&outcome.stderr);
+    let has_all = |line: &&String| words.iter().all(|word| line.contains(word));
+    own.iter().filter(has_all).count()
+}
+
+/// The events of one kind in a trace whose every line is whole.
+fn traced(trace: &Path, kind: &str) -> Vec<Value> {
+    let text = std::fs::read_to_string(trace).unwrap_or_default();
+    let events = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a line of the trace is JSON"));
+    events
+        .filter(|event: &Value| event["event"] == kind)
+        .collect()
+}
