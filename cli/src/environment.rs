@@ -143,7 +143,10 @@ fn check_trace(path: &Path) -> Result<(), Failure> {
             "name a file in a directory that you may write to, or a pipe that somebody reads",
         )
     };
-    let fits = |kind: FileType| kind.is_file() || kind.is_fifo();
+    let of_kernel = rustix::fs::statfs(path).is_ok_and(|found| {
+        policy::is_kernel_filesystem(policy::filesystem_name(found.f_type as u64))
+    });
+    let fits = |kind: FileType| kind.is_file() && !of_kernel || kind.is_fifo();
     if std::fs::metadata(path).is_ok_and(|there| !fits(there.file_type())) {
         return Err(unusable("it is neither a regular file nor a pipe"));
     }

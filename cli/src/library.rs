@@ -69,6 +69,10 @@ fn check(path: &Path) -> Result<(), Failure> {
     {
         return Err(refuse("its path has a blank or a colon in it".to_owned()));
     }
+    // Before it is opened: a pipe would wait for a writer.
+    if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+        return Err(refuse("it is not a regular file".to_owned()));
+    }
     let file = File::open(path).map_err(|error| refuse(error.to_string()))?;
     let library = elf::read(&file).map_err(|error| refuse(error.to_string()))?;
     let own = elf::own_abi().map_err(|error| refuse(error.to_string()))?;

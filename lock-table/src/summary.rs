@@ -149,10 +149,16 @@ impl Summary {
     /// Opens a file that [`Summary::create`] made. `EINVAL`: it is something else.
     pub fn open(path: &CStr) -> Result<Summary> {
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = rustix::fs::open(path, flags, Mode::empty())?;
+        let regular = |stat: &rustix::fs::Stat| {
+            FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+        };
+        // Opening a device can do things.
+        if !regular(&rustix::fs::lstat(path)?) {
+            return Err(Errno::INVAL);
+        }
+        let file = rustix::fs::open(path, flags | OFlags::NOCTTY, Mode::empty())?;
         let stat = rustix::fs::fstat(&file)?;
-        let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-        if !regular || u64::try_from(stat.st_size) != Ok(LENGTH as u64) {
+        if !regular(&stat) || u64::try_from(stat.st_size) != Ok(LENGTH as u64) {
             return Err(Errno::INVAL);
         }
         let summary = Summary::map(file.as_fd())?;

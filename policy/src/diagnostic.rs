@@ -76,6 +76,7 @@ impl PolicyError {
             std::io::ErrorKind::PermissionDenied => {
                 "make it readable for the user who runs the program"
             }
+            std::io::ErrorKind::InvalidInput => "give the path of a policy file",
             std::io::ErrorKind::IsADirectory => "give the path of a file, not of a directory",
             _ => "",
         };

@@ -34,6 +34,7 @@ mod diagnostic;
 mod duration;
 pub mod environment;
 mod explain;
+mod file;
 mod filesystem;
 mod overrides;
 mod parse;
@@ -85,10 +86,10 @@ impl Policy {
         parse::parse(text, name)
     }
 
-    /// Reads and parses a policy file.
+    /// Reads and parses a policy file: a regular file of up to 1 MiB. Never waits for anybody.
     pub fn load(path: &Path) -> Result<Policy, PolicyError> {
         let name = path.display().to_string();
-        let bytes = std::fs::read(path).map_err(|error| PolicyError::unreadable(&name, &error))?;
+        let bytes = file::read(path).map_err(|error| PolicyError::unreadable(&name, &error))?;
         let text =
             std::str::from_utf8(&bytes).map_err(|error| PolicyError::not_text(&name, &error))?;
         Policy::parse(text, &name)

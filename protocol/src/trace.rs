@@ -56,8 +56,10 @@ fn open_quietly(path: &CStr) -> Result<i32, &'static str> {
     if fd < 0 {
         return Err("the trace can't be opened for writing");
     }
+    let of_kernel = raw::filesystem_magic(fd)
+        .is_some_and(|magic| policy::is_kernel_filesystem(policy::filesystem_name(magic as u64)));
     match raw::fstat(fd) {
-        Ok(stat) if stat.is_regular() => ROOM.store(raw::file_size_limit(), Relaxed),
+        Ok(stat) if stat.is_regular() && !of_kernel => ROOM.store(raw::file_size_limit(), Relaxed),
         Ok(stat) if stat.is_pipe() => {}
         _ => {
             raw::close(fd);

@@ -1,6 +1,7 @@
 //! What the environment does to us: limits, pipes for files, a table's path that somebody has planted.
 
 mod limits;
+mod paths;
 
 use pagefence_tests::fence::{Fence, split_own_lines};
 use pagefence_tests::run::{Outcome, run};
