@@ -13,7 +13,7 @@
 //! | [`transfer`] | read and write: which range, which mode, and the real call under it |
 //! | [`direct`], [`append`], [`writeback`] | direct I/O: the check after a write, and falling back |
 //! | [`second`] | the second descriptor that the check and the fall back need |
-//! | [`mappings`], [`places`], [`routes`] | mmap and its family: which parts of a file may be dirtied through memory |
+//! | [`mappings`], [`remaps`], [`locked`], [`places`], [`routes`] | mmap and its family: which parts of a file may be dirtied through memory |
 //! | [`unseen`], [`maps`], [`early`] | what exists and was not seen being made |
 //! | [`layout`], [`emptying`] | truncate, fallocate, `O_TRUNC` |
 //! | [`process`], [`fork`], [`exec`], [`variables`] | the constructor; what becomes of it all in a child and in the next program |
@@ -47,6 +47,7 @@ pub mod files;
 pub mod filter;
 pub mod fork;
 pub mod layout;
+pub mod locked;
 pub mod mappings;
 pub mod maps;
 pub mod names;
@@ -57,6 +58,7 @@ pub mod process;
 pub mod ranges;
 pub mod raw;
 pub mod registry;
+pub mod remaps;
 pub mod rights;
 pub mod routes;
 pub mod sandbox;

@@ -1,4 +1,4 @@
-//! mmap and its family: which parts of a file somebody may dirty through memory.
+//! mmap and munmap: which parts of a file somebody may dirty through memory.
 //!
 //! Only mappings count that are shared and may be written (now or after an mprotect): what the kernel
 //! keeps of the others is clean, and it drops that by itself. Each has an address range here, in this
@@ -8,18 +8,18 @@
 use core::ffi::c_void;
 
 use crate::descriptors::{self, Pinned};
-use crate::places::{Place, add, any, cut, last_of, page_up, take_out, with};
-use crate::ranges::END_OF_TIME;
+use crate::places::{Place, add, any, cut, last_of, page_up};
 use crate::registry::{self, Registry};
-use crate::routes::{Registering, release, retain};
-use crate::{events, files, process, raw, unseen};
+use crate::routes::{Registering, release};
+use crate::{events, files, locked, process, raw, unseen};
 
-fn failed(result: *mut c_void) -> bool {
+pub fn failed(result: *mut c_void) -> bool {
     result as isize == -1
 }
 
 /// What one mmap asks for.
 pub struct Map {
+    pub at: usize,
     pub len: usize,
     pub prot: i32,
     pub flags: i32,
@@ -40,7 +40,7 @@ impl Map {
 }
 
 /// Whether what is mapped is known. A child that shares our memory maps in it, too: looked for later.
-fn is_followed() -> bool {
+pub fn is_followed() -> bool {
     let active = process::active().is_some();
     if !active && process::standing() == process::Standing::VforkChild {
         unseen::guest_maps();
@@ -50,18 +50,17 @@ fn is_followed() -> bool {
 
 /// `real` takes the flags.
 pub fn map(map: &Map, real: impl Fn(i32) -> *mut c_void) -> *mut c_void {
-    let plain = || {
-        if map.is_fixed() && any() {
-            replacing(map.len, &|| real(map.flags))
-        } else {
-            real(map.flags)
-        }
+    let replaces = map.is_fixed() && any();
+    let plain = |held: bool| match (replaces, held) {
+        (false, _) => real(map.flags),
+        (true, true) => map.held(&real, &|_, _| {}),
+        (true, false) => map.placed(&real, &|_, _| {}),
     };
     if map.flags & libc::MAP_ANONYMOUS != 0 || !is_followed() {
-        return plain();
+        return plain(true);
     }
     let Some(pinned) = descriptors::pin(map.fd) else {
-        return plain();
+        return plain(true);
     };
     let access = pinned.description.flags() as i32 & libc::O_ACCMODE;
     let may_write = map.is_shared() && access == libc::O_RDWR;
@@ -77,20 +76,10 @@ pub fn map(map: &Map, real: impl Fn(i32) -> *mut c_void) -> *mut c_void {
     let result = if may_write {
         map_shared(map, &pinned, &real)
     } else {
-        plain()
+        plain(false)
     };
     pinned.unpin();
     result
-}
-
-/// A mapping that replaces what was there.
-fn replacing(len: usize, real: &impl Fn() -> *mut c_void) -> *mut c_void {
-    let registry = registry::lock();
-    let at = real();
-    if !failed(at) {
-        cut(&registry, at as usize, page_up(len));
-    }
-    at
 }
 
 fn map_shared(map: &Map, pinned: &Pinned, real: &impl Fn(i32) -> *mut c_void) -> *mut c_void {
@@ -105,39 +94,101 @@ fn map_shared(map: &Map, pinned: &Pinned, real: &impl Fn(i32) -> *mut c_void) ->
         },
         false => 0,
     };
-    let registry = registry::lock();
-    // Reading the pages in may take another process's help, which may be waiting for the registry.
-    let at = real(map.flags & !libc::MAP_POPULATE);
+    let noted = |registry: &Registry, start: usize| {
+        files::retain(pinned.file);
+        let end = start.saturating_add(page_up(map.len));
+        let file = pinned.file_index;
+        add(
+            registry,
+            Place {
+                start,
+                end,
+                file,
+                offset,
+                entry,
+            },
+        );
+    };
+    let at = match map.is_fixed() {
+        true => map.placed(real, &noted),
+        false => map.anywhere(real, &noted),
+    };
     if failed(at) {
         let errno = raw::errno();
-        release(entry, &registry);
+        release(entry, &registry::lock());
         raw::set_errno(errno);
-        return at;
-    }
-    let start = at as usize;
-    if map.is_fixed() {
-        cut(&registry, start, page_up(map.len));
-    }
-    files::retain(pinned.file);
-    add(
-        &registry,
-        Place {
-            start,
-            end: start.saturating_add(page_up(map.len)),
-            file: pinned.file_index,
-            offset,
-            entry,
-        },
-    );
-    drop(registry);
-    if map.flags & libc::MAP_POPULATE != 0 {
-        raw::populate(start, map.len, map.is_writable());
     }
     at
 }
 
+/// The kernel may read the pages in within the call (`MAP_POPULATE`, `MAP_LOCKED`, after mlockall), which may take
+/// another process's help, or this one's: the registry isn't held meanwhile. `noted` is called under it, with where the
+/// mapping is.
+impl Map {
+    fn reads_in(&self) -> bool {
+        self.flags & (libc::MAP_POPULATE | libc::MAP_LOCKED) != 0 || locked::are_new_mappings()
+    }
+
+    /// Nobody else knows the address before the call returns.
+    fn anywhere(
+        &self,
+        real: &dyn Fn(i32) -> *mut c_void,
+        noted: &dyn Fn(&Registry, usize),
+    ) -> *mut c_void {
+        let at = real(self.flags);
+        if !failed(at) {
+            let registry = registry::lock();
+            // Who looks at the maps may have met it already.
+            cut(&registry, at as usize, page_up(self.len));
+            noted(&registry, at as usize);
+        }
+        at
+    }
+
+    /// What was there is no more, and what is there now is known, in one step.
+    fn held(
+        &self,
+        real: &dyn Fn(i32) -> *mut c_void,
+        noted: &dyn Fn(&Registry, usize),
+    ) -> *mut c_void {
+        let registry = registry::lock();
+        let at = real(self.flags);
+        if !failed(at) {
+            cut(&registry, at as usize, page_up(self.len));
+            noted(&registry, at as usize);
+        }
+        at
+    }
+
+    /// The same, and where pages are read in that happens elsewhere first.
+    fn placed(
+        &self,
+        real: &dyn Fn(i32) -> *mut c_void,
+        noted: &dyn Fn(&Registry, usize),
+    ) -> *mut c_void {
+        if !self.reads_in() || !self.at.is_multiple_of(4096) {
+            return self.held(real, noted);
+        }
+        let made = real(self.flags & !libc::MAP_FIXED);
+        if failed(made) {
+            return made;
+        }
+        let len = page_up(self.len);
+        let registry = registry::lock();
+        if made as usize == self.at || raw::move_mapping(made as usize, len, self.at) {
+            cut(&registry, self.at, len);
+            noted(&registry, self.at);
+            return self.at as *mut c_void;
+        }
+        // It can't be moved (a limit, a place where nothing may be): as asked for, and as it is refused.
+        raw::unmap(made.cast(), len);
+        drop(registry);
+        self.held(real, noted)
+    }
+}
+
 /// One registration by itself.
-fn register(file: u32, fd: i32, first: u64, last: u64) -> Result<u32, i32> {
+pub fn register(file: u32, fd: i32, first: u64, last: u64) -> Result<u32, i32> {
     let Some(call) = Registering::begin() else {
         return Ok(0);
     };
@@ -155,272 +206,5 @@ pub fn unmap(at: *mut c_void, len: usize, real: impl Fn() -> i32) -> i32 {
     if result == 0 {
         cut(&registry, at as usize, page_up(len));
     }
-    result
-}
-
-pub fn protect(at: *mut c_void, len: usize, prot: i32, real: impl Fn() -> i32) -> i32 {
-    if !is_followed() || !any() {
-        return real();
-    }
-    let (start, len) = (at as usize, page_up(len));
-    if prot & libc::PROT_WRITE != 0 {
-        return make_writable(start, len, &real);
-    }
-    let registry = registry::lock();
-    let result = real();
-    let errno = raw::errno();
-    // Half of a call that failed may have been done: then the register says too much, never too little.
-    if result == 0 {
-        for mut place in take_out(&registry, start, len) {
-            release(core::mem::take(&mut place.entry), &registry);
-            add(&registry, place);
-        }
-    }
-    raw::set_errno(errno);
-    result
-}
-
-fn make_writable(start: usize, len: usize, real: &dyn Fn() -> i32) -> i32 {
-    let Some(call) = Registering::begin() else {
-        return real();
-    };
-    let result = match register_places(&call, start, len) {
-        Ok(registry) => {
-            let result = real();
-            drop(registry);
-            result
-        }
-        Err(error) => raw::libc_result(-error as isize) as i32,
-    };
-    call.end();
-    result
-}
-
-/// Registers the places in a range of addresses that have no entry yet. Who makes them read-only meanwhile takes their
-/// entries away again, so they are writable with this very lock held, under which all have one.
-pub fn register_places(call: &Registering, start: usize, len: usize) -> Result<Registry, i32> {
-    let end = start.saturating_add(len);
-    let bare = |p: &Place| p.entry == 0 && p.overlaps(start, end);
-    let mut registry = registry::lock();
-    let mut patience = with(&registry, |places| places.len()).saturating_add(64);
-    while let Some(place) = with(&registry, |places| places.iter().copied().find(bare)) {
-        let (mut first, mut last) = (place.offset, place.last());
-        // Somebody is as fast as we are: all places of the file at once.
-        if patience == 0 {
-            with(&registry, |places| {
-                for p in places.iter().filter(|p| bare(p) && p.file == place.file) {
-                    (first, last) = (first.min(p.offset), last.max(p.last()));
-                }
-            });
-        }
-        drop(registry);
-        let entry = call.register(place.file, -1, first, last)?;
-        registry = registry::lock();
-        if entry == 0 {
-            break; // the register is full, and that has been told
-        }
-        let covered = |p: &&mut Place| {
-            bare(p) && p.file == place.file && first <= p.offset && p.last() <= last
-        };
-        with(&registry, |places| {
-            for p in places.iter_mut().filter(covered) {
-                retain(entry);
-                p.entry = entry;
-            }
-        });
-        release(entry, &registry);
-        patience = patience.saturating_sub(1);
-    }
-    Ok(registry)
-}
-
-/// What one mremap asks for.
-pub struct Remap {
-    pub at: usize,
-    pub old_len: usize,
-    pub new_len: usize,
-    pub flags: i32,
-}
-
-pub fn remap(ask: &Remap, real: impl Fn() -> *mut c_void) -> *mut c_void {
-    if !is_followed() || !any() {
-        return real();
-    }
-    let Some(call) = Registering::begin() else {
-        return real();
-    };
-    let to = match grow(&call, ask) {
-        Ok((registry, grown)) => {
-            let to = real();
-            let errno = raw::errno();
-            if !failed(to) {
-                moved(&registry, ask, to as usize, &grown);
-            }
-            release(grown.entry, &registry);
-            raw::set_errno(errno);
-            to
-        }
-        Err(error) => {
-            raw::set_errno(error);
-            libc::MAP_FAILED
-        }
-    };
-    call.end();
-    to
-}
-
-impl Remap {
-    fn lens(&self) -> (usize, usize) {
-        (page_up(self.old_len), page_up(self.new_len))
-    }
-}
-
-/// The place whose end a mremap moves, and an entry for all that it shows afterwards.
-#[derive(Default)]
-struct Grown {
-    place: Option<Place>,
-    /// What the entry covers.
-    range: Option<(u32, u64, u64)>,
-    entry: u32,
-}
-
-/// The place whose end moves shows more of the file afterwards: registered before. With the lock under which that is
-/// still so: somebody may have made it writable, or put another in its place, meanwhile.
-fn grow(call: &Registering, ask: &Remap) -> Result<(Registry, Grown), i32> {
-    let (old_len, new_len) = ask.lens();
-    let probe = ask.at.saturating_add(old_len.saturating_sub(1));
-    let mut grown = Grown::default();
-    loop {
-        let registry = registry::lock();
-        grown.place = with(&registry, |places| {
-            let ends = |p: &&Place| p.start <= probe && probe < p.end;
-            places.iter().find(ends).copied()
-        });
-        let grows = |p: &Place| p.entry != 0 && (new_len > old_len || old_len == 0);
-        let wanted = grown.place.filter(grows).map(|p| {
-            let first = p
-                .offset
-                .saturating_add(ask.at.saturating_sub(p.start) as u64);
-            (p.file, first.min(p.offset), last_of(first, new_len))
-        });
-        release_other(&mut grown, wanted, &registry);
-        let Some((file, first, last)) = wanted.filter(|_| grown.range.is_none()) else {
-            return Ok((registry, grown));
-        };
-        drop(registry);
-        grown.entry = call.register(file, -1, first, last)?;
-        grown.range = wanted;
-    }
-}
-
-fn release_other(grown: &mut Grown, wanted: Option<(u32, u64, u64)>, registry: &Registry) {
-    if grown.range != wanted {
-        release(core::mem::take(&mut grown.entry), registry);
-        grown.range = None;
-    }
-}
-
-fn moved(registry: &Registry, ask: &Remap, to: usize, grown: &Grown) {
-    let (old_len, new_len) = ask.lens();
-    if old_len == 0 {
-        // A second view of the same bytes.
-        if let Some(p) = grown.place {
-            let offset = p
-                .offset
-                .saturating_add(ask.at.saturating_sub(p.start) as u64);
-            retain(grown.entry);
-            if let Some(file) = files::get(p.file) {
-                files::retain(file);
-            }
-            cut(registry, to, new_len);
-            add(
-                registry,
-                Place {
-                    start: to,
-                    end: to.saturating_add(new_len),
-                    offset,
-                    entry: grown.entry,
-                    ..p
-                },
-            );
-        }
-        return;
-    }
-    let taken = take_out(registry, ask.at, old_len);
-    if ask.flags & libc::MREMAP_FIXED != 0 {
-        cut(registry, to, new_len);
-    }
-    let stays = ask.flags & libc::MREMAP_DONTUNMAP != 0;
-    let old_end = ask.at.saturating_add(old_len);
-    for place in taken {
-        if stays {
-            retain(place.entry);
-            if let Some(file) = files::get(place.file) {
-                files::retain(file);
-            }
-            add(registry, place);
-        }
-        let start = to.saturating_add(place.start - ask.at);
-        let keeps = new_len
-            .saturating_sub(place.start - ask.at)
-            .min(place.end - place.start);
-        let grows = place.end == old_end && new_len > old_len;
-        let len = if grows {
-            new_len - (place.start - ask.at)
-        } else {
-            keeps
-        };
-        if len == 0 {
-            release(place.entry, registry);
-            files::release(place.file, registry);
-            continue;
-        }
-        let mut new = Place {
-            start,
-            end: start.saturating_add(len),
-            ..place
-        };
-        if grows && grown.entry != 0 {
-            release(new.entry, registry);
-            retain(grown.entry);
-            new.entry = grown.entry;
-        }
-        add(registry, new);
-    }
-}
-
-/// `remap_file_pages` may show any part of the file anywhere in the mapping: all of it counts.
-pub fn remap_pages(at: *mut c_void, len: usize, real: impl Fn() -> i32) -> i32 {
-    if !is_followed() || !any() {
-        return real();
-    }
-    let (start, len) = (at as usize, page_up(len));
-    let shown = |registry: &Registry| {
-        with(registry, |places| {
-            let there = |p: &&Place| p.start <= start && start < p.end;
-            places.iter().find(there).map(|p| p.file)
-        })
-    };
-    let file = shown(&registry::lock());
-    let Some(file) = file else { return real() };
-    let entry = match register(file, -1, 0, END_OF_TIME) {
-        Ok(entry) => entry,
-        Err(error) => {
-            raw::set_errno(error);
-            return -1;
-        }
-    };
-    let registry = registry::lock();
-    let result = real();
-    let errno = raw::errno();
-    if result == 0 && shown(&registry) == Some(file) {
-        for mut place in take_out(&registry, start, len) {
-            release(core::mem::replace(&mut place.entry, entry), &registry);
-            retain(entry);
-            add(&registry, place);
-        }
-    }
-    release(entry, &registry);
-    raw::set_errno(errno);
     result
 }

@@ -443,11 +443,10 @@ pub fn is_mapped(at: usize, len: usize) -> bool {
     call!(SYS_msync, at, len, libc::MS_ASYNC) == 0
 }
 
-/// What MAP_POPULATE does, afterwards; as there, failing is nothing.
-pub fn populate(at: usize, len: usize, writable: bool) {
-    const MADV_POPULATE_READ: c_int = 22;
-    let advice = MADV_POPULATE_READ + c_int::from(writable);
-    call!(SYS_madvise, at, len, advice);
+/// Moves a mapping, over whatever is there.
+pub fn move_mapping(from: usize, len: usize, to: usize) -> bool {
+    let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+    call!(SYS_mremap, from, len, len, flags, to) == to as isize
 }
 
 /// Have the kernel zero this page in every forked child.

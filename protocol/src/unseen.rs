@@ -16,7 +16,7 @@ use crate::maps::{Line, Maps};
 use crate::places::{self, Place};
 use crate::routes::Registering;
 use crate::text::{Escaped, Text};
-use crate::{descriptors, files, mappings, names, process, raw, registry, scratch};
+use crate::{descriptors, files, names, process, raw, registry, remaps, scratch};
 
 const NOT_DUE: u32 = 0;
 /// When it costs little.
@@ -82,7 +82,7 @@ pub fn look() {
 fn register(ranges: &[(usize, usize)]) {
     for (start, end) in ranges {
         if let Some(call) = Registering::of_existing() {
-            let _ = mappings::register_places(&call, *start, end - start); // what exists is not refused
+            let _ = remaps::register_places(&call, *start, end - start); // what exists is not refused
             call.end();
         }
     }

@@ -3,11 +3,13 @@
 use crate::{family, resolve_all};
 use core::ffi::{c_int, c_void};
 use libc::{off64_t, size_t};
-use protocol::mappings::{Map, Remap, map, protect, remap, remap_pages, unmap};
+use protocol::locked::{lock_all, unlock_all};
+use protocol::mappings::{Map, map, unmap};
+use protocol::remaps::{Remap, protect, remap, remap_pages};
 
 family! { mmap, mmap64 =>
     (at: *mut c_void, len: size_t, prot: c_int, flags: c_int, fd: c_int, offset: off64_t) -> *mut c_void, |real| {
-    map(&Map { len, prot, flags, fd, offset }, |flags| real(at, len, prot, flags, fd, offset))
+    map(&Map { at: at as usize, len, prot, flags, fd, offset }, |flags| real(at, len, prot, flags, fd, offset))
 }}
 family! { munmap => (at: *mut c_void, len: size_t) -> c_int, |real| { unmap(at, len, || real(at, len)) }}
 family! { mremap =>
@@ -24,6 +26,9 @@ family! { remap_file_pages => (at: *mut c_void, len: size_t, prot: c_int, page: 
     remap_pages(at, len, || real(at, len, prot, page, flags))
 }}
 
+family! { mlockall => (flags: c_int) -> c_int, |real| { lock_all(flags, |flags| real(flags)) }}
+family! { munlockall => () -> c_int, |real| { unlock_all(|| real()) }}
+
 resolve_all!(
     mmap,
     mmap64,
@@ -31,5 +36,7 @@ resolve_all!(
     mremap,
     mprotect,
     pkey_mprotect,
-    remap_file_pages
+    remap_file_pages,
+    mlockall,
+    munlockall,
 );

@@ -10,8 +10,10 @@ use protocol::emptying::{open as opening, open_handle};
 use protocol::exec::exec;
 use protocol::fork::sharing;
 use protocol::layout::{Change, change, truncate_path};
-use protocol::mappings::{Map, Remap, map, protect, remap, unmap};
+use protocol::locked::{lock_all, unlock_all};
+use protocol::mappings::{Map, map, unmap};
 use protocol::numbers::{self as ours, uncovered};
+use protocol::remaps::{Remap, protect, remap};
 use protocol::transfer::{Position, Transfer, seek, transfer};
 
 /// The head of a `struct aiocb` (POSIX) or `struct iocb` (Linux), as far as it names the descriptor.
@@ -139,13 +141,15 @@ family! { syscall => (number: c_long, a: usize, b: usize, c: usize, d: usize, e:
             c_long::from(ours::sync(fd, || call() as c_int))
         }
         libc::SYS_mmap => {
-            let ask = Map { len: b, prot: c as c_int, flags: d as c_int, fd: e as c_int, offset: f as i64 };
+            let ask = Map { at: a, len: b, prot: c as c_int, flags: d as c_int, fd: e as c_int, offset: f as i64 };
             map(&ask, |flags| real(number, a, b, c, flags as usize, e, f) as *mut c_void) as c_long
         }
         libc::SYS_munmap => c_long::from(unmap(a as *mut c_void, b, || call() as c_int)),
         libc::SYS_mprotect | libc::SYS_pkey_mprotect => {
             c_long::from(protect(a as *mut c_void, b, c as c_int, || call() as c_int))
         }
+        libc::SYS_mlockall => c_long::from(lock_all(a as c_int, |flags| real(number, flags as usize, b, c, d, e, f) as c_int)),
+        libc::SYS_munlockall => c_long::from(unlock_all(|| call() as c_int)),
         libc::SYS_mremap => remap(&Remap { at: a, old_len: b, new_len: c, flags: d as c_int }, pointer) as c_long,
         #[cfg(target_arch = "x86_64")]
         libc::SYS_open => opens(libc::AT_FDCWD, a, b, &|flags| real(number, a, flags, c, d, e, f)),

@@ -5,6 +5,7 @@ use pagefence_tests::fence::Fence;
 use pagefence_tests::places::{main_place, places};
 use pagefence_tests::programs::compile;
 use pagefence_tests::run::{Outcome, run};
+use pagefence_tests::{is_root, skip};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -128,5 +129,32 @@ fn opening_to_empty_is_as_bare() {
             command
         });
         assert_eq!(seen.code(), 0, "{}", seen.report());
+    }
+}
+
+/// A mapping that is read in at once was made under the registry: while a server was slow no thread of the program
+/// could open or map a file. The same kind.
+#[test]
+fn a_mapping_that_is_read_in_slowly_keeps_nobody_out() {
+    if !is_root() || !Path::new("/dev/fuse").exists() {
+        return skip("a filesystem in user space needs root and /dev/fuse");
+    }
+    let program = compile("slow_pages", &[]);
+    for fence in [None, Some(Fence::new())] {
+        let dir = main_place().directory();
+        let seen = start(&program.path, &[dir.path()], fence.as_ref());
+        assert_eq!(
+            seen.stdout.matches(": first byte s, all there").count(),
+            6,
+            "{}",
+            seen.report()
+        );
+        assert_eq!(numbers(&seen, "waited"), [1; 6], "{}", seen.report());
+        let needed = numbers(&seen, "needed");
+        assert!(
+            needed.len() == 6 && needed.iter().all(|ms| *ms < 500),
+            "{}",
+            seen.report()
+        );
     }
 }
