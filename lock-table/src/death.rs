@@ -102,11 +102,14 @@ impl Table {
         self.me().is_none_or(|me| self.lives(me)) && self.is_table(self.probe_fd())
     }
 
+    // Not parts of their callers: what they ask the kernel with lies on a stack that may be small.
     /// Takes the byte of a dead process, unless somebody else has it.
+    #[inline(never)]
     fn lock_dead(&self, owner: u32) -> bool {
         self.probe_works() && lock(self.probe_fd(), owner).is_ok()
     }
 
+    #[inline(never)]
     fn unlock_dead(&self, owner: u32) {
         let _ = sys::unlock_byte(self.probe_fd(), byte(owner)); // a description that can lock can unlock
     }
@@ -198,8 +201,22 @@ impl Table {
 
     /// Frees all that a dead process left. The caller has its byte. Everything here may be done twice, or half and
     /// then again; the process's own entry goes last, so that a cleaner's death leaves it to be found.
+    #[inline(never)]
     pub(crate) fn clean(&self, owner: u32) -> Reaped {
         let mut done = Reaped::default();
+        self.clean_slots(owner, &mut done);
+        done.mappings = self.mem.mappings().clean(owner);
+        done.uses = self.mem.uses().clean(owner);
+        if let Some(process) = self.mem.process(owner)
+            && process.state.swap(0, AcqRel) != 0
+        {
+            done.processes = 1;
+        }
+        done
+    }
+
+    #[inline(never)]
+    fn clean_slots(&self, owner: u32, done: &mut Reaped) {
         for (base, cells) in self.mem.used_slots() {
             for (index, cell) in (base..).zip(cells) {
                 if cell.owner.load(Acquire) != owner {
@@ -229,13 +246,5 @@ impl Table {
                 done.slots = done.slots.saturating_add(1);
             }
         }
-        done.mappings = self.mem.mappings().clean(owner);
-        done.uses = self.mem.uses().clean(owner);
-        if let Some(process) = self.mem.process(owner)
-            && process.state.swap(0, AcqRel) != 0
-        {
-            done.processes = 1;
-        }
-        done
     }
 }

@@ -136,23 +136,52 @@ fn stack(word: u32) -> u32 {
 }
 
 /// The words below `end` that the stacks stand for, stack after stack: from the word `from` on, if that is one of them.
-pub(crate) fn words_of(mut stacks: u64, from: u32, end: u32) -> impl Iterator<Item = u32> {
-    let next_stack = move || {
-        let number = stacks.trailing_zeros();
-        stacks &= stacks.wrapping_sub(1);
-        (number < u64::BITS).then_some(number)
-    };
-    let words = move |number: u32| {
-        let end = match number < ALONE {
-            true => end.min(number.wrapping_add(1)),
-            false => end,
-        };
-        (number..end).step_by(ALONE as usize)
-    };
-    let before = move |word: &u32| (stack(*word), *word) < (stack(from), from);
-    core::iter::from_fn(next_stack)
-        .flat_map(words)
-        .skip_while(before)
+pub(crate) fn words_of(stacks: u64, from: u32, end: u32) -> Words {
+    Words {
+        stacks,
+        from,
+        end,
+        word: 0,
+        limit: 0,
+    }
+}
+
+/// Written out: chained iterators take three times the room, at the deepest place of a wait on a small stack.
+pub(crate) struct Words {
+    /// Those still to come.
+    stacks: u64,
+    from: u32,
+    end: u32,
+    /// The next word of the present one, if that is below the limit.
+    word: u32,
+    limit: u32,
+}
+
+impl Iterator for Words {
+    type Item = u32;
+
+    #[inline]
+    fn next(&mut self) -> Option<u32> {
+        loop {
+            while self.word < self.limit {
+                let word = self.word;
+                self.word = word.saturating_add(ALONE);
+                if (stack(word), word) >= (stack(self.from), self.from) {
+                    return Some(word);
+                }
+            }
+            let number = self.stacks.trailing_zeros();
+            if number >= u64::BITS {
+                return None;
+            }
+            self.stacks &= self.stacks.wrapping_sub(1);
+            self.word = number;
+            self.limit = match number < ALONE {
+                true => self.end.min(number.wrapping_add(1)),
+                false => self.end,
+            };
+        }
+    }
 }
 
 impl Table {

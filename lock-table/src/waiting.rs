@@ -52,9 +52,15 @@ impl NotHeld {
     }
 }
 
+/// Why a wait stops. Who is in the way stands in `Wait`: this is handed up through frames on small stacks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Stop {
     Poll,
-    Not(NotHeld),
+    TimedOut,
+    Deadlock,
+    Nested,
+    Poisoned,
+    NotOurs,
 }
 
 /// One call's wait, over all its ranges.
@@ -62,6 +68,8 @@ struct Wait {
     deadline: u64,
     started: u64,
     first: Option<Blocker>,
+    /// Who was in the way when the wait stopped.
+    last: Option<Blocker>,
     sleep: u64,
     next_ask: u64,
     next_poll: u64,
@@ -77,6 +85,7 @@ impl Wait {
             deadline: deadline.unwrap_or(u64::MAX),
             started: 0,
             first: None,
+            last: None,
             sleep: SLEEP.0,
             next_ask: 0,
             next_poll: 0,
@@ -96,6 +105,18 @@ impl Wait {
             // One that already holds something is in a deadlock at once, if it is in one.
             let patience = if suspicious { SLEEP.0 } else { DEADLOCK.0 };
             self.next_search = self.started.saturating_add(patience);
+        }
+    }
+
+    /// What it means for the caller.
+    fn not_held(&self, stop: Stop) -> NotHeld {
+        match (stop, self.last) {
+            (Stop::TimedOut, Some(by)) => NotHeld::TimedOut(by),
+            (Stop::Deadlock, Some(by)) => NotHeld::Deadlock(by),
+            (Stop::Nested, Some(by)) => NotHeld::Nested(by),
+            (Stop::Poisoned, _) => NotHeld::Poisoned,
+            (Stop::NotOurs, _) => NotHeld::NotOurs,
+            _ => NotHeld::GaveUp,
         }
     }
 
@@ -162,15 +183,14 @@ impl Table {
             for s in slots {
                 self.release(*s);
             }
-            match stop {
-                Stop::Not(why) => return Err(why),
-                Stop::Poll if poll() => return Err(NotHeld::GaveUp),
-                Stop::Poll => {}
+            if stop != Stop::Poll || poll() {
+                return Err(wait.not_held(stop));
             }
         }
     }
 
     /// Tries, and queues until all is held or the wait must stop. On `Err` the slots are the caller's to release.
+    #[inline(never)]
     fn hold_round(
         &self,
         slots: &[Slot],
@@ -178,36 +198,12 @@ impl Table {
         mine: &[Slot],
         wait: &mut Wait,
     ) -> Result<(), Stop> {
-        let found = match self.try_all(slots, claims) {
-            Scan::Clear => return Ok(()),
-            Scan::Absurd => return Err(Stop::Not(NotHeld::Poisoned)),
-            Scan::NotOurs => return Err(Stop::Not(NotHeld::NotOurs)),
-            Scan::Blocked(found) => found,
-        };
-        wait.begin(self.named(&found), !mine.is_empty());
-        if let Some(own) = claims.iter().find_map(|c| self.conflict_among(mine, c)) {
-            return Err(Stop::Not(NotHeld::Nested(self.named(&own))));
+        if self.free_at_once(slots, claims, mine, wait)? {
+            return Ok(());
         }
         let ticket = self.queue(slots);
         for (s, c) in slots.iter().zip(claims) {
-            let Some(slot) = self.own(*s) else {
-                return Err(Stop::Not(NotHeld::NotOurs));
-            };
-            let (mut from, near) = (Position::default(), Near::of(c));
-            loop {
-                // I6: what a slot before `from` was found to be it stays, for us: whoever announces later sees us.
-                let found = match self.scan(from, &near, *s, c, ticket, slots) {
-                    Scan::Clear => break,
-                    Scan::Absurd | Scan::NotOurs => return Err(Stop::Not(NotHeld::Poisoned)),
-                    Scan::Blocked(found) => found,
-                };
-                from = found.at;
-                slot.waiting_on
-                    .store(found.at.slot.saturating_add(1), Relaxed);
-                let paused = self.pause(*s, ticket, &found, wait);
-                slot.waiting_on.store(0, Relaxed);
-                paused?;
-            }
+            self.wait_turn(*s, c, ticket, slots, wait)?;
         }
         for s in slots {
             self.enter(*s)?;
@@ -215,7 +211,75 @@ impl Table {
         Ok(())
     }
 
+    /// Whether nobody is in the way; if somebody is, who, and that waiting for him makes sense.
+    #[inline(never)]
+    fn free_at_once(
+        &self,
+        slots: &[Slot],
+        claims: &[Claim],
+        mine: &[Slot],
+        wait: &mut Wait,
+    ) -> Result<bool, Stop> {
+        let found = match self.try_all(slots, claims) {
+            Scan::Clear => return Ok(true),
+            Scan::Absurd => return Err(Stop::Poisoned),
+            Scan::NotOurs => return Err(Stop::NotOurs),
+            Scan::Blocked(found) => found,
+        };
+        self.begin(wait, &found, !mine.is_empty());
+        match claims.iter().any(|c| self.is_own(wait, mine, c)) {
+            true => Err(Stop::Nested),
+            false => Ok(false),
+        }
+    }
+
+    #[inline(never)]
+    fn begin(&self, wait: &mut Wait, found: &Found, suspicious: bool) {
+        wait.begin(self.named(found), suspicious);
+    }
+
+    #[inline(never)]
+    fn is_own(&self, wait: &mut Wait, mine: &[Slot], c: &Claim) -> bool {
+        let own = self.conflict_among(mine, c);
+        wait.last = own.map(|own| self.named(&own));
+        own.is_some()
+    }
+
+    #[inline(never)]
+    fn stopped_by(&self, wait: &mut Wait, found: &Found) {
+        wait.last = Some(self.named(found));
+    }
+
+    /// In the queue: until nobody before us is in this claim's way.
+    #[inline(never)]
+    fn wait_turn(
+        &self,
+        s: Slot,
+        c: &Claim,
+        ticket: u64,
+        slots: &[Slot],
+        wait: &mut Wait,
+    ) -> Result<(), Stop> {
+        let slot = self.own(s).ok_or(Stop::NotOurs)?;
+        let (mut from, near) = (Position::default(), Near::of(c));
+        loop {
+            // I6: what a slot before `from` was found to be it stays, for us: whoever announces later sees us.
+            let found = match self.scan(from, &near, s, c, ticket, slots) {
+                Scan::Clear => return Ok(()),
+                Scan::Absurd | Scan::NotOurs => return Err(Stop::Poisoned),
+                Scan::Blocked(found) => found,
+            };
+            from = found.at;
+            slot.waiting_on
+                .store(found.at.slot.saturating_add(1), Relaxed);
+            let paused = self.pause(s, ticket, &found, wait);
+            slot.waiting_on.store(0, Relaxed);
+            paused?;
+        }
+    }
+
     /// Announces all claims as held, then scans for each.
+    #[inline(never)]
     fn try_all(&self, slots: &[Slot], claims: &[Claim]) -> Scan {
         if self.is_poisoned() {
             return Scan::Absurd;
@@ -238,6 +302,7 @@ impl Table {
     }
 
     /// Turns a failed try into a place in the queue: Lamport's bakery, one ticket for the whole call.
+    #[inline(never)]
     pub(crate) fn queue(&self, slots: &[Slot]) -> u64 {
         self.choose(slots);
         let ticket = self.draw();
@@ -291,7 +356,7 @@ impl Table {
             }
             false
         });
-        entered.then_some(()).ok_or(Stop::Not(NotHeld::NotOurs))
+        entered.then_some(()).ok_or(Stop::NotOurs)
     }
 
     fn conflict_among(&self, mine: &[Slot], c: &Claim) -> Option<Found> {
@@ -303,17 +368,19 @@ impl Table {
     }
 
     /// Waits until the blocker's word moves, or a while. `Err`: stop waiting.
+    #[inline(never)]
     fn pause(&self, s: Slot, ticket: u64, found: &Found, wait: &mut Wait) -> Result<(), Stop> {
         let Some(cell) = self.mem.slot(found.at.slot) else {
-            return Err(Stop::Not(NotHeld::Poisoned));
+            return Err(Stop::Poisoned);
         };
         let moved = moves_soon(cell, found.word);
         if self.is_poisoned() {
-            return Err(Stop::Not(NotHeld::Poisoned));
+            return Err(Stop::Poisoned);
         }
         let now = now_ns();
         if now >= wait.deadline {
-            return Err(Stop::Not(NotHeld::TimedOut(self.named(found))));
+            self.stopped_by(wait, found);
+            return Err(Stop::TimedOut);
         }
         if now >= wait.next_poll {
             wait.poll_pause = wait.poll_pause.saturating_mul(2).min(POLL.1);
@@ -338,7 +405,8 @@ impl Table {
         if now >= wait.next_search {
             wait.next_search = now.saturating_add(DEADLOCK.1);
             if self.is_deadlocked(s, ticket, found, wait) {
-                return Err(Stop::Not(NotHeld::Deadlock(self.named(found))));
+                self.stopped_by(wait, found);
+                return Err(Stop::Deadlock);
             }
         }
         Ok(())
@@ -359,6 +427,7 @@ impl Table {
     /// Does what we wait for wait for us? The edges are read one by one while they may change, so a cycle counts only
     /// when two searches in a row find the very same one; and of those in it the last to queue gives way, the others
     /// only when it does not.
+    #[inline(never)]
     fn is_deadlocked(&self, s: Slot, ticket: u64, found: &Found, wait: &mut Wait) -> bool {
         let Some((print, youngest)) = self.closed_chain(s, found) else {
             wait.cycle = (0, 0);

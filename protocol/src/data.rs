@@ -21,16 +21,20 @@ impl Data {
         match *self {
             Data::Buffer(_, len) => Some((len as u64).min(MOST)),
             Data::Vector(_, count) if count > 1024 => None,
-            Data::Vector(_, count) => {
-                let (mut all, mut seen) = (0u64, 0);
-                self.any_element(|_, len| {
-                    all = all.saturating_add(len as u64);
-                    seen += 1;
-                    false
-                });
-                (seen == count).then_some(all.min(MOST))
-            }
+            Data::Vector(_, count) => self.sum(count),
         }
+    }
+
+    /// Apart from its caller, below which calls go deep: elements lie on the stack.
+    #[inline(never)]
+    fn sum(&self, count: usize) -> Option<u64> {
+        let (mut all, mut seen) = (0u64, 0);
+        self.any_element(|_, len| {
+            all = all.saturating_add(len as u64);
+            seen += 1;
+            false
+        });
+        (seen == count).then_some(all.min(MOST))
     }
 
     /// Calls `look` with each (address, length) until it says true; whether one did. The program's

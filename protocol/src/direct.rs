@@ -85,6 +85,8 @@ impl Request<'_> {
         })
     }
 
+    #[cold]
+    #[inline(never)]
     fn told(&self, kind: Kind, reason: &'static str, done: &'static str) {
         events::emit(&Event {
             fd: self.call.fd,
@@ -265,15 +267,17 @@ impl Request<'_> {
         let (first, last) = (self.position / page() * page(), self.last() | (page() - 1));
         let below = (first / unit() * unit(), first.wrapping_sub(1));
         let above = (last.wrapping_add(1), last | (unit() - 1));
-        Some([below, above].map(|(from, to)| {
-            if to <= from || to == u64::MAX {
-                return None;
-            }
-            let frame = ranges::begin_within(self.thread)?;
-            let claim = self.terms.claim(Mode::DirectWrite, from, to);
-            let _ = ranges::take(self.thread, frame, self.terms, &claim, false);
-            Some(frame)
-        }))
+        Some([self.hold_beside(below), self.hold_beside(above)])
+    }
+
+    fn hold_beside(&self, (from, to): (u64, u64)) -> Option<&crate::thread::Frame> {
+        if to <= from || to == u64::MAX {
+            return None;
+        }
+        let frame = ranges::begin_within(self.thread)?;
+        let claim = self.terms.claim(Mode::DirectWrite, from, to);
+        let _ = ranges::take(self.thread, frame, self.terms, &claim, false);
+        Some(frame)
     }
 
     /// Writes by `write`, then syncs as the descriptor asks. The error that a sync finds may be another

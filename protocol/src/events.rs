@@ -228,6 +228,16 @@ pub fn emit(event: &Event) {
     trace::tell_lost();
 }
 
+/// Tells that the library doesn't cover a call or a file. Apart from who tells it: an event takes room on the stack.
+#[cold]
+#[inline(never)]
+pub fn emit_uncovered(file: u32, fd: i32, reason: &str) {
+    emit(&Event {
+        fd,
+        ..Event::uncovered(file, reason)
+    });
+}
+
 #[cold]
 fn tell(event: &Event) {
     let id = files::get(event.file)

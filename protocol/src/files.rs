@@ -13,7 +13,7 @@ use crate::arena::{Arena, Zeroed};
 use crate::events::{self, Event, Kind};
 use crate::names::Said;
 use crate::registry::Registry;
-use crate::{names, process, raw, second};
+use crate::{names, process, raw, scratch, second};
 
 /// A block device: the identity is the device's, and there is no end to extend.
 pub const BLOCK_DEVICE: u32 = 1;
@@ -356,11 +356,15 @@ pub fn retain(file: &File) {
 }
 
 /// One reference less. Under the registry lock.
-pub fn release(index: u32, _registry: &Registry) {
-    let Some(file) = get(index) else { return };
-    if file.refs.fetch_sub(1, AcqRel) != 1 {
-        return;
+pub fn release(index: u32, registry: &Registry) {
+    if let Some(file) = get(index)
+        && file.refs.fetch_sub(1, AcqRel) == 1
+    {
+        scratch::roomy_in(registry, || recycle(index, file));
     }
+}
+
+fn recycle(index: u32, file: &File) {
     by_identity().remove(&file.id());
     if let (Some(table), Some(entry)) = (process::table(), file.use_entry()) {
         table.use_forget(entry);

@@ -99,30 +99,35 @@ fn become_child(registry: Registry) {
     if let Some(word) = unsafe { SAME_PROCESS.load(Acquire).as_ref() } {
         word.store(1, Release);
     }
+    let joined = scratch::roomy_in(&registry, || join(&registry));
+    registry::reset_in_child(registry);
+    if joined {
+        routes::reregister_in_child();
+    }
+}
+
+/// The child in the table, with the files that it has from its parent. Whether it could be.
+fn join(registry: &Registry) -> bool {
     if !needs::may_join() {
         // Said when the filter came: see `needs`.
         process::stop_fencing();
-        registry::reset_in_child(registry);
-        return;
+        return false;
     }
     exec::close_kept_in_child();
-    let attached = table().map(Table::reattach_in_child);
-    if let Some(Err(error)) = attached {
+    if let Some(Err(error)) = table().map(Table::reattach_in_child) {
         // What it has open already it goes on using, past the fence.
         let done = process::without_table("passed through");
-        registry::reset_in_child(registry);
         let reason = Text::<400>::of(format_args!("a forked child can't join: {error}"));
         events::emit(&Event {
             done,
             ..Event::uncovered(0, reason.as_str())
         });
-        return;
+        return false;
     }
     descriptors::recount_in_child();
-    routes::recount_in_child(&registry);
+    routes::recount_in_child(registry);
     files::reregister_in_child();
-    registry::reset_in_child(registry);
-    routes::reregister_in_child();
+    true
 }
 
 /// A child that shares our open file descriptions is being started (vfork, posix_spawn, `SCM_RIGHTS`).

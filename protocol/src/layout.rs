@@ -8,7 +8,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use lock_table::{FileId, Mode, unit};
 
 use crate::descriptors;
-use crate::events::{self, Event};
+use crate::events;
 use crate::ranges::{self, END_OF_TIME, Got, Terms};
 use crate::transfer::{under_frame, unmixed};
 use crate::{files, names, process, raw};
@@ -81,10 +81,8 @@ pub fn change(fd: i32, what: Change, real: impl Fn() -> isize) -> isize {
                 return Some(real());
             }
         }
-        events::emit(&Event {
-            fd,
-            ..Event::uncovered(pinned.file_index, "the file's size would not hold still")
-        });
+        let reason = "the file's size would not hold still";
+        events::emit_uncovered(pinned.file_index, fd, reason);
         Some(real())
     })
 }
@@ -213,10 +211,7 @@ pub fn open_truncating(
             .and_then(descriptors::identity)
             != Some(seen)
     {
-        events::emit(&Event {
-            fd: fd as i32,
-            ..Event::uncovered(0, "another file took the name during O_TRUNC")
-        });
+        events::emit_uncovered(0, fd as i32, "another file took the name during O_TRUNC");
     }
     fd
 }

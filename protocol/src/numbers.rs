@@ -299,10 +299,7 @@ pub fn uncovered(fd: i32, what: &str) {
     }
     if let Some(pinned) = descriptors::pin(fd) {
         if !pinned.file.mark(crate::files::UNCOVERED_TOLD) {
-            events::emit(&events::Event {
-                fd,
-                ..events::Event::uncovered(pinned.file_index, what)
-            });
+            events::emit_uncovered(pinned.file_index, fd, what);
         }
         pinned.unpin();
     }

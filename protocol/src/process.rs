@@ -158,6 +158,10 @@ pub fn refuses() -> bool {
 
 /// With no table and `on_table_error = "refuse"`: whether this file would be enforced.
 pub fn would_be_fenced(fd: i32) -> bool {
+    scratch::roomy(|| is_refused(fd))
+}
+
+fn is_refused(fd: i32) -> bool {
     let Ok(stat) = raw::fstat(fd) else {
         return false;
     };
@@ -300,16 +304,18 @@ pub fn watch_table() {
 #[cold]
 pub fn tell_damaged(table: &Table, refused: bool) {
     static TOLD: AtomicBool = AtomicBool::new(false);
-    if let Some(damage) = table.damage()
-        && !TOLD.swap(true, AcqRel)
-    {
-        let reason = Text::<1200>::of(format_args!("{damage}"));
-        events::emit(&Event {
-            reason: reason.as_str(),
-            done: if refused { "ENOLCK" } else { "passed through" },
-            ..Event::new(Kind::TableError)
-        });
-    }
+    scratch::roomy(|| {
+        if let Some(damage) = table.damage()
+            && !TOLD.swap(true, AcqRel)
+        {
+            let reason = Text::<1200>::of(format_args!("{damage}"));
+            events::emit(&Event {
+                reason: reason.as_str(),
+                done: if refused { "ENOLCK" } else { "passed through" },
+                ..Event::new(Kind::TableError)
+            });
+        }
+    });
 }
 
 /// A limit (`ulimit -v`) or a full machine: told once.

@@ -195,7 +195,7 @@ pub fn take(thread: &Thread, frame: &Frame, terms: &Terms, claim: &Claim, no_wai
         give_slot_back(frame.slot.replace(0));
     }
     let reason = "no lock slot is free: the table is too small";
-    events::emit(&tell(Kind::Uncovered, terms, claim, None, reason));
+    tell(Kind::Uncovered, terms, claim, None, reason, None);
     if terms.proceed_on_timeout {
         Got::Go
     } else {
@@ -225,31 +225,68 @@ fn take_in(
     let mine = mine.get(..count).unwrap_or(&[]);
     frame.holding.set(true);
     if terms.observe {
-        table.announce(slot, claim);
-        if let Some(blocker) = table.blocker(slot, claim, mine) {
-            events::emit(&tell(
-                Kind::Collision,
-                terms,
-                claim,
-                Some(&blocker),
-                "would have waited",
-            ));
-        }
-        if table.is_poisoned() {
-            process::tell_damaged(table, false);
-        }
+        look_only(table, slot, terms, claim, mine);
         return Some(Got::Go);
     }
-    let not_held = match table.hold_now(slot, claim) {
-        Ok(()) => return Some(Got::Go),
-        Err(not_held) => not_held,
-    };
-    if no_wait && matches!(not_held, NotHeld::TimedOut(_)) {
-        frame.holding.set(false);
-        return Some(Got::Refused(libc::EAGAIN));
+    match now(table, slot, claim) {
+        Now::Held => Some(Got::Go),
+        Now::NotOurs => {
+            frame.holding.set(false);
+            None
+        }
+        Now::Blocked if no_wait && !table.is_poisoned() => {
+            frame.holding.set(false);
+            Some(Got::Refused(libc::EAGAIN))
+        }
+        Now::Blocked => wait_for(table, slot, frame, terms, claim, mine),
     }
+}
+
+enum Now {
+    Held,
+    /// Somebody is in the way, or the table is damaged.
+    Blocked,
+    NotOurs,
+}
+
+/// Apart from its caller, below which a wait goes deep: who is in the way takes room on the stack.
+#[inline(never)]
+fn now(table: &Table, slot: Slot, claim: &Claim) -> Now {
+    match table.hold_now(slot, claim) {
+        Ok(()) => Now::Held,
+        Err(NotHeld::NotOurs) => Now::NotOurs,
+        Err(_) => Now::Blocked,
+    }
+}
+
+/// Says what the call does, and tells whom it would have waited for.
+#[cold]
+#[inline(never)]
+fn look_only(table: &Table, slot: Slot, terms: &Terms, claim: &Claim, mine: &[Slot]) {
+    table.announce(slot, claim);
+    if let Some(blocker) = table.blocker(slot, claim, mine) {
+        let reason = "would have waited";
+        tell(Kind::Collision, terms, claim, Some(&blocker), reason, None);
+    }
+    if table.is_poisoned() {
+        process::tell_damaged(table, false);
+    }
+}
+
+/// Somebody is in the way. None: the slot can't be used.
+#[cold]
+#[inline(never)]
+fn wait_for(
+    table: &Table,
+    slot: Slot,
+    frame: &Frame,
+    terms: &Terms,
+    claim: &Claim,
+    mine: &[Slot],
+) -> Option<Got> {
     let wait = Wait::begin(frame, terms.timeout_ns);
-    let held = table.hold(slot, claim, mine, Some(wait.deadline), &mut || {
+    let (slots, claims) = ([slot], core::slice::from_ref(claim));
+    let held = table.hold_all(&slots, claims, mine, Some(wait.deadline), &mut || {
         act_on_cancellation(frame)
     });
     wait.end(frame);
@@ -258,11 +295,8 @@ fn take_in(
             tell_reaped(table);
             events::count(Counter::WaitNanos, held.waited_ns);
             events::count_max(Counter::WaitMaxNanos, held.waited_ns);
-            let event = tell(Kind::Wait, terms, claim, held.first_blocker.as_ref(), "");
-            events::emit(&Event {
-                nanoseconds: Some(held.waited_ns),
-                ..event
-            });
+            let blocker = held.first_blocker.as_ref();
+            tell(Kind::Wait, terms, claim, blocker, "", Some(held.waited_ns));
             Some(Got::Go)
         }
         Err(not_held) => {
@@ -273,6 +307,8 @@ fn take_in(
 }
 
 /// Whoever waits, or joins, cleans up after the dead he meets.
+#[cold]
+#[inline(never)]
 pub fn tell_reaped(table: &Table) {
     for _ in 0..table.take_reaped() {
         events::emit(&Event {
@@ -313,7 +349,7 @@ fn without(table: &Table, terms: &Terms, claim: &Claim, not_held: &NotHeld) -> O
         }
         NotHeld::NotOurs => return None,
     };
-    events::emit(&tell(kind, terms, claim, blocker, reason));
+    tell(kind, terms, claim, blocker, reason, None);
     Some(if may_proceed {
         Got::Go
     } else {
@@ -321,14 +357,18 @@ fn without(table: &Table, terms: &Terms, claim: &Claim, not_held: &NotHeld) -> O
     })
 }
 
-fn tell<'a>(
+/// Apart from who tells: an event takes room on the stack.
+#[cold]
+#[inline(never)]
+fn tell(
     kind: Kind,
     terms: &Terms,
     claim: &Claim,
     blocker: Option<&Blocker>,
-    reason: &'a str,
-) -> Event<'a> {
-    Event {
+    reason: &str,
+    nanoseconds: Option<u64>,
+) {
+    events::emit(&Event {
         kind,
         file: terms.file,
         fd: terms.fd,
@@ -344,8 +384,8 @@ fn tell<'a>(
             Kind::LockTimeout | Kind::Deadlock | Kind::Uncovered => "EDEADLK",
             _ => "",
         },
-        nanoseconds: None,
-    }
+        nanoseconds,
+    });
 }
 
 /// Give the range back.

@@ -7,7 +7,7 @@ use lock_table::{Mode, unit};
 use crate::data::Data;
 use crate::descriptors::{self, Peek, Pinned};
 use crate::direct::{Held, Outcome, Request};
-use crate::events::{self, Event};
+use crate::events;
 use crate::files::{self, BLOCK_DEVICE};
 use crate::ranges::{self, END_OF_TIME, Got, Terms, Wait};
 use crate::thread::{Frame, Thread};
@@ -133,10 +133,7 @@ pub fn under_frame(
     let mut waited = 0;
     for _ in 0..8 {
         let Some(frame) = ranges::begin(thread, cancellation_point) else {
-            events::emit(&Event {
-                fd,
-                ..Event::uncovered(0, "calls nest too deep")
-            });
+            events::emit_uncovered(0, fd, "calls nest too deep");
             return real();
         };
         frame.waited.set(waited);
@@ -297,10 +294,8 @@ fn under_range(
             Outcome::Needs(more) => held = held.max(more),
         }
     }
-    events::emit(&Event {
-        fd: call.fd,
-        ..Event::uncovered(pinned.file_index, "the file's size would not hold still")
-    });
+    let reason = "the file's size would not hold still";
+    events::emit_uncovered(pinned.file_index, call.fd, reason);
     Some(real())
 }
 
