@@ -1,6 +1,6 @@
 //! `pagefence policy check`: is this policy right?
 
-use policy::{Policy, PolicyError};
+use policy::{Diagnostic, Policy, PolicyError};
 use serde::Serialize;
 
 use crate::args::CheckArgs;
@@ -12,6 +12,7 @@ struct Checked<'a> {
     file: String,
     valid: bool,
     errors: Vec<Mistake<'a>>,
+    warnings: Vec<Mistake<'a>>,
 }
 
 #[derive(Serialize)]
@@ -27,11 +28,16 @@ pub fn check(arguments: &CheckArgs) -> Result<i32, Failure> {
     let result = Policy::load(&arguments.file);
     let file = arguments.file.display().to_string();
     match &result {
-        _ if arguments.json => answer(json(file, result.as_ref().err()))?,
-        Ok(policy) => answer(format_args!(
-            "{file}: right, {}",
-            rules(policy.rule_count())
-        ))?,
+        _ if arguments.json => answer(json(file, &result))?,
+        Ok(policy) => {
+            for warning in policy.warnings() {
+                tell(warning.as_warning(&file));
+            }
+            answer(format_args!(
+                "{file}: right, {}",
+                rules(policy.rule_count())
+            ))?;
+        }
         Err(error) => tell(error),
     }
     Ok(i32::from(result.is_err()))
@@ -45,19 +51,26 @@ fn rules(count: usize) -> String {
     }
 }
 
-fn json(file: String, error: Option<&PolicyError>) -> String {
-    let diagnostics = error.map_or(&[][..], |error| &error.diagnostics);
-    let errors = diagnostics.iter().map(|found| Mistake {
+fn json(file: String, result: &Result<Policy, PolicyError>) -> String {
+    let (errors, warnings) = match result {
+        Ok(policy) => (&[][..], policy.warnings()),
+        Err(error) => (&error.diagnostics[..], &[][..]),
+    };
+    let checked = Checked {
+        file,
+        valid: result.is_ok(),
+        errors: errors.iter().map(mistake).collect(),
+        warnings: warnings.iter().map(mistake).collect(),
+    };
+    serde_json::to_string(&checked).unwrap_or_default()
+}
+
+fn mistake(found: &Diagnostic) -> Mistake<'_> {
+    Mistake {
         line: found.line,
         column: found.column,
         text: &found.text,
         message: &found.message,
         hint: &found.hint,
-    });
-    let checked = Checked {
-        file,
-        valid: error.is_none(),
-        errors: errors.collect(),
-    };
-    serde_json::to_string(&checked).unwrap_or_default()
+    }
 }

@@ -3,11 +3,11 @@
 use std::fmt::Write;
 use std::fs::FileType;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use policy::environment as names;
-use policy::{Explanation, Policy};
+use policy::{Escaped, Explanation, Policy};
 use serde::Serialize;
 
 use crate::args::ExplainArgs;
@@ -25,6 +25,10 @@ struct Question {
     filesystem: String,
     /// Why no policy matters for it.
     never_fenced: Option<&'static str>,
+    /// It has other names (hard links).
+    other_names: u64,
+    /// The lock table that the environment names.
+    table: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -37,6 +41,8 @@ struct Answer {
     rule: Option<RuleAnswer>,
     skipped: Vec<SkippedAnswer>,
     table: Option<String>,
+    /// The mode that other programs get, where the rule enforces for some only.
+    other_programs: Option<&'static str>,
     settings: Vec<SettingAnswer>,
 }
 
@@ -109,9 +115,9 @@ fn resolve(arguments: &ExplainArgs) -> Result<Question, Failure> {
         Some(name) => name.clone(),
         None => filesystem_of(&place).map_err(unresolved)?.to_owned(),
     };
-    let kind = std::fs::metadata(&path)
-        .ok()
-        .map(|metadata| metadata.file_type());
+    let metadata = std::fs::metadata(&path).ok();
+    let kind = metadata.as_ref().map(std::fs::Metadata::file_type);
+    let file = metadata.filter(std::fs::Metadata::is_file);
     Ok(Question {
         path,
         program: arguments
@@ -120,12 +126,26 @@ fn resolve(arguments: &ExplainArgs) -> Result<Question, Failure> {
             .map_or(Vec::new(), |name| base_name(Path::new(name))),
         filesystem,
         never_fenced: kind.and_then(never_fenced),
+        other_names: file.map_or(0, |file| file.nlink().saturating_sub(1)),
+        table: std::env::var_os(names::TABLE)
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from),
     })
 }
 
+/// As the library knows it: the file name of the executable, which a link may lead to.
 fn base_name(program: &Path) -> Vec<u8> {
+    let is_path = program.as_os_str().as_bytes().contains(&b'/');
+    let resolved = is_path
+        .then(|| std::fs::canonicalize(program).ok())
+        .flatten();
+    let program = resolved.as_deref().unwrap_or(program);
     let name = program.file_name().unwrap_or(program.as_os_str());
     name.as_bytes().to_vec()
+}
+
+fn escaped(path: &Path) -> String {
+    Escaped(path.as_os_str().as_bytes()).to_string()
 }
 
 fn filesystem_of(path: &Path) -> std::io::Result<&'static str> {
@@ -151,24 +171,25 @@ fn never_fenced(kind: FileType) -> Option<&'static str> {
 fn show(question: &Question, explanation: &Explanation) -> String {
     let mut out = String::new();
     let program = match question.program.as_slice() {
-        [] => "(any that no rule names; see --program)".into(),
-        name => String::from_utf8_lossy(name),
+        [] => "(any that no rule names; see --program)".to_owned(),
+        name => Escaped(name).to_string(),
     };
     let rule = match &explanation.rule {
         Some(rule) => format!("{rule} at {}:{}", explanation.file, rule.line),
         None => "none matches".to_owned(),
     };
-    let table = match &explanation.table {
-        Some((path, line)) => format!("{} ({}:{line})", path.display(), explanation.file),
-        None => "the library's default".to_owned(),
+    let table = match (&question.table, &explanation.table) {
+        (Some(path), _) => format!("{} (environment variable {})", escaped(path), names::TABLE),
+        (None, Some((path, line))) => format!("{} ({}:{line})", path.display(), explanation.file),
+        (None, None) => "the library's default".to_owned(),
     };
     let policy = match explanation.file.as_str() {
         "" => "built in",
         file => file,
     };
     let heads = [
-        ("path", question.path.display().to_string()),
-        ("program", program.into_owned()),
+        ("path", escaped(&question.path)),
+        ("program", program),
         ("filesystem", question.filesystem.clone()),
         ("policy", policy.to_owned()),
         ("table", table),
@@ -190,6 +211,21 @@ fn show(question: &Question, explanation: &Explanation) -> String {
         let _ = writeln!(
             out,
             "{:<12}it is {kind}: never fenced, whatever holds below",
+            "note"
+        );
+    }
+    if question.other_names > 0 {
+        let _ = writeln!(
+            out,
+            "{:<12}the file has other names, too ({} hard links): this is what holds by this one",
+            "note", question.other_names
+        );
+    }
+    if let Some(mode) = explanation.others {
+        let mode = mode.word();
+        let _ = writeln!(
+            out,
+            "{:<12}the rule is for some programs only: for others mode is {mode} on this file, and they aren't kept coherent with these",
             "note"
         );
     }
@@ -216,19 +252,20 @@ fn answer(question: &Question, explanation: &Explanation) -> Answer {
         value: value.value.clone(),
         from: value.origin.to_string(),
     });
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Answer {
-        path: question.path.display().to_string(),
-        program: (!question.program.is_empty()).then(|| text(&question.program)),
+        path: escaped(&question.path),
+        program: (!question.program.is_empty()).then(|| Escaped(&question.program).to_string()),
         filesystem: question.filesystem.clone(),
         never_fenced: question.never_fenced,
         policy: (!explanation.file.is_empty()).then(|| explanation.file.clone()),
         rule: explanation.rule.as_ref().map(rule),
         skipped: skipped.collect(),
-        table: explanation
+        table: question
             .table
             .as_ref()
-            .map(|(path, _)| path.display().to_string()),
+            .or(explanation.table.as_ref().map(|(path, _)| path))
+            .map(|path| escaped(path)),
+        other_programs: explanation.others.map(policy::Mode::word),
         settings: settings.collect(),
     }
 }

@@ -1,5 +1,6 @@
 //! What `run --summary` says at the end: for people, and as JSON.
 
+use policy::Escaped;
 use std::ffi::OsStr;
 use std::fmt;
 use std::time::Duration;
@@ -135,7 +136,7 @@ fn is_mixed(uses: &[UseRecord]) -> bool {
 
 fn mixed_file(uses: &[UseRecord]) -> Option<MixedFile> {
     let first = uses.first()?;
-    let path = String::from_utf8_lossy(&first.path);
+    let path = Escaped(&first.path);
     let cut = if first.path_truncated { "..." } else { "" };
     let (major, minor) = (rustix::fs::major(first.dev), rustix::fs::minor(first.dev));
     Some(MixedFile {
@@ -155,7 +156,7 @@ fn used_by(record: &UseRecord) -> UsedBy {
     ];
     let modes = names.into_iter().filter(|(bit, _)| record.modes & bit != 0);
     UsedBy {
-        program: String::from_utf8_lossy(&record.program).into_owned(),
+        program: Escaped(&record.program).to_string(),
         pid: record.pid,
         modes: modes.map(|(_, name)| name).collect(),
     }

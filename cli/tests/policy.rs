@@ -66,7 +66,7 @@ fn check_speaks_json() {
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(
         json,
-        serde_json::json!({"file": "good.toml", "valid": true, "errors": []})
+        serde_json::json!({"file": "good.toml", "valid": true, "errors": [], "warnings": []})
     );
 }
 
@@ -153,4 +153,77 @@ fn explain_knows_the_kernels_filesystems_and_says_what_it_cannot_resolve() {
         "{}",
         stderr(&output)
     );
+}
+
+const SOME: &str = "\
+[defaults]
+mode = \"off\"
+
+[[rule]]
+path = [\"/**\"]
+program = [\"mariadbd\"]
+mode = \"enforce\"
+";
+
+#[test]
+fn a_rule_that_leaves_other_programs_out_is_right_with_a_warning() {
+    let fixture = Fixture::new();
+    fixture.write("p.toml", SOME.as_bytes());
+    fixture.write("t.ibd", b"");
+    let output = run(&fixture, &["check", "p.toml"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(stdout(&output), "p.toml: right, 1 rule\n");
+    let said = stderr(&output);
+    for part in [
+        "warning: the rule enforces for these programs only",
+        "p.toml:6:11",
+        "leave `program` out",
+    ] {
+        assert!(said.contains(part), "{part:?} not in: {said}");
+    }
+    let output = run(&fixture, &["check", "--json", "p.toml"]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&json["valid"], &json["warnings"][0]["line"]),
+        (&true.into(), &6.into())
+    );
+    let explain = ["explain", "t.ibd", "--policy", "p.toml", "--program"];
+    let said = stdout(&run(&fixture, &[&explain[..], &["mariadbd"]].concat()));
+    assert!(
+        said.contains("for others mode is off on this file"),
+        "{said}"
+    );
+    let said = stdout(&run(&fixture, &[&explain[..], &["cat"]].concat()));
+    assert!(!said.contains("for others"), "{said}");
+}
+
+#[test]
+fn explain_knows_a_program_by_what_its_link_leads_to() {
+    let fixture = Fixture::new();
+    fixture.write("p.toml", SOME.as_bytes());
+    fixture.write("mariadbd", b"");
+    std::os::unix::fs::symlink("mariadbd", fixture.path("mysqld")).unwrap();
+    let explain = ["explain", ".", "--policy", "p.toml", "--program"];
+    let said = stdout(&run(&fixture, &[&explain[..], &["./mysqld"]].concat()));
+    assert!(said.contains("program     mariadbd\n"), "{said}");
+    // A name that is no path is taken as it is.
+    let said = stdout(&run(&fixture, &[&explain[..], &["mysqld"]].concat()));
+    assert!(said.contains("program     mysqld\n"), "{said}");
+}
+
+#[test]
+fn explain_tells_of_other_names_and_of_the_table_that_the_environment_names() {
+    let fixture = Fixture::new();
+    fixture.write("t.ibd", b"");
+    std::fs::hard_link(fixture.path("t.ibd"), fixture.path("u.ibd")).unwrap();
+    let mut command = fixture.pagefence();
+    command.env("PAGEFENCE_TABLE", "/dev/shm/other");
+    let output = command
+        .args(["policy", "explain", "t.ibd"])
+        .output()
+        .unwrap();
+    let said = stdout(&output);
+    let table = "table       /dev/shm/other (environment variable PAGEFENCE_TABLE)\n";
+    assert!(said.contains(table), "{said}");
+    assert!(said.contains("other names, too (1 hard links)"), "{said}");
 }

@@ -110,7 +110,7 @@ impl fmt::Display for PolicyError {
             if index > 0 {
                 write!(out, "\n\n")?;
             }
-            diagnostic.render(&self.file, out)?;
+            diagnostic.render("error", &self.file, out)?;
         }
         Ok(())
     }
@@ -119,8 +119,13 @@ impl fmt::Display for PolicyError {
 impl std::error::Error for PolicyError {}
 
 impl Diagnostic {
-    fn render(&self, file: &str, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "error: {}", self.message)?;
+    /// As a warning that reads like an error.
+    pub fn as_warning<'a>(&'a self, file: &'a str) -> impl fmt::Display + 'a {
+        fmt::from_fn(move |out| self.render("warning", file, out))
+    }
+
+    fn render(&self, what: &str, file: &str, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{what}: {}", self.message)?;
         if self.line == 0 {
             write!(out, "\n --> {file}")?;
             if !self.hint.is_empty() {

@@ -14,6 +14,8 @@ pub struct Explanation {
     pub rule: Option<MatchedRule>,
     /// The rules above it, with the condition that did not hold.
     pub skipped: Vec<SkippedRule>,
+    /// The rule enforces for some programs only: what the others get.
+    pub others: Option<Mode>,
     pub settings: Settings,
     pub values: Vec<EffectiveValue>,
     /// The table that the policy names, and its line.
@@ -99,6 +101,10 @@ impl Policy {
             .collect();
         Explanation {
             file: self.name.clone(),
+            others: matched
+                .as_ref()
+                .and_then(|(_, rule)| self.mode_for_others(rule.index - 1))
+                .filter(|mode| *mode != Mode::Enforce),
             rule: matched.map(|(_, described)| described),
             skipped,
             settings,

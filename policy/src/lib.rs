@@ -13,9 +13,9 @@
 //! on_invalidate_failure = "buffered"  # buffered | warn | error
 //! lock_timeout = "30s"
 //! on_lock_timeout = "error"           # error | proceed
-//! io_uring = "refuse"                 # refuse | allow
+//! io_uring = "refuse"                 # refuse | allow; not in a rule
 //! on_table_error = "passthrough"      # passthrough | refuse
-//! follow_exec = true                  # exec keeps LD_PRELOAD and the PAGEFENCE_ variables
+//! follow_exec = true                  # exec keeps LD_PRELOAD and the PAGEFENCE_ variables; not in a rule
 //!
 //! [[rule]]
 //! name = "innodb"
@@ -33,6 +33,7 @@ mod conditions;
 mod diagnostic;
 mod duration;
 pub mod environment;
+mod escaped;
 mod explain;
 mod file;
 mod filesystem;
@@ -47,6 +48,7 @@ use std::path::{Path, PathBuf};
 
 pub use diagnostic::{Diagnostic, PolicyError};
 pub use duration::show as show_duration;
+pub use escaped::Escaped;
 pub use explain::{EffectiveValue, Explanation, MatchedRule, Origin, SkippedRule};
 pub use filesystem::{is_kernel_filesystem, name_of_magic as filesystem_name};
 pub use overrides::Overrides;
@@ -66,6 +68,7 @@ pub struct Policy {
     defaults: Layer,
     rules: Vec<Rule>,
     overrides: Overrides,
+    warnings: Vec<Diagnostic>,
 }
 
 impl Policy {
@@ -78,6 +81,7 @@ impl Policy {
             defaults: Layer::default(),
             rules: Vec::new(),
             overrides: Overrides::default(),
+            warnings: Vec::new(),
         }
     }
 
@@ -153,6 +157,23 @@ impl Policy {
         let rules = self.rules.iter().map(|rule| &rule.layer.settings);
         let mut all = core::iter::once(&self.defaults.settings).chain(rules);
         all.find(|settings| settings.mode != Mode::Off)
+    }
+
+    /// What is right, and perhaps not meant.
+    pub fn warnings(&self) -> &[Diagnostic] {
+        &self.warnings
+    }
+
+    /// For a rule that enforces for some programs only: the mode that the others get on its files, as far as that can
+    /// be known from the rules' words.
+    pub(crate) fn mode_for_others(&self, index: usize) -> Option<Mode> {
+        let (rule, behind) = self.rules.get(index..)?.split_first()?;
+        if rule.program.is_empty() || rule.layer.settings.mode != Mode::Enforce {
+            return None;
+        }
+        let next = behind.iter().find(|other| other.covers_files_of(rule));
+        let layer = next.map_or(&self.defaults, |other| &other.layer);
+        Some(layer.settings.mode)
     }
 
     /// How many rules it has.

@@ -91,12 +91,17 @@ impl Reader<'_> {
         for rule in &mut policy.rules {
             rule.layer.rest_on(&policy.defaults);
         }
+        policy.warnings = self.warnings(&policy);
         policy
     }
 
     fn unknown_section(&mut self, name: &str, span: Range<usize>) {
-        let hint = if Key::from_name(name).is_some() {
-            format!("`{name}` is a setting: write it under [defaults] or in a [[rule]]")
+        let hint = if let Some(key) = Key::from_name(name) {
+            let or = match key.is_for_defaults_only() {
+                true => "",
+                false => " or in a [[rule]]",
+            };
+            format!("`{name}` is a setting: write it under [defaults]{or}")
         } else if CONDITIONS.contains(&name) {
             format!("`{name}` is a condition: write it in a [[rule]]")
         } else {
@@ -198,9 +203,19 @@ impl Reader<'_> {
             match name {
                 "name" => rule.name = self.name(value),
                 "path" => rule.path = conditions::paths(self, value),
-                "program" => rule.program = conditions::programs(self, value),
+                "program" => {
+                    rule.program = conditions::programs(self, value);
+                    rule.program_span = value.span();
+                }
                 "filesystem" => rule.filesystem = conditions::filesystems(self, value),
                 _ => match Key::from_name(name) {
+                    Some(setting) if setting.is_for_defaults_only() => self.error(
+                        key.span(),
+                        format!("`{name}` in a rule"),
+                        format!(
+                            "`{name}` is for a whole process, whatever files it uses: write it under [defaults]"
+                        ),
+                    ),
                     Some(setting) => self.setting(&mut rule.layer, setting, value),
                     None => self.unknown_in_rule(name, key.span()),
                 },
@@ -221,10 +236,29 @@ impl Reader<'_> {
         rule
     }
 
+    /// A rule that lists programs and enforces: what about the others?
+    fn warnings(&self, policy: &Policy) -> Vec<Diagnostic> {
+        let rules = policy.rules.iter().enumerate();
+        let left_out = rules.filter_map(|(index, rule)| {
+            let mode = policy.mode_for_others(index).filter(|mode| *mode != Mode::Enforce)?;
+            let message = format!(
+                "the rule enforces for these programs only: for others `mode` is \"{}\" on the same files",
+                mode.word()
+            );
+            let hint = "what isn't fenced isn't kept coherent with what is: leave `program` out, or give the others a rule that enforces";
+            let span = rule.program_span.clone();
+            Some(Diagnostic::at(self.source, span, message, hint.to_owned()))
+        });
+        left_out.collect()
+    }
+
     fn unknown_in_rule(&mut self, name: &str, span: Range<usize>) {
         let mut names = vec!["name"];
         names.extend(CONDITIONS);
-        names.extend(Key::ALL.map(Key::name));
+        let of_files = Key::ALL
+            .into_iter()
+            .filter(|key| !key.is_for_defaults_only());
+        names.extend(of_files.map(Key::name));
         self.error(
             span,
             format!("unknown key `{name}` in a rule"),

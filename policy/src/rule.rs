@@ -1,5 +1,7 @@
 //! Rules: their conditions and how they are matched, without allocation.
 
+use std::ops::Range;
+
 use crate::pattern::Glob;
 use crate::settings::{Key, Settings};
 
@@ -41,11 +43,25 @@ pub(crate) struct Rule {
     pub line: usize,
     pub path: Vec<Glob>,
     pub program: Vec<Glob>,
+    /// Where in the file the programs stand.
+    pub program_span: Range<usize>,
     pub filesystem: Vec<String>,
     pub layer: Layer,
 }
 
 impl Rule {
+    /// Whether it holds for every file that the other rule is for, whatever the program.
+    pub fn covers_files_of(&self, other: &Rule) -> bool {
+        let path = self.path.is_empty() || other.path.iter().all(|p| self.path.contains(p));
+        let filesystem = self.filesystem.is_empty()
+            || other.filesystem.iter().all(|f| self.filesystem.contains(f));
+        self.program.is_empty()
+            && path
+            && filesystem
+            && (self.path.is_empty() || !other.path.is_empty())
+            && (self.filesystem.is_empty() || !other.filesystem.is_empty())
+    }
+
     pub fn matches(&self, path: &[u8], program: &[u8], filesystem: &str) -> bool {
         self.failing(path, program, filesystem).is_none()
     }

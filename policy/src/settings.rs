@@ -143,7 +143,7 @@ impl Settings {
     }
 }
 
-/// The keys of `[defaults]`, which every rule may set too.
+/// The keys of `[defaults]`. A rule may set those that speak of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Key {
     Mode,
@@ -181,6 +181,11 @@ impl Key {
             Key::OnTableError => "on_table_error",
             Key::FollowExec => "follow_exec",
         }
+    }
+
+    /// Whether it speaks of a process and not of a file, so that a rule can't set it.
+    pub const fn is_for_defaults_only(self) -> bool {
+        matches!(self, Key::IoUring | Key::FollowExec)
     }
 
     pub fn from_name(name: &str) -> Option<Key> {

@@ -292,3 +292,58 @@ fn a_file_that_cannot_be_read_is_named() {
         "{shown}"
     );
 }
+
+#[test]
+fn what_holds_for_a_process_is_no_setting_of_a_rule() {
+    for (key, value) in [("io_uring", "\"allow\""), ("follow_exec", "false")] {
+        check(
+            &format!("[[rule]]\npath = [\"/a\"]\n{key} = {value}"),
+            (3, 1),
+            &format!("`{key}` in a rule"),
+            "write it under [defaults]",
+        );
+    }
+    check(
+        "io_uring = \"allow\"",
+        (1, 1),
+        "`io_uring`",
+        "write it under [defaults]",
+    );
+    // Nor is it offered there.
+    let hint = error("[[rule]]\npath = [\"/a\"]\nio_ring = 1").hint;
+    assert!(
+        !hint.contains("io_uring") && !hint.contains("follow_exec"),
+        "{hint}"
+    );
+}
+
+#[test]
+fn a_rule_that_enforces_for_some_programs_warns_of_the_others() {
+    let rule = "[[rule]]\npath = [\"/a\"]\nprogram = [\"p\"]\nmode = \"enforce\"\n";
+    let off = "[defaults]\nmode = \"off\"\n";
+    let observe = "[defaults]\nmode = \"observe\"\n";
+    let behind = "[[rule]]\npath = [\"/a\"]\nmode = \"enforce\"\n";
+    let elsewhere = "[[rule]]\npath = [\"/b\"]\nmode = \"enforce\"\n";
+    for (text, mode) in [
+        (format!("{off}{rule}"), Some("\"off\"")),
+        (format!("{observe}{rule}"), Some("\"observe\"")),
+        (format!("{off}{rule}{elsewhere}"), Some("\"off\"")),
+        (format!("{off}{rule}{behind}"), None),
+        (rule.to_owned(), None),
+        (format!("{off}{behind}"), None),
+    ] {
+        let policy = Policy::parse(&text, "/etc/p.toml").unwrap();
+        let found: Vec<_> = policy.warnings().iter().collect();
+        assert_eq!(
+            found.len(),
+            usize::from(mode.is_some()),
+            "{text}\n{found:#?}"
+        );
+        if let (Some(mode), [found]) = (mode, &found[..]) {
+            assert_eq!((found.line, found.column), (5, 11));
+            assert!(found.message.contains(mode), "{found:#?}");
+            let shown = found.as_warning("/etc/p.toml").to_string();
+            assert!(shown.starts_with("warning: ") && shown.contains("/etc/p.toml:5:11"));
+        }
+    }
+}

@@ -13,8 +13,9 @@ use once_cell::race::OnceBox;
 use tracing::field::{Field, Visit};
 use tracing::{Level, Metadata, span};
 
-use crate::text::{Escaped, Text};
+use crate::text::Text;
 use crate::{files, names, process, raw, scratch, trace};
+use policy::Escaped;
 
 macro_rules! kinds {
     ($($kind:ident $word:literal $level:ident $counter:expr;)+) => {

@@ -11,11 +11,11 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
 use std::os::unix::ffi::OsStrExt;
 
 use lock_table::{FileId, USE_DIRECT};
-use policy::{Mode, Policy, Settings};
+use policy::{Escaped, Mode, Policy, Settings};
 
 use crate::events::{self, Event, number_path};
 use crate::files::{self, BLOCK_DEVICE, File, NAMES_TOLD, OTHER_NAMES};
-use crate::text::{Escaped, Text};
+use crate::text::Text;
 use crate::{descriptors, process, raw, scratch, second};
 
 /// What the policy says of a file by the name that a descriptor has.

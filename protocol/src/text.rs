@@ -83,21 +83,6 @@ impl<const N: usize> Write for Text<N> {
     }
 }
 
-/// Bytes as text: those that are no UTF-8 as `\xNN`.
-pub struct Escaped<'a>(pub &'a [u8]);
-
-impl fmt::Display for Escaped<'_> {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for chunk in self.0.utf8_chunks() {
-            out.write_str(chunk.valid())?;
-            for byte in chunk.invalid() {
-                write!(out, "\\x{byte:02x}")?;
-            }
-        }
-        Ok(())
-    }
-}
-
 /// A text written into somebody's buffer: what doesn't fit is cut, and a zero always follows.
 pub struct Line<'a> {
     to: &'a mut [u8],
@@ -136,14 +121,6 @@ impl Write for Line<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bytes_that_are_no_text_are_shown_all_the_same() {
-        assert_eq!(
-            Escaped(b"/a/caf\xe9\xff/\xc3\xbc").to_string(),
-            "/a/caf\\xe9\\xff/ü"
-        );
-    }
 
     #[test]
     fn cuts_but_always_ends() {

@@ -15,8 +15,9 @@ use crate::files::Obtained;
 use crate::maps::{Line, Maps};
 use crate::places::{self, Place};
 use crate::routes::Registering;
-use crate::text::{Escaped, Text};
+use crate::text::Text;
 use crate::{descriptors, files, names, process, raw, registry, remaps, scratch};
+use policy::Escaped;
 
 const NOT_DUE: u32 = 0;
 /// When it costs little.

@@ -1,7 +1,8 @@
 //! Files by their names: globs, bytes that are no UTF-8, calls by path, one inode by two names.
 
 use lock_table::USE_DIRECT;
-use pagefence_tests::fence::Fence;
+use pagefence_tests::artefacts;
+use pagefence_tests::fence::{Fence, found};
 use pagefence_tests::places::main_place;
 use pagefence_tests::programs::{Program, compile};
 use pagefence_tests::run::{Outcome, run};
@@ -380,4 +381,69 @@ fn an_append_leaves_no_hole_whoever_empties_the_file() {
         assert_eq!(seen.outcome.stdout, "holes: 0\n", "{}", seen.report());
         assert!(seen.told("fallback").len() > 100, "{}", seen.report());
     }
+}
+
+/// `policy explain` said of some names that a rule fences them, and the library thought otherwise. They must say the
+/// same of every name that a file can have.
+#[test]
+fn explain_says_what_the_library_does() {
+    let dir = main_place().directory();
+    let policy = format!(
+        "[defaults]\nmode = \"off\"\n\
+         [[rule]]\npath = [\"{0}/off/**\", \"{0}/**/*[!a-z]\"]\nmode = \"off\"\n\
+         [[rule]]\npath = [\"{0}/?\", \"{0}/d/**/*.ibd\", \"{0}/*deleted?\"]\nprogram = [\"nam*\"]\nmode = \"enforce\"\n\
+         [[rule]]\npath = [\"{0}/d/[!x]??\"]\nfilesystem = [\"ext4\", \"tmpfs\"]\nmode = \"observe\"\n",
+        dir.path().display()
+    );
+    let policy = policy.replace("*deleted?", "* (deleted[)]");
+    for inside in ["d/e/f", "off"] {
+        std::fs::create_dir_all(dir.path().join(inside)).expect("a directory");
+    }
+    std::os::unix::fs::symlink("d/e", dir.path().join("link")).expect("a link");
+    let names: [&[u8]; 16] = [
+        b"a",
+        b"\xe9",
+        b"\xc3\xa9",
+        b"ab",
+        b"d/t.ibd",
+        b"d/\xff.ibd",
+        b"link/t.ibd",
+        b"d/e/f/../t.ibd",
+        b"off/t.ibd",
+        b"gone (deleted)",
+        b"d/abc",
+        b"d/x12",
+        b"d/\xc3\xbc\xffb",
+        b"d/a\nb",
+        b"d/e/f/u.ibd",
+        b"off/../z",
+    ];
+    let fence = Fence::with_policy(&policy);
+    let (program, command) = (compile("names", &[]), found(artefacts::command()));
+    let mut fenced_ones = 0;
+    for name in names {
+        let file = latin1(dir.path(), name);
+        std::fs::write(&file, "").expect("a file of ours");
+        let mut explain = Command::new(&command);
+        explain
+            .args(["policy", "explain", "--json", "--program"])
+            .arg(&program.path);
+        explain.arg("--policy").arg(fence.policy_file()).arg(&file);
+        let said = run(&mut explain, LIMIT).expect("the command");
+        let said: Value = serde_json::from_str(&said.stdout).expect("JSON");
+        let mode = said["settings"][0]["value"].as_str().unwrap_or_default();
+        let seen = inside(&fence, &program.path, &[file.into_os_string()]);
+        let is_fenced = !seen.told("mixed").is_empty();
+        assert_eq!(is_fenced, mode != "off", "{said:#}\n{}", seen.report());
+        if is_fenced {
+            assert_eq!(seen.told("mixed")[0]["file"], said["path"]);
+            fenced_ones += 1;
+        }
+        std::fs::remove_file(fence.table().with_file_name("trace")).expect("the trace");
+    }
+    assert!(
+        (6..14).contains(&fenced_ones),
+        "{fenced_ones} of {}",
+        names.len()
+    );
 }
