@@ -17,7 +17,7 @@
 //! | [`unseen`], [`maps`], [`early`] | what exists and was not seen being made |
 //! | [`layout`], [`emptying`] | truncate, fallocate, `O_TRUNC` |
 //! | [`process`], [`fork`], [`exec`], [`variables`] | the constructor; what becomes of it all in a child and in the next program |
-//! | [`rights`], [`sandbox`], [`needs`], [`filter`] | before the program gives up rights; which calls of ours a sandbox lets us make |
+//! | [`rights`], [`sandbox`], [`needs`], [`filter`], [`handed_on`] | before the program gives up rights; which calls of ours a sandbox lets us make |
 //! | [`events`], [`trace`] | what is told, and where it goes |
 //! | [`scratch`] | a stack of ours for what needs more than a small one has |
 //!
@@ -46,6 +46,7 @@ pub mod exec;
 pub mod files;
 pub mod filter;
 pub mod fork;
+pub mod handed_on;
 pub mod layout;
 pub mod locked;
 pub mod mappings;

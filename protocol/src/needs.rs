@@ -3,7 +3,7 @@
 
 use crate::events::{self, Event};
 use crate::sandbox::{will_allow, will_not_kill};
-use crate::{files, process, variables};
+use crate::{files, handed_on, process};
 
 /// A call as we would make it; what isn't given is an address or a size.
 type Ask = (i64, usize, usize, usize);
@@ -181,28 +181,39 @@ const JOINS: &[Need] = &[
 ];
 
 /// What the library's constructor needs in a program that is started, beyond that.
-const STARTS: &[Need] = &[
-    ("newfstatat", &[(libc::SYS_newfstatat, ANY, ANY, ANY)]),
-    ("statx", &[(libc::SYS_statx, ANY, ANY, ANY)]),
+const STARTS: &[Ask] = &[
+    (libc::SYS_newfstatat, ANY, ANY, ANY),
+    (libc::SYS_statx, ANY, ANY, ANY),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_readlink, ANY, ANY, ANY),
+    #[cfg(not(target_arch = "x86_64"))]
+    (libc::SYS_readlinkat, ANY, ANY, ANY),
+    (libc::SYS_geteuid, ANY, ANY, ANY),
+    (libc::SYS_read, ANY, ANY, ANY),
+    (libc::SYS_write, ANY, ANY, ANY),
+    (libc::SYS_pread64, ANY, ANY, ANY),
+    (libc::SYS_pwrite64, ANY, ANY, ANY),
+    (libc::SYS_lseek, ANY, ANY, ANY),
+    (libc::SYS_faccessat, ANY, ANY, ANY),
+    (libc::SYS_mprotect, ANY, ANY, ANY),
+    (libc::SYS_fcntl, ANY, libc::F_GETFL as usize, ANY),
+    (libc::SYS_rt_sigprocmask, libc::SIG_BLOCK as usize, ANY, ANY),
     (
-        "readlink",
-        &[
-            #[cfg(target_arch = "x86_64")]
-            (libc::SYS_readlink, ANY, ANY, ANY),
-            #[cfg(not(target_arch = "x86_64"))]
-            (libc::SYS_readlinkat, ANY, ANY, ANY),
-        ],
+        libc::SYS_rt_sigprocmask,
+        libc::SIG_SETMASK as usize,
+        ANY,
+        ANY,
     ),
-    ("membarrier", &[(libc::SYS_membarrier, 4, ANY, ANY)]),
-    ("gettid", &[(libc::SYS_gettid, ANY, ANY, ANY)]),
-    ("geteuid", &[(libc::SYS_geteuid, ANY, ANY, ANY)]),
-    (
-        "prlimit64",
-        &[(libc::SYS_prlimit64, ANY, libc::RLIMIT_NOFILE as usize, ANY)],
-    ),
-    ("read", &[(libc::SYS_read, ANY, ANY, ANY)]),
-    ("clock_gettime", &[(libc::SYS_clock_gettime, ANY, ANY, ANY)]),
-    ("faccessat", &[(libc::SYS_faccessat, ANY, ANY, ANY)]),
+    (libc::SYS_futex, ANY, libc::FUTEX_WAIT as usize, ANY),
+    (libc::SYS_futex, ANY, libc::FUTEX_WAKE as usize, ANY),
+    // PR_GET_SECCOMP
+    (libc::SYS_prctl, 21, ANY, ANY),
+    // For a table that isn't there yet.
+    (libc::SYS_fallocate, ANY, ANY, ANY),
+    (libc::SYS_linkat, ANY, ANY, ANY),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_unlink, ANY, ANY, ANY),
+    (libc::SYS_unlinkat, ANY, ANY, ANY),
 ];
 
 fn any(asks: &[Ask]) -> bool {
@@ -279,9 +290,14 @@ pub fn look_at_children(alone: bool) {
             "its children pass through",
         );
     }
-    let starts = JOINS.iter().chain(STARTS).all(|(_, asks)| survives(asks));
-    if any(EXECS) && !starts {
-        variables::start_unfenced();
+    if !any(EXECS) {
+        return;
+    }
+    let joins = JOINS.iter().all(|(_, asks)| survives(asks));
+    if joins && survives(STARTS) {
+        handed_on::what_kills();
+    } else {
+        handed_on::nothing();
         say(
             "a seccomp filter that allows exec, but not what the library needs to start",
             "programs that it starts pass through",

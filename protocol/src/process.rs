@@ -13,8 +13,7 @@ use crate::events::{self, Event, Kind};
 use crate::text::Text;
 use crate::thread::{self, Thread};
 use crate::{
-    descriptors, early, exec, files, fork, names, raw, sandbox, scratch, second, trace, unseen,
-    variables,
+    descriptors, early, exec, files, fork, handed_on, names, raw, sandbox, scratch, second, trace, unseen,
 };
 
 /// Nothing is known yet, or the process is not fenced: every call passes through.
@@ -189,7 +188,7 @@ pub fn init() {
     if unsafe { libc::getauxval(libc::AT_SECURE) } != 0 {
         return;
     }
-    if variable(variables::NO_CALLS).is_some() {
+    if !text(handed_on::NAME).is_none_or(handed_on::take) {
         // Started behind a filter that doesn't let us start: said by whoever put it on.
         sandbox::refuse_all();
         return;

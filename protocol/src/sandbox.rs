@@ -18,7 +18,7 @@ use crate::events::{self, Event};
 use crate::filter::{self, ARCHITECTURE, Answer, Call, Instruction};
 use crate::process::{self, Standing};
 use crate::text::Text;
-use crate::{needs, raw, rights, variables};
+use crate::{handed_on, needs, raw, rights};
 
 /// A copy of a filter: its instructions stand behind it in the same mapping.
 struct Filter {
@@ -43,7 +43,8 @@ pub fn init() {
     // SAFETY: prctl with an option that only asks.
     if unsafe { raw::any(libc::SYS_prctl as usize, [GET_MODE, 0, 0, 0, 0, 0]) } > 0 {
         INHERITED.store(true, Release);
-        lock_table::sys::set_gate(may, false);
+        let coarse = handed_on::is_refused(libc::SYS_clock_gettime as usize);
+        lock_table::sys::set_gate(may, coarse);
     }
 }
 
@@ -66,7 +67,8 @@ pub fn may(number: usize, arguments: &[usize; 6]) -> bool {
         return restores && number == libc::SYS_rt_sigprocmask as usize;
     }
     // Service managers' and containers' usual lists leave it out, and we have a substitute.
-    if is_inherited() && number == libc::SYS_process_vm_readv as usize {
+    let left_out = number == libc::SYS_process_vm_readv as usize || handed_on::is_refused(number);
+    if is_inherited() && left_out {
         return false;
     }
     let always = ALWAYS
@@ -277,7 +279,7 @@ pub fn enter(what: &Entering, failed: impl Fn(isize) -> bool, real: impl Fn() ->
         bring_into_force();
         lock_table::sys::set_gate(may, coarse);
     } else {
-        variables::start_unfenced();
+        handed_on::nothing();
         refuse_all();
     }
     let result = real();

@@ -8,13 +8,12 @@
 
 use core::cell::Cell;
 use core::ffi::{CStr, c_char};
-use core::sync::atomic::{AtomicBool, Ordering};
 use std::ffi::CString;
 
 use once_cell::race::OnceBox;
 
 use crate::thread::{self, Thread};
-use crate::{process, raw};
+use crate::{handed_on, process, raw};
 
 pub type List = *const *const c_char;
 
@@ -43,21 +42,6 @@ pub fn remember(keep: bool, left_out: &CStr) {
         }
     }
     let _ = OURS.set(Box::new(saved));
-}
-
-/// In the environment of a program that is started behind a filter which doesn't let the library start.
-pub const NO_CALLS: &CStr = c"PAGEFENCE_NO_CALLS";
-static UNFENCED: AtomicBool = AtomicBool::new(false);
-
-/// Programs that are started from now on have such a filter.
-pub fn start_unfenced() {
-    UNFENCED.store(true, Ordering::Release);
-}
-
-/// The variable that says so.
-fn no_calls() -> Option<*const c_char> {
-    const WORD: &CStr = c"PAGEFENCE_NO_CALLS=1";
-    UNFENCED.load(Ordering::Acquire).then(|| WORD.as_ptr())
 }
 
 /// Who a list was mapped for.
@@ -174,7 +158,7 @@ pub fn with_ours<R>(given: List, extra: Option<&Extra>, call: impl FnOnce(List) 
 /// None: the caller's list is as it should be (or there is no memory for another).
 #[inline(never)]
 fn longer(given: List, extra: Option<&Extra>) -> Option<Room> {
-    let word = no_calls();
+    let word = handed_on::word();
     if given.is_null() || (given == current() && extra.is_none() && word.is_none()) {
         return None;
     }
@@ -183,8 +167,11 @@ fn longer(given: List, extra: Option<&Extra>) -> Option<Room> {
         given != current() && has(current(), variable) && !has(given, variable)
     };
     let ours = ours.iter().filter(missing);
-    let ours = ours.map(|v| v.as_ptr()).chain(word);
-    let (count, more) = (entries(given).count(), ours.clone().count());
+    let ours = ours.map(|v| v.as_ptr());
+    let (count, more) = (
+        entries(given).count(),
+        ours.clone().count() + usize::from(word.is_some()),
+    );
     if more == 0 && extra.is_none() {
         return None;
     }
@@ -192,7 +179,10 @@ fn longer(given: List, extra: Option<&Extra>) -> Option<Room> {
     let pointers = (count + more + 2) * size_of::<*const c_char>();
     let room = Room::of(pointers + extra.map_or(0, |e| e.room))?;
     let text = room.at.wrapping_add(pointers);
-    let all = entries(given)
+    // Of two of that name the first counts.
+    let all = word
+        .into_iter()
+        .chain(entries(given))
         .chain(ours)
         .chain(extra.map(|_| text.cast_const().cast()));
     for (i, entry) in all.take(count + more + 1).enumerate() {
