@@ -194,11 +194,13 @@ impl Request<'_> {
         let n = real();
         let errno = raw::errno();
         events::count(Counter::DirectWritesDirect, 1);
-        let fresh = match look(self.file(), fd, self.position, self.len) {
-            Some((after, now)) => after >= 0 && now == epoch,
-            None => false,
+        let (fresh, n) = match look(self.file(), fd, self.position, self.len) {
+            Some((after, now)) if after >= 0 && now == epoch => (true, n),
+            Some(_) => (false, self.repair(fd, n)),
+            // A sandbox came in between: nobody knows, so as if they couldn't be dropped, and no more is said.
+            None if n <= 0 || self.has_lost_its_place(n) => (true, n),
+            None => (false, self.written_again(fd, n, "no look is allowed")),
         };
-        let n = if fresh { n } else { self.repair(fd, n) };
         if n >= 0 || fresh {
             // A success leaves errno alone, as the kernel does.
             raw::set_errno(errno);
@@ -234,8 +236,14 @@ impl Request<'_> {
             OnInvalidateFailure::Buffered if n <= 0 || lost => return n,
             OnInvalidateFailure::Buffered => {}
         }
+        self.written_again(fd, n, "invalidation failed")
+    }
+
+    /// What a direct write has written, once more through the cache.
+    #[cold]
+    fn written_again(&self, fd: i32, n: isize, reason: &'static str) -> isize {
         events::count(Counter::FallbackInvalidation, 1);
-        self.told(Kind::Fallback, "invalidation failed", "buffered");
+        self.told(Kind::Fallback, reason, "buffered");
         let written = n as u64;
         let beside = self.hold_neighbours();
         let again = self.through_cache(fd, written, || self.write_again(fd, written));

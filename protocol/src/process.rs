@@ -13,7 +13,8 @@ use crate::events::{self, Event, Kind};
 use crate::text::Text;
 use crate::thread::{self, Thread};
 use crate::{
-    descriptors, early, exec, files, fork, handed_on, names, raw, sandbox, scratch, second, trace, unseen,
+    descriptors, early, exec, files, fork, handed_on, names, raw, sandbox, scratch, second, trace,
+    unseen,
 };
 
 /// Nothing is known yet, or the process is not fenced: every call passes through.

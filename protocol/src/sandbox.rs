@@ -231,7 +231,10 @@ fn take_back(filter: &'static Filter) {
 /// What the program is about to put itself into.
 pub enum Entering {
     Strict,
-    Filter(*const Program),
+    Filter {
+        program: *const Program,
+        all_threads: bool,
+    },
 }
 
 /// The call that does it: everything is prepared and said before. `failed` looks at its result.
@@ -247,7 +250,7 @@ pub fn enter(what: &Entering, failed: impl Fn(isize) -> bool, real: impl Fn() ->
     }
     let added = match *what {
         Entering::Strict => Some(Copied::Unknown),
-        Entering::Filter(program) => Filter::copy(program),
+        Entering::Filter { program, .. } => Filter::copy(program),
     };
     let Some(added) = added else {
         return real();
@@ -281,6 +284,13 @@ pub fn enter(what: &Entering, failed: impl Fn(isize) -> bool, real: impl Fn() ->
     } else {
         handed_on::nothing();
         refuse_all();
+    }
+    if let Entering::Filter {
+        all_threads: true, ..
+    } = *what
+    {
+        // Others may be between the gate and the kernel.
+        raw::sleep_ms(2);
     }
     let result = real();
     if failed(result) {

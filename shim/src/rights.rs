@@ -10,6 +10,13 @@ use protocol::sandbox::{Entering, enter};
 const SECCOMP_STRICT: usize = 1;
 const SECCOMP_FILTER: usize = 2;
 
+fn filter(program: usize, all_threads: bool) -> Entering {
+    Entering::Filter {
+        program: program as *const _,
+        all_threads,
+    }
+}
+
 /// prctl(2).
 pub fn control(option: c_int, mode: usize, program: usize, real: impl Fn() -> isize) -> isize {
     const SET_SECCOMP: c_int = 22;
@@ -17,9 +24,7 @@ pub fn control(option: c_int, mode: usize, program: usize, real: impl Fn() -> is
     let failed = |n| n < 0;
     match (option, mode) {
         (SET_SECCOMP, SECCOMP_STRICT) => enter(&Entering::Strict, failed, real),
-        (SET_SECCOMP, SECCOMP_FILTER) => {
-            enter(&Entering::Filter(program as *const _), failed, real)
-        }
+        (SET_SECCOMP, SECCOMP_FILTER) => enter(&filter(program, false), failed, real),
         (SET_NO_NEW_PRIVS, _) => {
             before_losing();
             real()
@@ -32,6 +37,7 @@ pub fn control(option: c_int, mode: usize, program: usize, real: impl Fn() -> is
 pub fn seccomp(operation: usize, flags: usize, program: usize, real: impl Fn() -> isize) -> isize {
     const SET_MODE_STRICT: usize = 0;
     const SET_MODE_FILTER: usize = 1;
+    const TSYNC: usize = 1;
     const NEW_LISTENER: usize = 8;
     match operation {
         SET_MODE_STRICT if flags == 0 && program == 0 => enter(&Entering::Strict, |n| n < 0, real),
@@ -39,7 +45,7 @@ pub fn seccomp(operation: usize, flags: usize, program: usize, real: impl Fn() -
             let listens = flags & NEW_LISTENER != 0;
             // Without a listener a number above 0 is a thread that couldn't be bound.
             let failed = |n: isize| n < 0 || (n > 0 && !listens);
-            let result = enter(&Entering::Filter(program as *const _), failed, real);
+            let result = enter(&filter(program, flags & TSYNC != 0), failed, real);
             if listens && result >= 0 {
                 protocol::numbers::made_other(result as c_int);
             }

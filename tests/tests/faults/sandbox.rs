@@ -328,3 +328,31 @@ fn a_real_program_with_a_filter() {
     assert_eq!(fenced.stderr, "", "{}", fenced.report());
     assert!(fence.table().exists(), "it wasn't fenced");
 }
+
+/// A filter that binds all threads comes while they are in the middle of their calls.
+#[test]
+fn filters_of_all_threads() {
+    let (program, place) = (compile("seccomp_threads", &[]), main_place());
+    let calls = [
+        libc::SYS_statx,
+        libc::SYS_preadv2,
+        libc::SYS_pwritev2,
+        libc::SYS_gettid,
+        libc::SYS_membarrier,
+        libc::SYS_process_vm_readv,
+        libc::SYS_sync_file_range,
+    ];
+    let arguments: Vec<String> = calls.iter().map(i64::to_string).collect();
+    let bare = once(&program, &place, None, &arguments);
+    assert_eq!(bare.outcome.code(), 0, "{}", bare.outcome.report());
+    for _ in 0..5 {
+        let fence = Fence::new();
+        let fenced = once(&program, &place, Some(&fence), &arguments);
+        let report = fenced.outcome.report();
+        assert_eq!(fenced.outcome.code(), 0, "{report}");
+        assert_eq!(fenced.outcome.stdout, "wrong: 0, 0\n", "{report}");
+        assert!(fenced.uncovered().is_empty(), "{:?}", fenced.own);
+        assert!(fenced.fell_back() > 10);
+        assert_eq!(fence.damage(), None);
+    }
+}
