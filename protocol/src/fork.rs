@@ -1,6 +1,10 @@
 //! Fork: a child is a process of its own in the lock table before fork returns in it.
+//!
+//! Other libraries' `pthread_atfork` handlers do I/O too. Ours are registered before all of them, when the first of them
+//! is: so they run last before a fork, next to it, and first after it, in the parent as in the child. (One that gets
+//! there first all the same finds the registry held by its own thread, and in the child becomes the child there.)
 
-use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering::*};
 use std::cell::UnsafeCell;
 
 use lock_table::Table;
@@ -27,15 +31,17 @@ struct Stash(UnsafeCell<Option<Registry>>);
 unsafe impl Sync for Stash {}
 static FORKING: Stash = Stash(UnsafeCell::new(None));
 
-/// In the constructor.
+/// When the first handler of anybody is registered, or in the constructor.
 pub fn watch() {
+    static WATCHED: AtomicBool = AtomicBool::new(false);
+    if WATCHED.swap(true, AcqRel) {
+        return;
+    }
     if let Some(page) = raw::map_anonymous(4096)
         && raw::wipe_on_fork(page, 4096)
     {
-        let word = page.cast::<AtomicU32>();
-        // SAFETY: a fresh page of ours.
-        unsafe { (*word).store(1, Relaxed) };
-        SAME_PROCESS.store(word, Release);
+        SAME_PROCESS.store(page.cast::<AtomicU32>(), Release);
+        this_is_the_process();
     }
     // SAFETY: the handlers stay loaded.
     unsafe {
@@ -47,12 +53,21 @@ pub fn watch() {
     };
 }
 
+/// From now on a child that is forked past us can tell.
+pub fn this_is_the_process() {
+    // SAFETY: null, or a page that is mapped for good.
+    if let Some(word) = unsafe { SAME_PROCESS.load(Acquire).as_ref() } {
+        word.store(1, Release);
+    }
+}
+
 extern "C" fn before_fork() {
     if active().is_none() {
         return;
     }
     descriptors::all_shared();
     let registry = registry::lock();
+    registry::hold_for_fork(&registry);
     // SAFETY: we hold the registry lock: no other fork is between prepare and parent.
     unsafe { *FORKING.0.get() = Some(registry) };
 }
@@ -63,7 +78,10 @@ fn take_stash() -> Option<Registry> {
 }
 
 extern "C" fn after_fork_in_parent() {
-    if registry::is_held() && raw::getpid() == pid() {
+    if registry::is_forking_here() && raw::getpid() == pid() {
+        // What was opened since is the child's too.
+        descriptors::all_shared();
+        registry::end_of_fork();
         drop(take_stash());
     }
 }
@@ -77,6 +95,12 @@ extern "C" fn after_fork_in_child() {
 /// Without a trip through `pthread_atfork` (a raw clone): only if nobody was in the registry.
 #[cold]
 pub fn behind_our_back() {
+    if registry::is_forking_here()
+        && let Some(registry) = take_stash()
+    {
+        // Another library's handler came before ours.
+        return become_child(registry);
+    }
     if registry::is_held() {
         process::stop_fencing();
         events::emit(&Event::uncovered(
@@ -85,20 +109,17 @@ pub fn behind_our_back() {
         ));
         return;
     }
-    descriptors::all_shared();
     become_child(registry::lock());
 }
 
 fn become_child(registry: Registry) {
+    descriptors::all_shared();
     process::become_another();
     let thread = thread::current();
     thread.after_vfork.set(0);
     thread.forget_parent();
     scratch::reset_in_child();
-    // SAFETY: null, or a page that is mapped for good.
-    if let Some(word) = unsafe { SAME_PROCESS.load(Acquire).as_ref() } {
-        word.store(1, Release);
-    }
+    this_is_the_process();
     let joined = scratch::roomy_in(&registry, || join(&registry));
     registry::reset_in_child(registry);
     if joined {

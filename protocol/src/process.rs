@@ -217,6 +217,7 @@ pub fn init() {
         return;
     }
     fork::watch();
+    fork::this_is_the_process(); // a constructor before ours may have forked
     MEMBARRIER.store(raw::membarrier_register(), Relaxed);
     match Table::attach(&path) {
         Ok(table) => {

@@ -1,12 +1,13 @@
 //! vfork, exec and posix_spawn. `fork` itself needs no hook: `pthread_atfork` covers it wherever it is called.
 
 use crate::{family, resolve_all};
-use core::ffi::{c_char, c_int};
+use core::ffi::{c_char, c_int, c_void};
 use core::sync::atomic::{AtomicUsize, Ordering};
 use libc::{pid_t, posix_spawn_file_actions_t, posix_spawnattr_t};
 use protocol::exec::{exec, spawn};
 use protocol::fork::sharing;
 
+type Handler = Option<unsafe extern "C" fn()>;
 type List = *const *const c_char;
 
 unsafe extern "C" {
@@ -94,6 +95,13 @@ pub unsafe extern "C" fn $name() -> c_int {
     };
 }
 clone!(clone, __clone);
+
+// What `pthread_atfork` comes to, which is linked into each library: ours are to be the first.
+family! { __register_atfork =>
+    (prepare: Handler, parent: Handler, child: Handler, library: *mut c_void) -> c_int, |real| {
+    protocol::fork::watch();
+    real(prepare, parent, child, library)
+}}
 
 // Without the handlers of `pthread_atfork`: the child finds out by itself, the parent is told here.
 family! { _Fork => () -> pid_t, |real| {
@@ -245,6 +253,7 @@ family! { longjmp, _longjmp, siglongjmp, __longjmp_chk => (buffer: *mut usize, v
 mod list {
     use super::*;
     resolve_all!(
+        __register_atfork,
         execve,
         execveat,
         fexecve,

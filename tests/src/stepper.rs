@@ -2,23 +2,49 @@
 //! so far.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::time::Duration;
 
-/// The running program; killed when dropped.
+/// How long a program may take in all; then it is killed, and its next line is empty.
+const LIMIT: Duration = Duration::from_secs(50);
+
+/// The running program; killed when dropped, with all that it started.
 pub struct Stepper {
     child: Child,
+    done: Option<Sender<()>>,
     to: ChildStdin,
     from: BufReader<ChildStdout>,
+}
+
+fn kill(group: i32) {
+    // SAFETY: plain system call; an empty group is an error, which is what we want.
+    unsafe { libc::kill(-group, libc::SIGKILL) };
 }
 
 impl Stepper {
     /// Standard error is the test's own, unless the command says otherwise.
     pub fn start(command: &mut Command) -> Stepper {
+        command.process_group(0);
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut child = child.unwrap_or_else(|e| panic!("{command:?}: {e}"));
         let to = child.stdin.take().expect("a pipe");
         let from = BufReader::new(child.stdout.take().expect("a pipe"));
-        Stepper { child, to, from }
+        let (done, ended) = channel();
+        let group = child.id() as i32;
+        std::thread::spawn(move || {
+            if ended.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) {
+                kill(group);
+            }
+        });
+        let done = Some(done);
+        Stepper {
+            child,
+            done,
+            to,
+            from,
+        }
     }
 
     pub fn pid(&self) -> u32 {
@@ -50,7 +76,9 @@ impl Stepper {
 
 impl Drop for Stepper {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        // Not waited for yet, or nobody else has the number so soon.
+        kill(self.child.id() as i32);
+        self.done = None;
         let _ = self.child.wait();
     }
 }

@@ -2,7 +2,7 @@
 
 use lock_table::{FileId, MappingInfo, Snapshot, Table, USE_BUFFERED, USE_DIRECT};
 use pagefence_tests::fence::Fence;
-use pagefence_tests::places::{Place, places};
+use pagefence_tests::places::{Place, main_place, places};
 use pagefence_tests::programs::{Program, compile};
 use pagefence_tests::run::run;
 use pagefence_tests::stepper::Stepper;
@@ -203,4 +203,60 @@ fn nothing_is_lost_beside_a_constructors_mapping() {
         places.is_empty() || lost_bare > 0,
         "nothing was lost bare: this proves nothing"
     );
+}
+
+/// Another library's atfork handlers ran before ours, in the child with our own lock held as it seemed, and ended the
+/// fencing of every child; in the parent they would have waited for that lock for ever.
+#[test]
+fn handlers_of_others_do_io_around_a_fork() {
+    let with = WithLibrary::compile("atfork_io");
+    for way in ["symbol", "past"] {
+        let fence = Fence::new();
+        let dir = main_place().directory();
+        let trace = fence.table().with_file_name("trace");
+        let mut command = Command::new(&with.program.path);
+        command.arg(dir.path()).env("AT_FORK", way);
+        command.env("PAGEFENCE_TRACE", &trace);
+        fence.apply(&mut command);
+        let mut program = Stepper::start(&mut command);
+        assert_eq!(program.line(), "forked", "{way}: {:#?}", events(&trace));
+        let file = dir.path().join("f");
+        let now = snapshot(&fence);
+        let child = now.processes.iter().map(|p| p.owner.pid);
+        let child = child
+            .filter(|pid| *pid != program.pid())
+            .collect::<Vec<_>>();
+        assert_eq!(
+            (now.processes.len(), child.len()),
+            (2, 1),
+            "{way}: {now:#?}"
+        );
+        let id = id_of(&file);
+        let both = USE_BUFFERED | USE_DIRECT;
+        let of_child = |u: &&lock_table::UseInfo| u.owner.pid == child[0] && u.file == id;
+        assert!(
+            now.uses.iter().filter(of_child).any(|u| u.bits == both),
+            "{now:#?}"
+        );
+        assert!(
+            now.mappings.iter().any(|m| m.owner.pid == child[0]),
+            "{now:#?}"
+        );
+
+        let (code, said) = program.end();
+        let right = "fork: exit 0\nhandlers: 4\n_Fork: exit 0\nclone: exit 0\nin a handler: exit 0\nthreads: 0 failed\n\
+            daemon: exit 0\nforkpty: exit 0\nsystem: 5\npopen: 6\nposix_spawn: exit 7\nand here: 0\n";
+        let told = events(&trace);
+        assert_eq!((code, said.as_str()), (0, right), "{way}: {told:#?}");
+        let wrong = |e: &&serde_json::Value| {
+            matches!(
+                e["event"].as_str(),
+                Some("uncovered" | "table_error" | "lock_timeout")
+            )
+        };
+        assert_eq!(
+            told.iter().filter(wrong).collect::<Vec<_>>(),
+            Vec::<&serde_json::Value>::new()
+        );
+    }
 }
