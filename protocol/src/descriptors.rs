@@ -249,7 +249,7 @@ fn describe_file(
     let (file_index, new) = match files::obtain(&found, bits)? {
         Obtained::Record { index, new } => (index, new),
         Obtained::AskFirst => return Some(Described::AskFirst),
-        Obtained::NotFenced => return Some(Described::NotFenced(said?.mark())),
+        Obtained::NotFenced(said) => return Some(Described::NotFenced(said.mark())),
     };
     if new {
         found_fenced(id);

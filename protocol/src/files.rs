@@ -97,7 +97,7 @@ pub enum Obtained {
         index: u32,
         new: bool,
     },
-    NotFenced,
+    NotFenced(Said),
     /// The policy is to be asked first (see `names`), without the registry.
     AskFirst,
 }
@@ -291,10 +291,14 @@ pub fn obtain(found: &Found, bits: u32) -> Option<Obtained> {
         file.add_use(index, bits, found.fd);
         return Some(Obtained::Record { index, new: false });
     }
-    let settings = match found.said {
-        None => return Some(Obtained::AskFirst),
-        Some(Said { settings: None, .. }) => return Some(Obtained::NotFenced),
-        Some(said) => said.settings?,
+    let Some(said) = found
+        .said
+        .or_else(|| names::ask_at_once(found.fd, found.stat))
+    else {
+        return Some(Obtained::AskFirst);
+    };
+    let Some(settings) = said.settings else {
+        return Some(Obtained::NotFenced(said));
     };
     if !room_for_another() {
         process::tell_no_memory();

@@ -18,6 +18,29 @@ static long by_handle(const char *path) {
     return open_by_handle_at(MUST(open(dir, O_RDONLY)), &handle.head, O_WRONLY | O_TRUNC);
 }
 
+// With every number taken: nothing can be opened to look at.
+static long with_no_number(const char *path) {
+    struct rlimit few = {20, 20};
+    MUST(setrlimit(RLIMIT_NOFILE, &few));
+    while (open("/dev/null", O_RDONLY) >= 0)
+        ;
+    return truncate(path, 0);
+}
+
+// Closing any number of the file drops the process's lock: one that was opened to look at the name, too?
+static long while_locked(const char *path) {
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    MUST(fcntl(MUST(open(path, O_RDWR)), F_SETLK, &lock));
+    MUST(truncate(path, 0));
+    pid_t pid = MUST(fork());
+    if (pid == 0) {
+        MUST(fcntl(MUST(open(path, O_RDWR)), F_GETLK, &lock));
+        _exit(lock.l_type == F_WRLCK ? 0 : 1);
+    }
+    say_child("another process sees the lock", pid);
+    return 0;
+}
+
 int main(int argc, char **argv) {
     (void)argc;
     const char *path = argv[1], *how = argv[2];
@@ -47,6 +70,10 @@ int main(int argc, char **argv) {
         rc = shm_open(strrchr(path, '/'), O_RDWR | O_TRUNC, 0600);
     else if (!strcmp(how, "open_by_handle_at"))
         rc = by_handle(path);
+    else if (!strcmp(how, "with no number"))
+        rc = with_no_number(path);
+    else if (!strcmp(how, "while locked"))
+        rc = while_locked(path);
     else
         return 1;
     int error = errno;

@@ -314,7 +314,7 @@ fn empty(program: &Program, file: &Path, how: &str, policy: &str) -> Seen {
     seen
 }
 
-const WAYS: [&str; 9] = [
+const WAYS: [&str; 10] = [
     "truncate",
     "SYS_truncate",
     "open",
@@ -324,6 +324,7 @@ const WAYS: [&str; 9] = [
     "fopen",
     "freopen",
     "freopen itself",
+    "with no number",
 ];
 
 /// Emptied by its name, a file got the policy's defaults and not its rule: with defaults that are off it wasn't
@@ -361,6 +362,15 @@ fn by_name_a_file_gets_its_rule_too() {
     assert_eq!(seen.outcome.stdout, expected, "{}", seen.report());
     let told = seen.told_why("uncovered", "leaves this file out");
     assert_eq!((told, seen.events.len()), (1, 1), "{}", seen.report());
+    // To look at the name costs no lock of the program's.
+    let seen = empty(
+        &program,
+        &file,
+        "while locked",
+        &ruled(Path::new("/nowhere"), "error"),
+    );
+    let expected = "another process sees the lock: exit 0\nwhile locked: done, size 0, at once\n";
+    assert_eq!(seen.outcome.stdout, expected, "{}", seen.report());
 }
 
 /// How many holes an append leaves that falls back while another process empties the file.
@@ -375,7 +385,7 @@ fn holes(policy: &str, dir: &Path, who: &str) -> Seen {
 #[test]
 fn an_append_leaves_no_hole_whoever_empties_the_file() {
     let dir = main_place().directory();
-    let policy = ruled(dir.path(), "error");
+    let policy = only(&format!("[\"{}/**\"]", dir.path().display()));
     for who in ["unfenced", "fenced"] {
         let seen = holes(&policy, dir.path(), who);
         assert_eq!(seen.outcome.stdout, "holes: 0\n", "{}", seen.report());
@@ -446,4 +456,21 @@ fn explain_says_what_the_library_does() {
         "{fenced_ones} of {}",
         names.len()
     );
+}
+
+/// A path that can't be known matches no rule; that was never said. Kind: half covered, silently.
+#[test]
+fn a_path_that_cannot_be_known_is_said_once() {
+    let program = compile("deep", &[]);
+    let deep = |policy: &str| {
+        let dir = main_place().directory();
+        fenced(policy, &program.path, &[dir.path().as_os_str().to_owned()])
+    };
+    let seen = deep(&only("[\"/**\"]"));
+    let told = seen.told_why("uncovered", "path can't be known");
+    assert_eq!((told, seen.events.len()), (1, 1), "{}", seen.report());
+    // Where no rule asks for a path, the file is fenced as any other.
+    let seen = deep("[[rule]]\nprogram = [\"deep\"]\nisolation = \"atomic\"\n");
+    assert_eq!(seen.told("mixed").len(), 2, "{}", seen.report());
+    assert_eq!(seen.told("uncovered").len(), 0, "{}", seen.report());
 }
