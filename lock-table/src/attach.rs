@@ -14,7 +14,7 @@ use crate::error::{Fault, Path, TableError};
 use crate::making::make;
 use crate::memory::{Geometry, HEADER_BYTES, Header, MAGIC, Memory, VERSION};
 use crate::primitive::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Bytes};
-use crate::{Table, death, sys};
+use crate::{Table, death, high, sys};
 
 /// How often a table that vanishes or is replaced under our eyes is looked for again.
 const TRIES: u32 = 8;
@@ -155,28 +155,20 @@ impl Table {
         self.me.store(0, Release);
         self.life.store(0, Relaxed); // not mapped here: MADV_DONTFORK
         self.reaping.store(false, Release); // a thread of the parent's may have been at it
+        self.asking.store(0, Relaxed); // or asking
         self.vain_until.store(0, Relaxed);
         let inherited = self.probe_fd();
         let fresh = self.open_again(inherited);
         // Closed whatever happens: its description is the parent's, and so would be the locks taken through it.
         let set = fresh.and_then(|fd| {
+            if inherited < 0 && self.on_demand.load(Relaxed) {
+                return Ok(-1); // there are no numbers for it
+            }
             if inherited < 0 {
-                return sys::raise_fd(fd.keep());
+                return high::raise_fd(fd.keep());
             }
             // The same number again, so that nothing else can come by it in between.
-            // SAFETY: dup3 of our descriptor onto a number that is ours.
-            let moved = unsafe {
-                sys::syscall6(
-                    libc::SYS_dup3 as usize,
-                    fd.0 as usize,
-                    inherited as usize,
-                    libc::O_CLOEXEC as usize,
-                    0,
-                    0,
-                    0,
-                )
-            };
-            sys::result(moved).map(|_| inherited)
+            high::put_at(fd.0, inherited).map(|()| inherited)
         });
         match set {
             Ok(probe) => {
@@ -203,12 +195,12 @@ impl Table {
         {
             return false; // a sandbox keeps us from looking
         }
-        let probe = self.probe_fd();
-        let unnamed = probe >= 0 && {
+        let unnamed = self.with_probe(|probe| {
             // SAFETY: only asked about; a closed number is an error, and another file is no answer.
-            let borrowed = unsafe { BorrowedFd::borrow_raw(probe) };
-            fs::fstat(borrowed).is_ok_and(|stat| identity(&stat) == self.id && stat.st_nlink == 0)
-        };
+            let borrowed = (probe >= 0).then(|| unsafe { BorrowedFd::borrow_raw(probe) });
+            let stat = borrowed.and_then(|probe| fs::fstat(probe).ok());
+            stat.is_some_and(|stat| identity(&stat) == self.id && stat.st_nlink == 0)
+        });
         unnamed || fs::lstat(self.path.as_c_str()).is_ok_and(|stat| identity(&stat) != self.id)
     }
 
@@ -238,6 +230,10 @@ impl Table {
         } else {
             Err(Errno::STALE)
         }
+    }
+
+    pub(crate) fn open_for_a_question(&self) -> Option<RawFd> {
+        self.open_again(-1).ok().map(Fd::keep)
     }
 
     /// Signs in. A full table may be full of dead.
@@ -347,6 +343,8 @@ fn open(path: &Path) -> Result<Table, Fault> {
         id: identity(&stat),
         me: AtomicU32::new(0),
         probe: AtomicI32::new(-1),
+        asking: AtomicU32::new(0),
+        on_demand: AtomicBool::new(false),
         life: AtomicUsize::new(0),
         reaping: AtomicBool::new(false),
         reaped: AtomicU32::new(0),
@@ -357,7 +355,7 @@ fn open(path: &Path) -> Result<Table, Fault> {
     if !fs::lstat(path.as_c_str()).is_ok_and(|at| identity(&at) == table.id) {
         return Err(Fault::Replaced);
     }
-    table.set_probe_fd(sys::raise_fd(fd.keep()).map_err(Fault::from_errno)?);
+    table.set_probe_fd(high::raise_fd(fd.keep()).map_err(Fault::from_errno)?);
     Ok(table)
 }
 

@@ -62,6 +62,11 @@ pub(crate) fn lock(fd: RawFd, owner: u32) -> Result<(), Errno> {
     sys::lock_byte(fd, byte(owner))
 }
 
+#[inline(never)]
+fn unlock(fd: RawFd, owner: u32) {
+    let _ = sys::unlock_byte(fd, byte(owner)); // a description that can lock can unlock
+}
+
 /// Ties the locks of the description behind `fd` to the life of this process: the caller closes `fd` right after.
 pub(crate) fn live(fd: BorrowedFd<'_>) -> Result<NonNull<u8>, Errno> {
     // SAFETY: a new mapping at an address of the kernel's choice; never read or written.
@@ -93,25 +98,30 @@ pub(crate) fn die(page: usize) {
 impl Table {
     /// Does the process with this number (index plus one) live? When it can't be known, it does.
     pub(crate) fn lives(&self, owner: u32) -> bool {
-        sys::byte_is_locked(self.probe_fd(), byte(owner)).unwrap_or(true)
+        self.with_probe(|probe| sys::byte_is_locked(probe, byte(owner)).unwrap_or(true))
     }
 
     /// Is the probe what it should be? The program may have closed it and opened something else at its number: then
     /// everybody would seem dead. Our own byte is known to be locked.
-    fn probe_works(&self) -> bool {
-        self.me().is_none_or(|me| self.lives(me)) && self.is_table(self.probe_fd())
+    fn probe_works(&self, probe: RawFd) -> bool {
+        let own = |me| sys::byte_is_locked(probe, byte(me)).unwrap_or(true);
+        self.me().is_none_or(own) && self.is_table(probe)
+    }
+
+    /// Does `clean` with the byte of a dead process, unless somebody else has it.
+    fn with_dead(&self, owner: u32, clean: impl FnOnce()) {
+        self.with_probe(|probe| {
+            if self.lock_dead(probe, owner) {
+                clean();
+                unlock(probe, owner);
+            }
+        });
     }
 
     // Not parts of their callers: what they ask the kernel with lies on a stack that may be small.
-    /// Takes the byte of a dead process, unless somebody else has it.
     #[inline(never)]
-    fn lock_dead(&self, owner: u32) -> bool {
-        self.probe_works() && lock(self.probe_fd(), owner).is_ok()
-    }
-
-    #[inline(never)]
-    fn unlock_dead(&self, owner: u32) {
-        let _ = sys::unlock_byte(self.probe_fd(), byte(owner)); // a description that can lock can unlock
+    fn lock_dead(&self, probe: RawFd, owner: u32) -> bool {
+        self.probe_works(probe) && lock(probe, owner).is_ok()
     }
 }
 
@@ -174,15 +184,14 @@ impl Table {
         let mut done = Reaped::default();
         let alone = self.reaping.compare_exchange(false, true, Acquire, Relaxed);
         if alone.is_ok() {
-            if self.lock_dead(owner) {
+            self.with_dead(owner, || {
                 if let Some(process) = self.mem.process(owner)
                     && process.state.load(Relaxed) != 0
                 {
                     process.state.store(BEING_CLEANED, Release);
                 }
                 done = self.clean(owner);
-                self.unlock_dead(owner);
-            }
+            });
             self.reaping.store(false, Release);
         }
         restore_signals(signals);

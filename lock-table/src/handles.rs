@@ -3,10 +3,10 @@
 use core::ffi::CStr;
 use std::ffi::CString;
 
+use crate::Table;
 use crate::mappings::MapEntry;
 use crate::slots::Slot;
 use crate::uses::UseEntry;
-use crate::{Table, sys};
 
 /// The table of the whole system, where an administrator made one.
 pub const SYSTEM_TABLE: &CStr = c"/run/pagefence/table";
@@ -54,12 +54,4 @@ impl Table {
         let all = self.mem.geometry().slots;
         slot.0 < all && slot.0 >= all.saturating_sub(all.div_ceil(4))
     }
-}
-
-/// A copy of one of our descriptors at another high number.
-pub fn raise_fd_copy(fd: i32) -> Result<i32, rustix::io::Errno> {
-    let call = [fd as usize, libc::F_DUPFD_CLOEXEC as usize, 0, 0, 0, 0];
-    // SAFETY: fcntl on a number of ours makes a new descriptor and touches no memory.
-    let copy = unsafe { sys::own_call(libc::SYS_fcntl as usize, call) };
-    sys::raise_fd(sys::result(copy)? as i32)
 }

@@ -123,6 +123,8 @@ mod death;
 mod error;
 #[cfg(not(any(loom, shuttle)))]
 mod handles;
+#[cfg(not(any(loom, shuttle)))]
+pub mod high;
 mod hints;
 #[cfg(not(any(loom, shuttle)))]
 mod making;
@@ -134,6 +136,8 @@ mod model;
 #[cfg(all(test, any(loom, shuttle, miri)))]
 mod models;
 mod primitive;
+#[cfg(not(any(loom, shuttle)))]
+mod probe;
 mod register;
 mod sizes;
 mod slots;
@@ -141,18 +145,19 @@ mod slots;
 mod snapshot;
 pub mod summary;
 pub mod sys;
+mod under_way;
 mod unverified;
 mod uses;
 mod waiting;
 
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::Ordering::Relaxed;
 
 use primitive::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize};
 
 pub use death::Reaped;
 pub use error::{Fault, TableError};
 #[cfg(not(any(loom, shuttle)))]
-pub use handles::{SYSTEM_TABLE, default_path, raise_fd_copy};
+pub use handles::{SYSTEM_TABLE, default_path};
 pub use mappings::MapEntry;
 pub use matrix::{Claim, FileId, Mode, conflict, sort_and_merge};
 pub use memory::Geometry;
@@ -181,6 +186,10 @@ pub struct Table {
     /// This process's index plus one; 0: not registered.
     me: AtomicU32,
     probe: AtomicI32,
+    /// Threads that ask through the probe at this moment.
+    asking: AtomicU32,
+    /// The probe has been given up: it is opened for each question.
+    on_demand: AtomicBool,
     /// Address of the page whose mapping holds this process's byte.
     life: AtomicUsize,
     /// A thread of this process is cleaning up after somebody.
@@ -197,16 +206,6 @@ impl Table {
             0 => None,
             owner => Some(owner),
         }
-    }
-
-    /// The descriptor through which this process asks who lives.
-    pub fn probe_fd(&self) -> i32 {
-        self.probe.load(Acquire)
-    }
-
-    /// The probe has been moved: `fd` is a duplicate of it (close-on-exec), and the old number is the caller's to close.
-    pub fn set_probe_fd(&self, fd: i32) {
-        self.probe.store(fd, Release);
     }
 
     /// Has the table been found to hold what no fenced process writes? Then nothing is excluded any more.

@@ -22,6 +22,8 @@ impl Table {
             id: (0, 0),
             me: AtomicU32::new(owner),
             probe: AtomicI32::new(0),
+            asking: AtomicU32::new(0),
+            on_demand: AtomicBool::new(false),
             life: AtomicUsize::new(0),
             reaping: AtomicBool::new(false),
             reaped: AtomicU32::new(0),

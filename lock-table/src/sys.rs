@@ -1,7 +1,7 @@
 //! The system calls that rustix lacks, made directly: nothing here goes through a libc symbol, because those are the
 //! symbols that a preloaded library replaces.
 
-use rustix::fd::{AsRawFd, BorrowedFd, IntoRawFd, RawFd};
+use rustix::fd::RawFd;
 use rustix::io::Errno;
 use rustix::time::ClockId;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -279,23 +279,6 @@ pub(crate) fn byte_is_locked(fd: RawFd, at: u64) -> Result<bool, Errno> {
     Ok(i32::from(lock.l_type) != libc::F_UNLCK)
 }
 
-/// Descriptors are never raised above this: the kernel sizes a process's descriptor table, and copies it at every
-/// fork, by the highest number in use.
-const HIGHEST: u64 = 65_536;
-/// How many taken numbers `raise_fd` steps over.
-const STEPS: u64 = 1024;
-/// The highest numbers are left alone, where there are enough: shells move descriptors of their own there.
-const SPARED: u64 = 32;
-
-/// The number below which `raise_fd` looks.
-fn raise_below(limit: u64) -> u64 {
-    if limit > 128 {
-        limit.saturating_sub(SPARED)
-    } else {
-        limit
-    }
-}
-
 /// Closes a descriptor of ours without libc.
 pub fn close(fd: RawFd) {
     if fd >= 0 && may(libc::SYS_close as usize, &[fd as usize, 0, 0, 0, 0, 0]) {
@@ -304,104 +287,9 @@ pub fn close(fd: RawFd) {
     }
 }
 
-/// Moves a descriptor of ours to the highest free number below the soft RLIMIT_NOFILE and the few below it that shells
-/// use, close-on-exec, and closes the original. When no higher number is free the original stays where it is,
-/// close-on-exec.
-pub fn raise_fd(fd: RawFd) -> Result<RawFd, Errno> {
-    let limit = if may(
-        libc::SYS_prlimit64 as usize,
-        &[0, libc::RLIMIT_NOFILE as usize, 0, 0, 0, 0],
-    ) {
-        rustix::process::getrlimit(rustix::process::Resource::Nofile)
-            .current
-            .unwrap_or(HIGHEST)
-            .min(HIGHEST)
-    } else {
-        1024
-    };
-    for command in [libc::F_GETFD, libc::F_DUPFD_CLOEXEC, libc::F_SETFD] {
-        let asked = [fd as usize, command as usize, 0, 0, 0, 0];
-        if !may(libc::SYS_fcntl as usize, &asked) {
-            return Err(Errno::NOSYS);
-        }
-    }
-    // SAFETY: the caller's descriptor stays open during this call.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-    let below = raise_below(limit);
-    for step in 1..=STEPS.min(below) {
-        let Ok(wanted) = RawFd::try_from(below.saturating_sub(step)) else {
-            break;
-        };
-        if wanted <= fd {
-            break;
-        }
-        // SAFETY: only asked about.
-        if rustix::io::fcntl_getfd(unsafe { BorrowedFd::borrow_raw(wanted) }).is_ok() {
-            continue;
-        }
-        // Takes the lowest free one from `wanted` on: a higher one if somebody was quicker.
-        match rustix::io::fcntl_dupfd_cloexec(borrowed, wanted).map(IntoRawFd::into_raw_fd) {
-            Ok(high) if high == wanted => {
-                close(fd);
-                return Ok(high);
-            }
-            Ok(other) => close(other),
-            Err(Errno::MFILE) => {}
-            Err(e) => return Err(e),
-        }
-    }
-    rustix::io::fcntl_setfd(borrowed, rustix::io::FdFlags::CLOEXEC)?;
-    Ok(borrowed.as_raw_fd())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_raised_descriptor_is_high_and_closes_on_exec() {
-        let low = rustix::fs::open(
-            c"/dev/null",
-            rustix::fs::OFlags::RDONLY,
-            rustix::fs::Mode::empty(),
-        )
-        .unwrap();
-        let low = low.into_raw_fd();
-        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile)
-            .current
-            .unwrap_or(HIGHEST);
-        let high = raise_fd(low).unwrap();
-        let below = raise_below(limit.min(HIGHEST));
-        assert!(high as u64 >= below.saturating_sub(STEPS) && (high as u64) < below);
-        // SAFETY: plain fcntl queries.
-        unsafe {
-            assert_eq!(libc::fcntl(high, libc::F_GETFD), libc::FD_CLOEXEC);
-            assert_eq!(libc::fcntl(low, libc::F_GETFD), -1);
-        }
-        close(high);
-    }
-
-    #[test]
-    fn the_numbers_that_shells_use_are_spared() {
-        assert_eq!(
-            [20, 128, 129, 1024].map(raise_below),
-            [20, 128, 97, 1024 - 32]
-        );
-        // The next one goes below the first, not into what is spared.
-        let null = || {
-            rustix::fs::open(
-                c"/dev/null",
-                rustix::fs::OFlags::RDONLY,
-                rustix::fs::Mode::empty(),
-            )
-            .unwrap()
-            .into_raw_fd()
-        };
-        let (a, b) = (raise_fd(null()).unwrap(), raise_fd(null()).unwrap());
-        assert!(b < a, "{b} after {a}");
-        close(a);
-        close(b);
-    }
 
     /// Of the calls that fail so, the thread has no signal, but for one that was there before.
     #[test]

@@ -4,23 +4,28 @@
 
 use crate::direct::Request;
 use crate::raw;
+use crate::second::InHand;
 
 impl Request<'_> {
     /// The request once through the cache by a second descriptor, at the end. None: it is no append, it has been made
     /// and goes to the same place again, or such a call can't be made.
-    pub fn append(&self, fd: i32, flags: i32) -> Option<raw::Raw> {
+    pub fn append(&self, second: &InHand, flags: i32) -> Option<raw::Raw> {
         /// With this offset a positional write moves the file offset.
         const AT_THE_OFFSET: u64 = u64::MAX;
         if !self.append || self.landed.get().is_some() {
             return None;
         }
         let flags = flags | libc::RWF_APPEND;
-        let n = self.call.data.move_at(true, fd, AT_THE_OFFSET, flags);
+        let mut end = 0;
+        let n = second.act(|fd| {
+            let n = self.call.data.move_at(true, fd, AT_THE_OFFSET, flags);
+            // The offset of the second descriptor is nobody else's: appends hold the end of the file alone.
+            end = u64::try_from(raw::lseek(fd, 0, libc::SEEK_CUR)).unwrap_or(0);
+            n
+        });
         if n == -(libc::EOPNOTSUPP as isize) || raw::is_refused(n) {
             return None;
         }
-        // The offset of the second descriptor is nobody else's: appends hold the end of the file alone.
-        let end = u64::try_from(raw::lseek(fd, 0, libc::SEEK_CUR)).unwrap_or(0);
         if let Ok(n @ 1..) = u64::try_from(n) {
             self.landed.set(Some(end.saturating_sub(n)));
         }

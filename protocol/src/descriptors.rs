@@ -1,7 +1,7 @@
 //! Descriptor numbers and open file descriptions.
 //!
-//! A number is one atomic word in a flat array: unknown, passed through, ours, freshly opened, or a
-//! description. What a number stands for is found out at its first use (fstat and `F_GETFL`), once,
+//! A number is one atomic word in a flat array: unknown, passed through, ours, freshly opened, a
+//! description, or being replaced. What a number stands for is found out at its first use (fstat and `F_GETFL`), once,
 //! whichever way it came here. `dup` shares the description, as in the kernel.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
@@ -11,14 +11,16 @@ use crate::arena::{Arena, CAPACITY, Zeroed};
 use crate::files::{self, File, Obtained};
 use crate::names::{self, Said};
 use crate::registry::{self, Registry};
-use crate::{raw, scratch, second, unseen};
+use crate::{raw, replace, scratch, second, unseen};
 
 /// What the low byte of a word says.
-const UNKNOWN: u64 = 0;
+pub const UNKNOWN: u64 = 0;
 const PASS: u64 = 1;
-const OURS: u64 = 2;
+pub const OURS: u64 = 2;
 const FRESH: u64 = 3;
-const DESCRIPTION: u64 = 4;
+pub const DESCRIPTION: u64 = 4;
+/// See `replace`.
+pub const REPLACED: u64 = 5;
 
 static WORDS: Arena<AtomicU64> = Arena::new();
 static SEQUENCE: AtomicU64 = AtomicU64::new(1);
@@ -54,22 +56,37 @@ pub struct Pinned {
     pub description: &'static Description,
     pub file_index: u32,
     pub file: &'static File,
+    /// The number's word.
+    pub seen: u64,
 }
 
-fn word(fd: i32) -> Option<&'static AtomicU64> {
+pub fn word(fd: i32) -> Option<&'static AtomicU64> {
     WORDS.get(u32::try_from(fd).ok()?)
 }
 
+/// The number's word, made if need be.
+pub fn ensure(fd: i32) -> Option<&'static AtomicU64> {
+    WORDS.ensure(u32::try_from(fd).ok()?)
+}
+
+pub fn words() -> impl Iterator<Item = &'static AtomicU64> {
+    (0..WORDS.end()).filter_map(|n| WORDS.get(n))
+}
+
 /// Tag in 8 bits, what it carries in 32, and 24 bits of a sequence that makes every word unlike the last.
-fn make(tag: u64, carries: u32) -> u64 {
+pub fn make(tag: u64, carries: u32) -> u64 {
     tag | u64::from(carries) << 8 | SEQUENCE.fetch_add(1, Relaxed) << 40
 }
 
-fn carried(word: u64) -> u32 {
+pub fn tag(word: u64) -> u64 {
+    word & 0xff
+}
+
+pub fn carried(word: u64) -> u32 {
     (word >> 8) as u32
 }
 
-fn description_of(word: u64) -> Option<u32> {
+pub fn description_of(word: u64) -> Option<u32> {
     (word & 0xff == DESCRIPTION).then(|| carried(word))
 }
 
@@ -85,7 +102,8 @@ pub fn peek(fd: i32) -> Peek {
             seen,
             index: carried(seen),
         },
-        PASS | OURS => Peek::Pass,
+        PASS => Peek::Pass,
+        OURS => Peek::Ours,
         _ if fd < 0 || fd as u32 >= CAPACITY => Peek::Pass,
         _ => Peek::Unknown,
     }
@@ -93,14 +111,19 @@ pub fn peek(fd: i32) -> Peek {
 
 pub enum Peek {
     Pass,
+    /// For the program it doesn't exist: EBADF.
+    Ours,
     Unknown,
-    Description { seen: u64, index: u32 },
+    Description {
+        seen: u64,
+        index: u32,
+    },
 }
 
 /// Whether the number still stands for what [`peek`] saw.
 #[inline]
 pub fn still(fd: i32, seen: u64) -> bool {
-    word(fd).is_some_and(|w| w.load(Relaxed) == seen)
+    word(fd).is_some_and(|w| w.load(Acquire) == seen)
 }
 
 pub fn description(index: u32) -> Option<&'static Description> {
@@ -109,13 +132,14 @@ pub fn description(index: u32) -> Option<&'static Description> {
 
 /// The description behind a number, pinned; None: not ours to fence.
 pub fn pin(fd: i32) -> Option<Pinned> {
-    for _ in 0..64 {
+    for _ in 0..crate::transfer::TURNS {
         match peek(fd) {
-            Peek::Pass => return None,
-            Peek::Unknown => {
+            Peek::Pass | Peek::Ours => return None,
+            Peek::Unknown if replace::is_over(fd) => {
                 resolve(fd)?;
                 unseen::look_if_due();
             }
+            Peek::Unknown => return look_once(fd),
             Peek::Description { seen, index } => {
                 let d = description(index)?;
                 let raised = d
@@ -132,6 +156,7 @@ pub fn pin(fd: i32) -> Option<Pinned> {
                             description: d,
                             file_index,
                             file,
+                            seen,
                         });
                     }
                 }
@@ -211,6 +236,40 @@ enum Described {
     /// With what marks the file, if it is the policy that leaves it out.
     NotFenced(u32),
     AskFirst,
+}
+
+/// What a number stands for that is being replaced, for one call: its word says nothing of it.
+#[cold]
+fn look_once(fd: i32) -> Option<Pinned> {
+    let w = word(fd)?;
+    let mut said = None;
+    for _ in 0..64 {
+        let registry = registry::lock();
+        let seen = w.load(Acquire);
+        let stat = raw::fstat(fd).ok()?;
+        let known = said.filter(|s: &Said| s.is_of(&stat));
+        let shared = (true, SHARINGS.load(Acquire));
+        let describe = || describe(fd, &stat, known, shared, &registry);
+        match scratch::roomy_in(&registry, describe) {
+            Described::Description(index) => {
+                let description = description(index)?;
+                let file_index = description.file_index();
+                return Some(Pinned {
+                    index,
+                    description,
+                    file_index,
+                    file: files::get(file_index)?,
+                    seen,
+                });
+            }
+            Described::NotFenced(_) => return None,
+            Described::AskFirst => {
+                drop(registry);
+                said = Some(names::ask(fd, &stat));
+            }
+        }
+    }
+    None
 }
 
 fn describe(
@@ -349,16 +408,46 @@ pub fn forget(fd: i32) {
     }
 }
 
-fn replace(fd: i32, new: u64) {
-    let Ok(number) = u32::try_from(fd) else {
-        return;
-    };
-    let Some(w) = WORDS.ensure(number) else {
-        return;
-    };
-    if let Some(index) = description_of(w.swap(new, AcqRel)) {
+/// Forget what was seen, if that still stands there.
+pub fn forget_seen(fd: i32, seen: u64) {
+    if let Some(w) = word(fd)
+        && tag(seen) != REPLACED
+        && w.compare_exchange(seen, make(UNKNOWN, 0), AcqRel, Acquire)
+            .is_ok()
+        && let Some(index) = description_of(seen)
+    {
         unpin_index(index);
     }
+}
+
+fn replace(fd: i32, new: u64) {
+    if let Some(index) = ensure(fd).and_then(|w| exchange(w, new)) {
+        unpin_index(index);
+    }
+}
+
+/// Changes the word; gives back the description that it carried. Whoever replaces the number has the last word.
+fn exchange(w: &AtomicU64, new: u64) -> Option<u32> {
+    let mut seen = w.load(Acquire);
+    loop {
+        let to = match tag(seen) {
+            REPLACED => replace::disturbed(seen),
+            _ => new,
+        };
+        match w.compare_exchange(seen, to, AcqRel, Acquire) {
+            Ok(_) if tag(seen) == REPLACED => {
+                // A reference that the new word would have had.
+                return description_of(new);
+            }
+            Ok(_) => return description_of(seen),
+            Err(moved) => seen = moved,
+        }
+    }
+}
+
+/// The number stands for this description, of which it takes over a reference.
+pub fn describes(fd: i32, index: u32) {
+    replace(fd, make(DESCRIPTION, index));
 }
 
 /// The number stands for something that is never fenced: a socket, a pipe.
@@ -368,8 +457,7 @@ pub fn pass(fd: i32) {
 
 /// Takes the number's description away before a close; hand the result to [`closed`] afterwards.
 pub fn closing(fd: i32) -> Option<u32> {
-    let w = word(fd)?;
-    description_of(w.swap(make(UNKNOWN, 0), AcqRel))
+    exchange(word(fd)?, make(UNKNOWN, 0))
 }
 
 pub fn closed(description: Option<u32>) {
@@ -385,24 +473,8 @@ pub fn duplicated(old: i32, new: i32) {
     }
     match pin(old) {
         // The pin becomes the new number's reference.
-        Some(p) => replace(new, make(DESCRIPTION, p.index)),
+        Some(p) => describes(new, p.index),
         None => forget(new),
-    }
-}
-
-pub fn is_ours(fd: i32) -> bool {
-    word(fd).is_some_and(|w| w.load(Acquire) & 0xff == OURS)
-}
-
-/// Marks a descriptor of our own, which the program must not see or close.
-pub fn claim_as_ours(fd: i32) {
-    replace(fd, make(OURS, 0));
-}
-
-/// A number of ours is closed, or the program's from now on.
-pub fn disown(fd: i32) {
-    if let Some(w) = word(fd).filter(|_| is_ours(fd)) {
-        w.store(make(UNKNOWN, 0), Release);
     }
 }
 
@@ -458,10 +530,12 @@ pub fn recount_in_child() {
         d.offset_lock.store(0, Relaxed);
         d.refs.store(1, Relaxed);
     }
-    let words = (0..WORDS.end())
-        .filter_map(|n| WORDS.get(n))
-        .map(|w| w.load(Relaxed));
-    for d in words.filter_map(description_of).filter_map(description) {
+    replace::recount_in_child();
+    for d in words()
+        .map(|w| w.load(Relaxed))
+        .filter_map(description_of)
+        .filter_map(description)
+    {
         d.refs.fetch_add(1, Relaxed);
     }
     // One that was being closed while the parent forked has no number: it is kept, unused.

@@ -9,8 +9,8 @@ use crate::descriptors::Pinned;
 use crate::events::{self, Event, Kind};
 use crate::files::{BLOCK_DEVICE, File, UNCOVERED_TOLD};
 use crate::ranges::{self, Terms};
-use crate::second::{self, For};
-use crate::thread::Thread;
+use crate::second::{self, For, InHand};
+use crate::thread::{Frame, Thread};
 use crate::transfer::Transfer;
 use crate::writeback::{look, owe, seen};
 use crate::{process, raw, routes};
@@ -47,6 +47,8 @@ pub struct Request<'a> {
     pub held: Held,
     /// For ranges beside the one that is held.
     pub thread: &'a Thread,
+    /// The call's own.
+    pub frame: &'a Frame,
     pub terms: &'a Terms,
 }
 
@@ -145,23 +147,23 @@ impl Request<'_> {
             return Outcome::Done(real());
         }
         if !self.is_mapped_writable() {
-            let buffers = routes::pin_buffers(&self.call.data);
+            routes::pin_buffers(self.frame, &self.call.data);
             let n = real();
-            routes::unpin_buffers(&buffers);
             events::count(Counter::DirectReadsDirect, 1);
             return Outcome::Done(n);
         }
         if let Some(error) = self.refusal() {
             return Outcome::Done(raw::libc_result(-error as isize));
         }
-        let Some(fd) = self.second(For::Reading) else {
+        let Some(second) = self.second(For::Reading) else {
             return self.without_second(real);
         };
         events::count(Counter::FallbackMapped, 1);
         self.told(Kind::Fallback, "mapped", "buffered");
         let flags = self.call.flags & !LEFT_OUT;
-        let n = self.call.data.move_at(false, fd, self.position, flags);
-        second::done(self.file());
+        let data = &self.call.data;
+        let n = second.act(|fd| data.move_at(false, fd, self.position, flags));
+        second.done();
         if raw::is_refused(n) {
             return self.without_second(real);
         }
@@ -177,29 +179,29 @@ impl Request<'_> {
             events::count(Counter::DirectWritesDirect, 1);
             return Outcome::Done(real());
         }
-        let Some(fd) = second::borrow(self.file(), self.call.fd, For::Writing) else {
+        let Some(second) = self.second(For::Writing) else {
             return self.without_second(real);
         };
-        let done = self.write_and_look(fd, real);
-        second::done(self.file());
+        let done = self.write_and_look(&second, real);
+        second.done();
         // Where nobody lets us look, the cache mustn't be gone past.
         done.unwrap_or_else(|| self.write_buffered(real))
     }
 
     /// None: the kernel doesn't let us look at the writeback error, and nothing was written.
-    fn write_and_look(&self, fd: i32, real: &dyn Fn() -> isize) -> Option<Outcome> {
+    fn write_and_look(&self, second: &InHand, real: &dyn Fn() -> isize) -> Option<Outcome> {
         // An error from before is not this write's: it belongs to the program's next fsync.
-        let (before, epoch) = look(self.file(), fd, self.position, self.len)?;
+        let (before, epoch) = look(second, self.position, self.len)?;
         owe(self.file(), before);
         let n = real();
         let errno = raw::errno();
         events::count(Counter::DirectWritesDirect, 1);
-        let (fresh, n) = match look(self.file(), fd, self.position, self.len) {
+        let (fresh, n) = match look(second, self.position, self.len) {
             Some((after, now)) if after >= 0 && now == epoch => (true, n),
-            Some(_) => (false, self.repair(fd, n)),
+            Some(_) => (false, self.repair(second, n)),
             // A sandbox came in between: nobody knows, so as if they couldn't be dropped, and no more is said.
             None if n <= 0 || self.has_lost_its_place(n) => (true, n),
-            None => (false, self.written_again(fd, n, "no look is allowed")),
+            None => (false, self.written_again(second, n, "no look is allowed")),
         };
         if n >= 0 || fresh {
             // A success leaves errno alone, as the kernel does.
@@ -209,17 +211,17 @@ impl Request<'_> {
     }
 
     /// A second descriptor for falling back; None also where the program's offset couldn't be moved by hand.
-    fn second(&self, purpose: For) -> Option<i32> {
+    fn second(&self, purpose: For) -> Option<InHand<'_>> {
         if self.moves_offset && raw::lseek(self.call.fd, 0, libc::SEEK_CUR) < 0 {
             return None;
         }
-        second::borrow(self.file(), self.call.fd, purpose)
+        second::borrow(self.frame, self.file(), self.call.fd, purpose)
     }
 
     /// The page cache may hold old bytes over what was written. Never flush: that would write them
     /// over the new ones. Write the same bytes again, through the cache.
     #[cold]
-    fn repair(&self, fd: i32, n: isize) -> isize {
+    fn repair(&self, second: &InHand, n: isize) -> isize {
         let policy = self.file().settings().on_invalidate_failure();
         let lost = self.has_lost_its_place(n);
         let done = match policy {
@@ -236,17 +238,17 @@ impl Request<'_> {
             OnInvalidateFailure::Buffered if n <= 0 || lost => return n,
             OnInvalidateFailure::Buffered => {}
         }
-        self.written_again(fd, n, "invalidation failed")
+        self.written_again(second, n, "invalidation failed")
     }
 
     /// What a direct write has written, once more through the cache.
     #[cold]
-    fn written_again(&self, fd: i32, n: isize, reason: &'static str) -> isize {
+    fn written_again(&self, second: &InHand, n: isize, reason: &'static str) -> isize {
         events::count(Counter::FallbackInvalidation, 1);
         self.told(Kind::Fallback, reason, "buffered");
         let written = n as u64;
         let beside = self.hold_neighbours();
-        let again = self.through_cache(fd, written, || self.write_again(fd, written));
+        let again = self.through_cache(second, written, || self.write_again(second, written));
         if let Some(frames) = beside {
             frames
                 .into_iter()
@@ -262,7 +264,7 @@ impl Request<'_> {
             self.told(Kind::InvalidateFailed, what, "reported");
             return n;
         }
-        raw::drop_pages(fd, self.position, written);
+        second.act(|fd| raw::drop_pages(fd, self.position, written));
         n
     }
 
@@ -290,14 +292,14 @@ impl Request<'_> {
 
     /// Writes by `write`, then syncs as the descriptor asks. The error that a sync finds may be another
     /// write's, of a page that could not be dropped; so once more: a device that fails, fails again.
-    fn through_cache(&self, fd: i32, len: u64, write: impl Fn() -> raw::Raw) -> raw::Raw {
+    fn through_cache(&self, second: &InHand, len: u64, write: impl Fn() -> raw::Raw) -> raw::Raw {
         let mut written = 0;
         for _ in 0..2 {
             written = write();
             if written < 0 {
                 return written;
             }
-            let synced = self.settle(fd, len);
+            let synced = self.settle(second, len);
             // A sync that isn't let through is no error of a write that is done.
             if !raw::is_writeback_error(synced) {
                 return written;
@@ -311,11 +313,12 @@ impl Request<'_> {
     }
 
     /// Syncs what was written, under the lock of `look`: an error seen here is seen for all.
-    fn settle(&self, fd: i32, len: u64) -> raw::Raw {
+    fn settle(&self, second: &InHand, len: u64) -> raw::Raw {
         let flags = self.flags as i32;
         let all = flags & libc::O_SYNC == libc::O_SYNC || self.call.flags & libc::RWF_SYNC != 0;
         let data = flags & libc::O_DSYNC != 0 || self.call.flags & libc::RWF_DSYNC != 0;
         let synced = seen(self.file(), || {
+            let fd = second.number();
             let synced = raw::sync_range(fd, self.place(), len);
             if !raw::is_writeback_error(synced) && (all || data) {
                 raw::sync(fd, all)
@@ -334,7 +337,7 @@ impl Request<'_> {
     }
 
     /// The first `limit` bytes of the request once more, through the cache.
-    fn write_again(&self, fd: i32, limit: u64) -> raw::Raw {
+    fn write_again(&self, second: &InHand, limit: u64) -> raw::Raw {
         let mut at = self.position;
         let end = self.position.saturating_add(limit);
         let mut error = 0;
@@ -342,7 +345,7 @@ impl Request<'_> {
             let mut base = base as usize;
             let mut left = (len as u64).min(end - at);
             while left > 0 {
-                let n = raw::move_at(true, fd, base, left as usize, at);
+                let n = second.act(|fd| raw::move_at(true, fd, base, left as usize, at));
                 if n <= 0 {
                     error = if n == 0 { -libc::EIO as isize } else { n };
                     return true;
@@ -371,21 +374,22 @@ impl Request<'_> {
         if self.held == Held::Pages {
             return Outcome::Needs(Held::Units);
         }
-        let Some(fd) = self.second(For::Writing) else {
+        let Some(second) = self.second(For::Writing) else {
             return self.without_second(real);
         };
         // Errors from before are not this write's.
-        if let Some((before, _)) = look(self.file(), fd, self.position, self.len) {
+        if let Some((before, _)) = look(&second, self.position, self.len) {
             owe(self.file(), before);
         }
         events::count(Counter::FallbackMapped, 1);
         self.told(Kind::Fallback, "mapped", "buffered");
         let flags = self.call.flags & !LEFT_OUT;
-        let n = self.through_cache(fd, self.len, || {
-            self.append(fd, flags)
-                .unwrap_or_else(|| self.call.data.move_at(true, fd, self.place(), flags))
+        let data = &self.call.data;
+        let n = self.through_cache(&second, self.len, || {
+            self.append(&second, flags)
+                .unwrap_or_else(|| second.act(|fd| data.move_at(true, fd, self.place(), flags)))
         });
-        second::done(self.file());
+        second.done();
         if raw::is_refused(n) {
             return self.without_second(real);
         }

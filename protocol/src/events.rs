@@ -14,7 +14,7 @@ use tracing::field::{Field, Visit};
 use tracing::{Level, Metadata, span};
 
 use crate::text::Text;
-use crate::{files, names, process, raw, scratch, trace};
+use crate::{files, names, process, raw, replace, scratch, trace};
 use policy::Escaped;
 
 macro_rules! kinds {
@@ -118,6 +118,37 @@ pub fn init(log: Option<&str>, trace: Option<&CStr>, summary: Option<&CStr>) {
     if let Some(path) = trace {
         trace::open(path);
     }
+}
+
+/// How many threads write a record at this moment, with signals blocked.
+static TELLING: AtomicU32 = AtomicU32::new(0);
+
+/// Writes by a number that nobody gives up or replaces meanwhile. In a job, with signals blocked.
+pub fn telling<R>(write: impl FnOnce() -> R) -> R {
+    TELLING.fetch_add(1, SeqCst);
+    let result = write();
+    TELLING.fetch_sub(1, SeqCst);
+    result
+}
+
+pub fn is_telling() -> bool {
+    TELLING.load(SeqCst) != 0
+}
+
+/// The program puts something else at the number of stderr, and has marked it: nobody who took it for the old one
+/// writes to it when this returns.
+pub fn end_telling() {
+    for _ in 0..1000 {
+        if !is_telling() {
+            return;
+        }
+        raw::sleep_ms(1);
+    }
+}
+
+/// In a forked child: the parent's other threads were.
+pub fn forget_telling_in_child() {
+    TELLING.store(0, Relaxed);
 }
 
 /// `warn`, or `fallback=trace`; an unknown word changes nothing and is told.
@@ -294,11 +325,14 @@ type Line = Text<4096>;
 /// In a job, with signals blocked.
 fn to_stderr(line: &Line) {
     let [dev, ino] = &STDERR;
-    let is_ours =
-        raw::fstat(2).is_ok_and(|s| s.dev == dev.load(Relaxed) && s.ino == ino.load(Relaxed));
-    if is_ours {
-        raw::write_politely(2, line.as_bytes());
-    }
+    telling(|| {
+        let is_ours = !replace::is_under_way(2)
+            && raw::fstat(2)
+                .is_ok_and(|s| s.dev == dev.load(Relaxed) && s.ino == ino.load(Relaxed));
+        if is_ours {
+            raw::write_politely(2, line.as_bytes());
+        }
+    });
 }
 
 /// The one subscriber.
@@ -328,7 +362,7 @@ impl tracing::Subscriber for Subscriber {
             );
             event.record(&mut json);
             json.line.finish("}\n");
-            trace::append(json.line.as_bytes());
+            telling(|| trace::append(json.line.as_bytes()));
         }
         let mut text = Plain {
             line: Line::new(),

@@ -11,7 +11,7 @@ use crate::files::{self, POSIX_LOCKED};
 use crate::process::{active, text};
 use crate::text::Line;
 use crate::variables::{self, Extra, List, with_ours};
-use crate::{fork, raw, second};
+use crate::{fork, own, raw, registry, second};
 
 /// Files on which the process held POSIX locks when it became this program, until they are met again:
 /// "FD:DEV:INO,...". FD is a second descriptor that was kept open for their sake, or -1.
@@ -67,7 +67,7 @@ pub fn take_kept_descriptors() {
             fd >= 0 && raw::fstat(fd).ok().as_ref().and_then(descriptors::identity) == Some(id);
         if ours {
             raw::set_close_on_exec(fd, true);
-            descriptors::claim_as_ours(fd);
+            own::claim(fd);
         }
         kept.dev.store(id.dev, Relaxed);
         kept.ino.store(id.ino, Relaxed);
@@ -85,7 +85,7 @@ fn parse(entry: &str) -> Option<(i32, FileId)> {
     Some((fd, FileId { dev, ino }))
 }
 
-/// The program takes this number for itself; whether it was one that was kept.
+/// The program takes this number for itself; whether it was one that was kept. Under the registry lock.
 pub fn surrender(fd: i32) -> bool {
     LIST.iter()
         .any(|kept| kept.fd.compare_exchange(fd + 2, 1, AcqRel, Acquire).is_ok())
@@ -94,8 +94,8 @@ pub fn surrender(fd: i32) -> bool {
 /// In a forked child: its parent's locks are not its own.
 pub fn close_kept_in_child() {
     for fd in LIST.iter().filter_map(Kept::take).filter(|fd| *fd >= 0) {
-        descriptors::disown(fd);
         raw::close(fd);
+        own::disown(fd);
     }
 }
 
@@ -115,7 +115,9 @@ pub fn exec<R>(given: List, real: impl FnOnce(List) -> R) -> R {
     if !any {
         return with_ours(given, None, real);
     }
+    // Under the registry lock they stay ours.
     let close_on_exec = |on: bool| {
+        let _registry = registry::lock();
         each_to_keep(&mut |fd, _| {
             if fd >= 0 {
                 raw::set_close_on_exec(fd, on);

@@ -60,9 +60,7 @@ pub struct File {
     pub size_guess: AtomicU64,
     /// The mount that it was first met by (see `names`).
     pub mount: AtomicU64,
-    /// Calls that use a second descriptor right now: it may not be closed under them.
-    pub second_users: AtomicU32,
-    _line: [AtomicU32; 3],
+    _line: [AtomicU32; 4],
 }
 
 // SAFETY: atomics only.
@@ -384,7 +382,6 @@ pub fn reregister_in_child() {
     for index in 1..FILES.end() {
         let Some(file) = get(index) else { continue };
         file.check.store(0, Relaxed);
-        file.second_users.store(0, Relaxed);
         if file.refs.load(Acquire) == 0 {
             continue;
         }

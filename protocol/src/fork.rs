@@ -13,7 +13,7 @@ use crate::events::{self, Event};
 use crate::process::{self, active, pid, table};
 use crate::registry::{self, Registry};
 use crate::text::Text;
-use crate::{descriptors, exec, files, needs, raw, routes, scratch, thread};
+use crate::{descriptors, exec, files, needs, raw, routes, scratch, second, thread};
 
 /// A word that the kernel zeroes in every forked child, also one that was forked behind our back.
 static SAME_PROCESS: AtomicPtr<AtomicU32> = AtomicPtr::new(core::ptr::null_mut());
@@ -129,6 +129,7 @@ fn become_child(registry: Registry) {
 
 /// The child in the table, with the files that it has from its parent. Whether it could be.
 fn join(registry: &Registry) -> bool {
+    events::forget_telling_in_child();
     if !needs::may_join() {
         // Said when the filter came: see `needs`.
         process::stop_fencing();
@@ -145,6 +146,7 @@ fn join(registry: &Registry) -> bool {
         });
         return false;
     }
+    second::forget_hands_in_child();
     descriptors::recount_in_child();
     routes::recount_in_child(registry);
     files::reregister_in_child();

@@ -74,7 +74,8 @@ pub fn change(fd: i32, what: Change, real: impl Fn() -> isize) -> isize {
             }
             let stat = raw::fstat(fd)
                 .ok()
-                .filter(|s| descriptors::stands_for(s, file))?;
+                .filter(|s| descriptors::stands_for(s, file))
+                .filter(|_| descriptors::still(fd, pinned.seen))?;
             file.size_guess.store(stat.size, Relaxed);
             let (first, last) = what.range(stat.size);
             if claim.first <= first && claim.last >= last {
@@ -87,19 +88,22 @@ pub fn change(fd: i32, what: Change, real: impl Fn() -> isize) -> isize {
     })
 }
 
-/// A call that nobody else's on this file may overlap.
+/// A call that nobody else's on this file may overlap, where that is needed.
 pub fn alone(
     fd: i32,
     real: &dyn Fn() -> isize,
+    needed: impl Fn(&descriptors::Pinned) -> bool,
     act: impl Fn(&descriptors::Pinned) -> isize,
 ) -> isize {
     under_frame(fd, false, real, |thread, frame, pinned| {
         let terms = Terms::of(pinned.file_index, pinned.file, fd);
         let claim = terms.claim(Mode::Layout, 0, END_OF_TIME);
-        Some(match ranges::take(thread, frame, &terms, &claim, false) {
-            Got::Go => act(pinned),
-            Got::Refused(error) => raw::libc_result(-error as isize),
-        })
+        if needed(pinned)
+            && let Got::Refused(error) = ranges::take(thread, frame, &terms, &claim, false)
+        {
+            return Some(raw::libc_result(-error as isize));
+        }
+        descriptors::still(fd, pinned.seen).then(|| act(pinned))
     })
 }
 

@@ -13,6 +13,7 @@
 //! | [`transfer`] | read and write: which range, which mode, and the real call under it |
 //! | [`direct`], [`append`], [`writeback`] | direct I/O: the check after a write, and falling back |
 //! | [`second`] | the second descriptor that the check and the fall back need |
+//! | [`own`], [`replace`] | our own numbers, which the program doesn't see; numbers that come to stand for something else |
 //! | [`mappings`], [`remaps`], [`locked`], [`places`], [`routes`] | mmap and its family: which parts of a file may be dirtied through memory |
 //! | [`unseen`], [`maps`], [`early`] | what exists and was not seen being made |
 //! | [`layout`], [`emptying`] | truncate, fallocate, `O_TRUNC` |
@@ -54,12 +55,14 @@ pub mod maps;
 pub mod names;
 pub mod needs;
 pub mod numbers;
+pub mod own;
 pub mod places;
 pub mod process;
 pub mod ranges;
 pub mod raw;
 pub mod registry;
 pub mod remaps;
+pub mod replace;
 pub mod rights;
 pub mod routes;
 pub mod sandbox;

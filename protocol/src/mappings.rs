@@ -5,13 +5,16 @@
 //! process, and while it is writable an entry in the lock table's register, for all processes.
 //! The register may say too much for a while (a mapping was cut in two), never too little.
 
+use core::cell::Cell;
 use core::ffi::c_void;
 
 use crate::descriptors::{self, Pinned};
 use crate::places::{Place, add, any, cut, last_of, page_up};
 use crate::registry::{self, Registry};
-use crate::routes::{Registering, release};
-use crate::{events, files, locked, process, raw, unseen};
+use crate::routes::{Registering, retain};
+use crate::thread::{Frame, Thread};
+use crate::transfer::TURNS;
+use crate::{events, files, locked, own, process, ranges, raw, unseen};
 
 pub fn failed(result: *mut c_void) -> bool {
     result as isize == -1
@@ -59,9 +62,40 @@ pub fn map(map: &Map, real: impl Fn(i32) -> *mut c_void) -> *mut c_void {
     if map.flags & libc::MAP_ANONYMOUS != 0 || !is_followed() {
         return plain(true);
     }
-    let Some(pinned) = descriptors::pin(map.fd) else {
+    let Some(thread) = process::active() else {
         return plain(true);
     };
+    if own::is_ours(map.fd) {
+        raw::set_errno(libc::EBADF);
+        return libc::MAP_FAILED;
+    }
+    for _ in 0..TURNS {
+        let Some(frame) = ranges::begin(thread, false) else {
+            return plain(true);
+        };
+        let result = match descriptors::pin(map.fd) {
+            Some(pinned) => {
+                frame.pinned.set(pinned.index);
+                map_file(map, (thread, frame), &pinned, &real, &plain)
+            }
+            None => Some(plain(true)),
+        };
+        ranges::end(thread, frame);
+        if let Some(at) = result {
+            return at;
+        }
+    }
+    plain(true)
+}
+
+/// None: the number came to stand for something else.
+fn map_file(
+    map: &Map,
+    call: (&Thread, &Frame),
+    pinned: &Pinned,
+    real: &impl Fn(i32) -> *mut c_void,
+    plain: &impl Fn(bool) -> *mut c_void,
+) -> Option<*mut c_void> {
     let access = pinned.description.flags() as i32 & libc::O_ACCMODE;
     let may_write = map.is_shared() && access == libc::O_RDWR;
     pinned
@@ -73,29 +107,37 @@ pub fn map(map: &Map, real: impl Fn(i32) -> *mut c_void) -> *mut c_void {
         0
     };
     events::note_use(pinned.file_index, map.fd, events::NOTE_MAPPED | noted);
-    let result = if may_write {
-        map_shared(map, &pinned, &real)
+    if may_write {
+        map_shared(map, call, pinned, real)
     } else {
-        plain(false)
-    };
-    pinned.unpin();
-    result
+        Some(plain(false))
+    }
 }
 
-fn map_shared(map: &Map, pinned: &Pinned, real: &impl Fn(i32) -> *mut c_void) -> *mut c_void {
+fn map_shared(
+    map: &Map,
+    (thread, frame): (&Thread, &Frame),
+    pinned: &Pinned,
+    real: &impl Fn(i32) -> *mut c_void,
+) -> Option<*mut c_void> {
     let offset = map.offset as u64;
+    let call = Registering::within(thread, frame);
     let entry = match map.is_writable() {
-        true => match register(pinned.file_index, map.fd, offset, last_of(offset, map.len)) {
+        true => match call.register(pinned.file_index, map.fd, offset, last_of(offset, map.len)) {
             Ok(entry) => entry,
             Err(error) => {
                 raw::set_errno(error);
-                return libc::MAP_FAILED;
+                return Some(libc::MAP_FAILED);
             }
         },
         false => 0,
     };
+    let replaced = Cell::new(false);
     let noted = |registry: &Registry, start: usize| {
+        // Whoever replaces the number marks it under the registry lock, before: the kernel mapped what we saw.
+        replaced.set(!descriptors::still(map.fd, pinned.seen));
         files::retain(pinned.file);
+        retain(entry);
         let end = start.saturating_add(page_up(map.len));
         let file = pinned.file_index;
         add(
@@ -113,12 +155,16 @@ fn map_shared(map: &Map, pinned: &Pinned, real: &impl Fn(i32) -> *mut c_void) ->
         true => map.placed(real, &noted),
         false => map.anywhere(real, &noted),
     };
-    if failed(at) {
-        let errno = raw::errno();
-        release(entry, &registry::lock());
-        raw::set_errno(errno);
+    if !replaced.get() {
+        return Some(at);
     }
-    at
+    // Once more; a fixed one replaces this one.
+    if !map.is_fixed() {
+        let registry = registry::lock();
+        raw::unmap(at.cast(), page_up(map.len));
+        cut(&registry, at as usize, page_up(map.len));
+    }
+    None
 }
 
 /// The kernel may read the pages in within the call (`MAP_POPULATE`, `MAP_LOCKED`, after mlockall), which may take
@@ -185,16 +231,6 @@ impl Map {
         drop(registry);
         self.held(real, noted)
     }
-}
-
-/// One registration by itself.
-pub fn register(file: u32, fd: i32, first: u64, last: u64) -> Result<u32, i32> {
-    let Some(call) = Registering::begin() else {
-        return Ok(0);
-    };
-    let entry = call.register(file, fd, first, last);
-    call.end();
-    entry
 }
 
 pub fn unmap(at: *mut c_void, len: usize, real: impl Fn() -> i32) -> i32 {

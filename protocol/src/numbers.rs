@@ -1,8 +1,10 @@
 //! What the program does with descriptor numbers: close, dup, fcntl. Our own numbers don't exist for it.
 
-use crate::descriptors::{self, closed, closing, duplicated, forget, is_ours, known_in};
+use crate::descriptors::{self, Pinned, closed, closing, duplicated, forget, known_in};
 use crate::files::{LEASED, STREAMED};
-use crate::{early, events, layout, process, ranges, raw, second, unseen, writeback};
+use crate::own::is_ours;
+use crate::transfer::look_at;
+use crate::{early, events, layout, process, ranges, raw, replace, second, unseen, writeback};
 use core::sync::atomic::Ordering::AcqRel;
 use lock_table::USE_DIRECT;
 
@@ -37,6 +39,16 @@ fn with_room(real: &impl Fn() -> i32) -> i32 {
         return real();
     }
     fd
+}
+
+/// A call that makes numbers and says with -1, or a null, that it can't; where there are no more, with ours.
+pub fn making<R>(real: impl Fn() -> R, failed: impl Fn(&R) -> bool) -> R {
+    let result = real();
+    let none = failed(&result) && raw::errno() == libc::EMFILE;
+    if none && process::follows_numbers() && second::shed() {
+        return real();
+    }
+    result
 }
 
 /// Made or closed inside libc: whatever we knew is stale.
@@ -129,6 +141,14 @@ pub fn asking(fd: i32, real: impl Fn() -> i32) -> i32 {
     real()
 }
 
+/// The same for a call with two numbers.
+pub fn asking_both(one: i32, other: i32, real: impl Fn() -> isize) -> isize {
+    if process::follows_numbers() && (is_ours(one) || is_ours(other)) {
+        return bad_descriptor() as isize;
+    }
+    real()
+}
+
 pub fn dup(old: i32, real: impl Fn() -> i32) -> i32 {
     if !process::follows_numbers() {
         return real();
@@ -136,17 +156,47 @@ pub fn dup(old: i32, real: impl Fn() -> i32) -> i32 {
     if is_ours(old) {
         return bad_descriptor();
     }
-    let new = with_room(&real);
-    duplicated(old, new);
-    new
+    // Before the call: afterwards the number may be another's.
+    let new = look_at(old, |_, frame, pinned| {
+        let new = with_room(&real);
+        match new {
+            ..0 => {}
+            _ if descriptors::still(old, pinned.seen) => {
+                descriptors::describes(new, pinned.index);
+                // The reference is the number's now.
+                frame.pinned.set(0);
+            }
+            _ => forget(new),
+        }
+        new
+    });
+    new.unwrap_or_else(|| {
+        let new = with_room(&real);
+        duplicated(old, new);
+        new
+    })
 }
 
 /// dup2 and dup3: the number asked for may be one of ours; then ours moves.
 pub fn dup_to(old: i32, new: i32, real: impl Fn() -> i32) -> i32 {
-    if process::follows_numbers() && is_ours(new) && !is_ours(old) && raw::get_flags(old).is_ok() {
-        process::surrender(new);
+    if !process::follows_numbers() {
+        return real();
     }
-    dup(old, real)
+    if is_ours(old) {
+        return bad_descriptor();
+    }
+    if new < 0 || old == new || raw::get_flags(old).is_err() {
+        return real(); // changes nothing
+    }
+    replace::number(new, Some(old), real, |result| *result < 0, -1)
+}
+
+/// A call that closes what is behind the number and puts something there that isn't known.
+pub fn reopening<R>(number: i32, real: impl Fn() -> R, refused: R) -> R {
+    if number < 0 || !process::follows_numbers() {
+        return real();
+    }
+    replace::number(number, None, real, |_| false, refused)
 }
 
 /// What `fcntl` asks. Every command passes its argument on; these concern us.
@@ -173,15 +223,16 @@ pub fn fcntl(fd: i32, command: i32, argument: usize, real: impl Fn() -> i32) -> 
 /// Turning `O_DIRECT` on or off changes what calls in flight through this description are: they end
 /// before, and everybody knows of the new use before it begins.
 fn set_flags(fd: i32, flags: i32, real: impl Fn() -> i32) -> i32 {
-    let Some(pinned) = descriptors::pin(fd) else {
-        return real();
+    let turns = |pinned: &Pinned| (flags ^ pinned.description.flags() as i32) & libc::O_DIRECT != 0;
+    let needed = |pinned: &Pinned| {
+        if turns(pinned) && flags & libc::O_DIRECT != 0 {
+            pinned.file.add_use(pinned.file_index, USE_DIRECT, fd);
+            unseen::look_if_due();
+        }
+        // Also while it is direct: a request without a second descriptor takes the flag off for a moment.
+        (turns(pinned) || pinned.description.has(libc::O_DIRECT)) && pinned.file.locks()
     };
-    let turns = (flags ^ pinned.description.flags() as i32) & libc::O_DIRECT != 0;
-    if turns && flags & libc::O_DIRECT != 0 {
-        pinned.file.add_use(pinned.file_index, USE_DIRECT, fd);
-        unseen::look_if_due();
-    }
-    let follow = |pinned: &descriptors::Pinned| {
+    let result = layout::alone(fd, &|| real() as isize, needed, |pinned| {
         let result = real();
         if result == 0
             && let Ok(now) = raw::get_flags(fd)
@@ -189,15 +240,7 @@ fn set_flags(fd: i32, flags: i32, real: impl Fn() -> i32) -> i32 {
             pinned.description.set_flags(now, fd);
         }
         result as isize
-    };
-    // Also while it is direct: a request without a second descriptor takes the flag off for a moment.
-    let direct = pinned.description.has(libc::O_DIRECT);
-    let result = if (turns || direct) && pinned.file.locks() {
-        layout::alone(fd, &|| real() as isize, follow)
-    } else {
-        follow(&pinned)
-    };
-    pinned.unpin();
+    });
     result as i32
 }
 
@@ -218,17 +261,19 @@ fn get_flags(fd: i32, real: impl Fn() -> i32) -> i32 {
 /// Closing any descriptor of the file, also one of ours, would drop this lock.
 pub fn posix_lock(fd: i32, real: impl Fn() -> i32) -> i32 {
     early::locked(fd);
-    if process::follows_numbers()
-        && let Some(pinned) = descriptors::pin(fd)
-    {
-        second::before_posix_lock(pinned.file, fd, pinned.description.flags());
-        pinned.unpin();
+    if process::follows_numbers() {
+        if is_ours(fd) {
+            return bad_descriptor();
+        }
+        look_at(fd, |_, _, pinned| {
+            second::before_posix_lock(pinned.file, fd, pinned.description.flags());
+        });
     }
     real()
 }
 
 fn lease(fd: i32, real: impl Fn() -> i32) -> i32 {
-    if let Some(pinned) = descriptors::pin(fd) {
+    look_at(fd, |_, _, pinned| {
         if second::numbers(pinned.file).next().is_some() {
             events::emit(&events::Event {
                 fd,
@@ -240,67 +285,67 @@ fn lease(fd: i32, real: impl Fn() -> i32) -> i32 {
             });
         }
         pinned.file.flags.fetch_or(LEASED, AcqRel);
-        pinned.unpin();
-    }
+    });
     real()
 }
 
 /// fsync, fdatasync, sync_file_range: and then what we owe.
 pub fn sync(fd: i32, real: impl Fn() -> i32) -> i32 {
-    let known = matches!(descriptors::peek(fd), descriptors::Peek::Description { .. });
+    if process::follows_numbers() && is_ours(fd) {
+        return bad_descriptor();
+    }
+    let known = match descriptors::peek(fd) {
+        descriptors::Peek::Description { seen, .. } => Some(seen),
+        _ => None,
+    };
     let result = real();
-    if process::active().is_none() || !known {
+    if known.is_none() {
         return result;
     }
     let errno = raw::errno();
-    let Some(pinned) = descriptors::pin(fd) else {
-        return result;
-    };
-    raw::set_errno(errno);
-    let result = writeback::after_sync(pinned.file, result as isize) as i32;
-    pinned.unpin();
-    result
+    let settled = look_at(fd, |thread, frame, pinned| {
+        raw::set_errno(errno);
+        // The error of another file isn't this call's.
+        let same = known == Some(pinned.seen);
+        same.then(|| writeback::after_sync(thread, frame, pinned.file, result as isize) as i32)
+    });
+    match settled.flatten() {
+        Some(settled) => settled,
+        None => {
+            raw::set_errno(errno);
+            result
+        }
+    }
 }
 
 /// A stream of libc's is open on the number: its reads and writes can't be hooked by name.
 pub fn streamed(fd: i32) {
     early::streamed(fd);
-    if fd < 0 || process::active().is_none() {
-        return;
-    }
-    if let Some(pinned) = descriptors::pin(fd) {
+    look_at(fd, |_, _, pinned| {
         pinned.file.mark(STREAMED);
         if pinned.file.locks() {
             pinned.file.tell_streamed(pinned.file_index, fd);
         }
-        pinned.unpin();
-    }
+    });
 }
 
 /// As `uncovered`, but only where somebody uses the file past the page cache: otherwise the kernel
 /// keeps the call coherent.
 pub fn uncovered_if_mixed(fd: i32, what: &str) {
-    if process::active().is_none() {
-        return;
-    }
-    if let Some(pinned) = descriptors::pin(fd) {
-        let mixed = pinned.file.locks();
-        pinned.unpin();
-        if mixed {
-            uncovered(fd, what);
+    look_at(fd, |_, _, pinned| {
+        if pinned.file.locks() {
+            tell_uncovered(fd, pinned, what);
         }
-    }
+    });
 }
 
 /// A call that this library doesn't cover meets the file.
 pub fn uncovered(fd: i32, what: &str) {
-    if process::active().is_none() {
-        return;
-    }
-    if let Some(pinned) = descriptors::pin(fd) {
-        if !pinned.file.mark(crate::files::UNCOVERED_TOLD) {
-            events::emit_uncovered(pinned.file_index, fd, what);
-        }
-        pinned.unpin();
+    look_at(fd, |_, _, pinned| tell_uncovered(fd, pinned, what));
+}
+
+fn tell_uncovered(fd: i32, pinned: &Pinned, what: &str) {
+    if !pinned.file.mark(crate::files::UNCOVERED_TOLD) {
+        events::emit_uncovered(pinned.file_index, fd, what);
     }
 }

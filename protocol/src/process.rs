@@ -12,10 +12,7 @@ use policy::{Mode, OnTableError, Policy, Settings};
 use crate::events::{self, Event, Kind};
 use crate::text::Text;
 use crate::thread::{self, Thread};
-use crate::{
-    descriptors, early, exec, files, fork, handed_on, names, raw, sandbox, scratch, second, trace,
-    unseen,
-};
+use crate::{early, exec, fork, handed_on, names, own, raw, sandbox, scratch, unseen};
 
 /// Nothing is known yet, or the process is not fenced: every call passes through.
 const PASSING: u32 = 0;
@@ -221,7 +218,7 @@ pub fn init() {
     MEMBARRIER.store(raw::membarrier_register(), Relaxed);
     match Table::attach(&path) {
         Ok(table) => {
-            descriptors::claim_as_ours(table.probe_fd());
+            own::claim(table.probe_fd());
             crate::ranges::tell_reaped(&table);
             let _ = TABLE.set(Box::new(table));
             exec::take_kept_descriptors();
@@ -359,33 +356,4 @@ pub fn refuses_io_uring() -> bool {
         });
     }
     refuse
-}
-
-/// The program wants this number for itself, whatever becomes of ours.
-pub fn surrender(fd: i32) {
-    if let Some((index, file)) = files::all().find(|(_, f)| second::surrender(f, fd)) {
-        // It can be made again, but dup2 closes it, and with it go the POSIX locks on its file.
-        if file.has(files::POSIX_LOCKED) {
-            events::emit(&Event::uncovered(
-                index,
-                "dup2 onto our descriptor drops POSIX locks",
-            ));
-        }
-    } else if exec::surrender(fd) {
-        // Its file's locks go with it.
-    } else if let Some(table) = table().filter(|t| t.probe_fd() == fd) {
-        let to = lock_table::raise_fd_copy(fd).unwrap_or(-1);
-        table.set_probe_fd(to);
-        if to >= 0 {
-            descriptors::claim_as_ours(to);
-        }
-    } else {
-        let to = lock_table::raise_fd_copy(fd).unwrap_or(-1);
-        if trace::replace_fd(fd, to) && to >= 0 {
-            descriptors::claim_as_ours(to);
-        } else {
-            raw::close(to);
-        }
-    }
-    descriptors::disown(fd);
 }

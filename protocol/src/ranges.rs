@@ -8,7 +8,7 @@ use lock_table::{Blocker, Claim, FileId, Mode, NotHeld, Slot, Table};
 use crate::events::{self, Event, Kind};
 use crate::files::File;
 use crate::thread::{Frame, LEVELS, Thread};
-use crate::{descriptors, process, raw};
+use crate::{descriptors, process, raw, replace, routes};
 use lock_table::summary::Counter;
 use policy::{Isolation, OnLockTimeout, OnTableError, Settings};
 
@@ -442,6 +442,8 @@ pub fn end(thread: &Thread, frame: &Frame) {
     let errno = raw::errno();
     release(frame);
     release_offset(frame);
+    replace::let_go(frame);
+    routes::let_go(frame);
     let pinned = frame.pinned.replace(0);
     if pinned != 0 {
         descriptors::unpin_index(pinned);

@@ -395,8 +395,8 @@ pub fn is_writeback_error(n: Raw) -> bool {
     matches!(-n as i32, libc::EIO | libc::ENOSPC | libc::EDQUOT)
 }
 
-pub fn drop_pages(fd: c_int, offset: u64, len: u64) {
-    call!(SYS_fadvise64, fd, offset, len, libc::POSIX_FADV_DONTNEED);
+pub fn drop_pages(fd: c_int, offset: u64, len: u64) -> Raw {
+    call!(SYS_fadvise64, fd, offset, len, libc::POSIX_FADV_DONTNEED)
 }
 
 pub fn read_link(path: &CStr, into: &mut [u8]) -> Option<usize> {
@@ -528,6 +528,20 @@ pub fn futex_wake_all_private(word: &AtomicU32) {
         0,
         0
     );
+}
+
+pub fn yield_now() {
+    call!(SYS_sched_yield);
+}
+
+/// The first number that the kernel won't give, nor put anything at.
+pub fn number_limit() -> Option<u64> {
+    let mut limit = libc::rlimit64 {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    let done = call!(SYS_prlimit64, 0, libc::RLIMIT_NOFILE, 0, &raw mut limit);
+    (done == 0).then_some(limit.rlim_cur)
 }
 
 /// By a futex that nobody wakes: one kind of call less to be allowed.

@@ -3,7 +3,7 @@
 
 use core::ffi::c_void;
 
-use crate::mappings::{failed, is_followed, register};
+use crate::mappings::{failed, is_followed};
 use crate::places::{Place, add, any, cut, last_of, page_up, take_out, with};
 use crate::ranges::END_OF_TIME;
 use crate::registry::{self, Registry};
@@ -80,7 +80,7 @@ pub fn register_places(call: &Registering, start: usize, len: usize) -> Result<R
                 p.entry = entry;
             }
         });
-        release(entry, &registry);
+        call.let_go(entry, &registry);
         patience = patience.saturating_sub(1);
     }
     Ok(registry)
@@ -108,7 +108,7 @@ pub fn remap(ask: &Remap, real: impl Fn() -> *mut c_void) -> *mut c_void {
             if !failed(to) {
                 moved(&registry, ask, to as usize, &grown);
             }
-            release(grown.entry, &registry);
+            call.let_go(grown.entry, &registry);
             raw::set_errno(errno);
             to
         }
@@ -155,7 +155,7 @@ fn grow(call: &Registering, ask: &Remap) -> Result<(Registry, Grown), i32> {
                 .saturating_add(ask.at.saturating_sub(p.start) as u64);
             (p.file, first.min(p.offset), last_of(first, new_len))
         });
-        release_other(&mut grown, wanted, &registry);
+        release_other(call, &mut grown, wanted, &registry);
         let Some((file, first, last)) = wanted.filter(|_| grown.range.is_none()) else {
             return Ok((registry, grown));
         };
@@ -165,9 +165,14 @@ fn grow(call: &Registering, ask: &Remap) -> Result<(Registry, Grown), i32> {
     }
 }
 
-fn release_other(grown: &mut Grown, wanted: Option<(u32, u64, u64)>, registry: &Registry) {
+fn release_other(
+    call: &Registering,
+    grown: &mut Grown,
+    wanted: Option<(u32, u64, u64)>,
+    registry: &Registry,
+) {
     if grown.range != wanted {
-        release(core::mem::take(&mut grown.entry), registry);
+        call.let_go(core::mem::take(&mut grown.entry), registry);
         grown.range = None;
     }
 }
@@ -255,11 +260,14 @@ pub fn remap_pages(at: *mut c_void, len: usize, real: impl Fn() -> i32) -> i32 {
     };
     let file = shown(&registry::lock());
     let Some(file) = file else { return real() };
-    let entry = match register(file, -1, 0, END_OF_TIME) {
+    let Some(call) = Registering::begin() else {
+        return real();
+    };
+    let entry = match call.register(file, -1, 0, END_OF_TIME) {
         Ok(entry) => entry,
         Err(error) => {
-            raw::set_errno(error);
-            return -1;
+            call.end();
+            return raw::libc_result(-error as isize) as i32;
         }
     };
     let registry = registry::lock();
@@ -272,7 +280,9 @@ pub fn remap_pages(at: *mut c_void, len: usize, real: impl Fn() -> i32) -> i32 {
             add(&registry, place);
         }
     }
-    release(entry, &registry);
+    call.let_go(entry, &registry);
+    drop(registry);
+    call.end();
     raw::set_errno(errno);
     result
 }

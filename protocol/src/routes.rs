@@ -30,6 +30,8 @@ static ENTRIES: Arena<Entry> = Arena::new();
 static FREE: AtomicU32 = AtomicU32::new(0);
 
 /// A call that registers before it acts: in one frame, so that its waits share one limit, however much it registers.
+/// The frame keeps what was registered until it is [let go](Registering::let_go), or the call ends: whoever puts it in
+/// its place retains it.
 pub struct Registering<'a> {
     thread: &'a Thread,
     frame: Option<&'a Frame>,
@@ -37,7 +39,7 @@ pub struct Registering<'a> {
     exists: bool,
 }
 
-impl Registering<'_> {
+impl<'a> Registering<'a> {
     /// None: this process isn't fenced.
     pub fn begin() -> Option<Registering<'static>> {
         let thread = process::active()?;
@@ -57,6 +59,15 @@ impl Registering<'_> {
         })
     }
 
+    /// In the frame of a call that has begun: ended with that one.
+    pub fn within(thread: &'a Thread, frame: &'a Frame) -> Registering<'a> {
+        Registering {
+            thread,
+            frame: Some(frame),
+            exists: false,
+        }
+    }
+
     /// Not while the registry is held: a cancelled thread may end here.
     pub fn end(self) {
         if let Some(frame) = self.frame {
@@ -70,19 +81,30 @@ impl Registering<'_> {
         let Some(file) = files::get(file_index) else {
             return Ok(0);
         };
+        let enter = || enter(self.frame, file_index, file.id(), fd, (first, last));
         // Calls nest too deep: without the lock the entry still counts for direct I/O that begins from now on.
         let Some(frame) = self.frame else {
-            return Ok(enter(file_index, file.id(), fd, first, last));
+            return Ok(enter());
         };
         let terms = coherent(Terms::of(file_index, file, fd));
         let claim = terms.claim(Mode::BufferedWrite, first, last);
         let result = match ranges::take(self.thread, frame, &terms, &claim, false) {
-            Got::Go => Ok(enter(file_index, file.id(), fd, first, last)),
-            Got::Refused(_) if self.exists => Ok(enter(file_index, file.id(), fd, first, last)),
+            Got::Go => Ok(enter()),
+            Got::Refused(_) if self.exists => Ok(enter()),
             Got::Refused(error) => Err(error),
         };
         ranges::release(frame);
         result
+    }
+
+    /// It is in its place, or not needed.
+    pub fn let_go(&self, entry: u32, registry: &Registry) {
+        let kept = self.frame.and_then(|f| KEPT.get(f.buffers.get()));
+        let same = |e: &&AtomicU32| e.load(Relaxed) == entry && entry != 0;
+        if let Some(cell) = kept.and_then(|k| k.entries.iter().find(same)) {
+            cell.store(0, Release);
+        }
+        release(entry, registry);
     }
 }
 
@@ -94,7 +116,14 @@ fn coherent(terms: Terms) -> Terms {
     }
 }
 
-fn enter(file_index: u32, id: FileId, fd: i32, first: u64, last: u64) -> u32 {
+/// An entry with one reference: the frame's, or else the caller's.
+fn enter(
+    frame: Option<&Frame>,
+    file_index: u32,
+    id: FileId,
+    fd: i32,
+    (first, last): (u64, u64),
+) -> u32 {
     let registry = registry::lock();
     let registered = process::table().and_then(|t| t.map_register(id, first, last, true));
     let entry = registered.and_then(|_| new_entry(&registry));
@@ -106,6 +135,10 @@ fn enter(file_index: u32, id: FileId, fd: i32, first: u64, last: u64) -> u32 {
                 e.first.store(first, Relaxed);
                 e.last.store(last, Relaxed);
                 e.refs.store(1, Release);
+            }
+            // A frame that has no room leaves it to the caller.
+            if frame.is_some_and(|frame| keep(frame, index, &registry)) {
+                release(index, &registry);
             }
             index
         }
@@ -162,15 +195,63 @@ pub fn retain(index: u32) {
     }
 }
 
-/// Entries that must outlive their mappings while a direct read fills a buffer inside them.
-pub struct PinnedBuffers([u32; 8]);
+/// Entries that may not go before a call ends: those of mappings in which its buffers lie, and one that it has made
+/// and not yet put in its place. In its frame, so that they go also when it is jumped out of.
+#[derive(Default)]
+struct Kept {
+    entries: [AtomicU32; 8],
+    next_free: AtomicU32,
+}
+// SAFETY: atomics only.
+unsafe impl Zeroed for Kept {}
+static KEPT: Arena<Kept> = Arena::new();
+static FREE_KEPT: AtomicU32 = AtomicU32::new(0);
 
-pub fn pin_buffers(data: &Data) -> PinnedBuffers {
-    let mut pinned = PinnedBuffers([0; 8]);
-    if !any() {
-        return pinned;
+/// One reference more, the frame's. False: it has no room for it.
+fn keep(frame: &Frame, entry: u32, _: &Registry) -> bool {
+    if frame.buffers.get() == 0 {
+        let free = FREE_KEPT.load(Acquire);
+        let Some(index) = (if free == 0 { KEPT.fresh() } else { Some(free) }) else {
+            return false;
+        };
+        if let Some(kept) = KEPT.get(index).filter(|_| free != 0) {
+            FREE_KEPT.store(kept.next_free.load(Acquire), Release);
+        }
+        frame.buffers.set(index);
     }
-    let mut room = pinned.0.iter_mut();
+    let kept = KEPT.get(frame.buffers.get());
+    let room = kept.and_then(|k| k.entries.iter().find(|e| e.load(Relaxed) == 0));
+    if let Some(cell) = room {
+        retain(entry);
+        cell.store(entry, Release);
+    }
+    room.is_some()
+}
+
+/// What the frame keeps goes.
+#[inline]
+pub fn let_go(frame: &Frame) {
+    if frame.buffers.get() != 0 {
+        let_all_go(frame, &registry::lock());
+    }
+}
+
+#[cold]
+fn let_all_go(frame: &Frame, registry: &Registry) {
+    let index = frame.buffers.replace(0);
+    let Some(kept) = KEPT.get(index) else { return };
+    for cell in &kept.entries {
+        release(cell.swap(0, AcqRel), registry);
+    }
+    kept.next_free.store(FREE_KEPT.load(Acquire), Release);
+    FREE_KEPT.store(index, Release);
+}
+
+/// Mappings in which the buffers of a direct read lie: their entries stay until the frame ends.
+pub fn pin_buffers(frame: &Frame, data: &Data) {
+    if !any() {
+        return;
+    }
     let mut full = false;
     data.any_element(|base, len| {
         let (start, end) = (base as usize, (base as usize).saturating_add(len));
@@ -180,13 +261,7 @@ pub fn pin_buffers(data: &Data) -> PinnedBuffers {
                 .iter()
                 .filter(|p| p.entry != 0 && p.overlaps(start, end))
             {
-                match room.next() {
-                    Some(cell) => {
-                        retain(place.entry);
-                        *cell = place.entry;
-                    }
-                    None => full = true,
-                }
+                full |= !keep(frame, place.entry, &registry);
             }
         });
         full
@@ -197,18 +272,13 @@ pub fn pin_buffers(data: &Data) -> PinnedBuffers {
             "a direct read into more than 8 mappings at once",
         ));
     }
-    pinned
-}
-
-pub fn unpin_buffers(pinned: &PinnedBuffers) {
-    for entry in pinned.0.iter().filter(|e| **e != 0) {
-        let registry = registry::lock();
-        release(*entry, &registry);
-    }
 }
 
 /// In a forked child, under the registry lock: requests of the parent's other threads are not ours.
 pub fn recount_in_child(registry: &Registry) {
+    for kept in (1..KEPT.end()).filter_map(|i| KEPT.get(i)) {
+        kept.entries.iter().for_each(|e| e.store(0, Relaxed));
+    }
     for index in 1..ENTRIES.end() {
         if let Some(e) = ENTRIES.get(index).filter(|e| e.refs.load(Acquire) != 0) {
             e.refs.store(1, Release);

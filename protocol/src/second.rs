@@ -5,13 +5,22 @@
 //! closed only when the program itself has just closed one (`descriptors::unpin_index`), in a forked
 //! child (which has no locks yet), never by exec where a lock would be lost (`exec`); and none is made
 //! once the process has taken such a lock.
+//!
+//! Its number may have to be given up (`own::surrender`, [`shed`]) while calls act through it. A call that
+//! does has it *in hand*: a word of its own, by its lock slot, in which the number stands. Whoever takes the
+//! number away changes the file's cell first and looks at the hands then; a call fills its hand first and
+//! looks at the cell then. A word is filled and emptied by one store, so that a call which a signal handler
+//! jumps out of leaves nothing half done: its frame knows that a hand is to be emptied.
 
-use core::sync::atomic::{AtomicI32, Ordering::*};
+use core::sync::atomic::{AtomicI32, AtomicU64, Ordering::*};
 
+use crate::arena::Arena;
+use crate::descriptors::{stands_for, unpin_index};
 use crate::events::number_path;
 use crate::files::{self, File, LEASED, POSIX_LOCKED};
-use crate::{descriptors, raw, registry};
-use lock_table::USE_DIRECT;
+use crate::thread::{Frame, Thread};
+use crate::{own, process, raw, registry, replace};
+use lock_table::{Table, USE_DIRECT};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum For {
@@ -26,27 +35,112 @@ fn cell(file: &File, purpose: For) -> &AtomicI32 {
     }
 }
 
-/// The second descriptor, opened at first need through the program's own `fd`, for one call: hand it back
-/// with [`done`]. None: it can't be had (no number free, no permission, no `/proc`, a lease, a POSIX lock
-/// that making it would drop): then the whole file must be held.
-pub fn borrow(file: &File, fd: i32, purpose: For) -> Option<i32> {
-    // Before the look: who takes the descriptor away looks for users after it has emptied the cell.
-    file.second_users.fetch_add(1, SeqCst);
-    let found = match cell(file, purpose).load(SeqCst) {
-        0 => open(file, fd, purpose),
-        stored => Some(stored - 1),
-    };
-    if found.is_none() {
-        done(file);
-    }
-    found
+/// By lock slot: the number that a call there has in hand, plus one.
+static HANDS: Arena<AtomicU64> = Arena::new();
+
+/// A second descriptor in the hands of one call.
+pub struct InHand<'a> {
+    hand: &'static AtomicU64,
+    frame: &'a Frame,
+    pub file: &'a File,
 }
 
-pub fn done(file: &File) {
-    // Never below zero: a child that was forked inside a call starts from none.
-    let _ = file
-        .second_users
-        .fetch_update(Release, Relaxed, |n| n.checked_sub(1));
+impl InHand<'_> {
+    /// The number as it is now: a handler on this thread may move it. So, with signals blocked.
+    pub fn number(&self) -> i32 {
+        self.hand.load(SeqCst) as i32 - 1
+    }
+
+    /// One system call through it, which changes or reads the file's bytes: whatever else may have happened to
+    /// the number unseen, it is still the file's.
+    pub fn act(&self, call: impl FnOnce(i32) -> raw::Raw) -> raw::Raw {
+        let signals = raw::block_signals();
+        let fd = self.number();
+        let result = match raw::fstat(fd) {
+            Ok(stat) if !stands_for(&stat, self.file) => self.is_lost(fd),
+            Err(libc::EBADF) => self.is_lost(fd),
+            // Also where a sandbox keeps us from looking: the number is reserved.
+            _ => call(fd),
+        };
+        raw::restore_signals(signals);
+        result
+    }
+
+    /// Closed past us, and perhaps the program's by now: never used again.
+    #[cold]
+    fn is_lost(&self, fd: i32) -> raw::Raw {
+        for cell in cells(self.file) {
+            let _ = cell.compare_exchange(fd + 1, 0, SeqCst, Acquire);
+        }
+        own::disown(fd);
+        -libc::EIO as raw::Raw
+    }
+
+    pub fn done(self) {
+        self.frame.second.set(false);
+        self.hand.store(0, SeqCst);
+    }
+}
+
+/// The second descriptor, opened at first need through the program's own `fd`, for one call that holds a range.
+/// None: it can't be had (no number free, no permission, no `/proc`, a lease, a POSIX lock that making it
+/// would drop): then the whole file must be held.
+pub fn borrow<'a>(frame: &'a Frame, file: &'a File, fd: i32, purpose: For) -> Option<InHand<'a>> {
+    let hand = HANDS.ensure(frame.slot.get().checked_sub(1)?)?;
+    let taken = InHand { hand, frame, file };
+    frame.second.set(true);
+    for _ in 0..64 {
+        let stored = match cell(file, purpose).load(SeqCst) {
+            0 => match open(file, fd, purpose) {
+                Some(number) => number + 1,
+                None => break,
+            },
+            stored => stored,
+        };
+        hand.store(stored as u64, SeqCst);
+        if cell(file, purpose).load(SeqCst) == stored {
+            return Some(taken);
+        }
+    }
+    taken.done();
+    None
+}
+
+/// The one that is there already, if there is one.
+pub fn borrow_existing<'a>(frame: &'a Frame, file: &'a File, purpose: For) -> Option<InHand<'a>> {
+    if cell(file, purpose).load(SeqCst) == 0 {
+        return None;
+    }
+    borrow(frame, file, -1, purpose)
+}
+
+/// The call of this slot was jumped out of.
+pub fn let_go(slot: u32) {
+    if let Some(hand) = slot.checked_sub(1).and_then(|s| HANDS.get(s)) {
+        hand.store(0, SeqCst);
+    }
+}
+
+/// Whether a call has this number in hand.
+pub fn is_in_hand(fd: i32) -> bool {
+    let all = (0..HANDS.end()).filter_map(|slot| HANDS.get(slot));
+    all.into_iter()
+        .any(|hand| hand.load(SeqCst) == fd as u64 + 1)
+}
+
+/// The number has moved: this thread's own calls, which a signal handler interrupted, go on with the new one.
+/// Whether there are any; to -1: looks only.
+pub fn move_own(thread: &Thread, from: i32, to: i32) -> bool {
+    let own = thread.frames.iter().filter(|f| f.second.get());
+    let hands = own.filter_map(|f| HANDS.get(f.slot.get().checked_sub(1)?));
+    let mut any = false;
+    for hand in hands.filter(|hand| hand.load(SeqCst) == from as u64 + 1) {
+        any = true;
+        if to >= 0 {
+            hand.store(to as u64 + 1, SeqCst);
+        }
+    }
+    any
 }
 
 /// The program is about to take a POSIX lock: a second descriptor that direct I/O will need is made now,
@@ -66,8 +160,8 @@ pub fn prepare(file: &File, fd: i32, flags: u32) {
         (For::Reading, libc::O_WRONLY),
         (For::Writing, libc::O_RDONLY),
     ] {
-        if flags as i32 & libc::O_ACCMODE != other && borrow(file, fd, purpose).is_some() {
-            done(file);
+        if flags as i32 & libc::O_ACCMODE != other && cell(file, purpose).load(SeqCst) == 0 {
+            let _ = open(file, fd, purpose);
         }
     }
 }
@@ -95,31 +189,37 @@ fn open(file: &File, fd: i32, purpose: For) -> Option<i32> {
         .iter()
         .map(|way| raw::open(path.as_c_str(), way | libc::O_NOCTTY | libc::O_NONBLOCK))
         .find(|fd| *fd >= 0)? as i32;
-    let same = raw::fstat(opened).is_ok_and(|stat| descriptors::stands_for(&stat, file));
-    if !same {
+    if replace::is_under_way(opened) {
+        // The program is about to put something else there: it closes ours by that.
+        return None;
+    }
+    if !raw::fstat(opened).is_ok_and(|stat| stands_for(&stat, file)) {
         raw::close(opened);
         return None;
     }
-    let Ok(high) = lock_table::sys::raise_fd(opened) else {
+    let high = own::raise(opened, opened + 1, &registry);
+    if high.is_some() {
         raw::close(opened);
-        return None;
-    };
-    cell.store(high + 1, SeqCst);
+    }
+    let (number, stale) = high.unwrap_or_else(|| (opened, own::claim_in(&registry, opened)));
+    cell.store(number + 1, SeqCst);
     drop(registry);
     // Outside the registry: what stood at that number may have to be let go.
-    descriptors::claim_as_ours(high);
-    Some(high)
+    stale.into_iter().for_each(unpin_index);
+    Some(number)
 }
 
-fn cells(file: &File) -> [&AtomicI32; 2] {
+pub fn cells(file: &File) -> [&AtomicI32; 2] {
     [&file.second_read, &file.second_write]
 }
 
+/// Closed first, and the program's number then: the other way round the program could have it already.
 fn close(stored: i32) {
-    descriptors::disown(stored - 1);
     raw::close(stored - 1);
+    own::disown(stored - 1);
 }
 
+/// Under the registry lock, or in a child.
 pub fn close_all(file: &File) {
     for cell in cells(file) {
         let stored = cell.swap(0, AcqRel);
@@ -129,15 +229,15 @@ pub fn close_all(file: &File) {
     }
 }
 
-/// The program has no number left: gives up those second descriptors that can be made again.
-/// Whether that freed any.
+/// The program has no number left: gives up the table's probe, and those second descriptors that can be made again.
+/// Whether that freed any. Under the registry lock, as is whoever else empties or fills a cell.
 pub fn shed() -> bool {
     let _registry = registry::lock();
     let mut any = false;
     for (_, file) in files::all().filter(|(_, f)| !f.has(POSIX_LOCKED)) {
         for cell in cells(file) {
             let stored = cell.swap(0, SeqCst);
-            if stored != 0 && file.second_users.load(SeqCst) == 0 {
+            if stored != 0 && !is_in_hand(stored - 1) {
                 close(stored);
                 any = true;
             } else if stored != 0 {
@@ -145,25 +245,15 @@ pub fn shed() -> bool {
             }
         }
     }
+    if let Some(probe) = process::table().and_then(Table::give_up_probe) {
+        raw::close(probe);
+        own::disown(probe);
+        any = true;
+    }
     any
 }
 
-/// The program takes this number for itself with dup2, which closes ours; whether it was this file's.
-pub fn surrender(file: &File, fd: i32) -> bool {
-    let given = cells(file)
-        .into_iter()
-        .any(|cell| cell.compare_exchange(fd + 1, 0, SeqCst, Acquire).is_ok());
-    // Calls that have it in hand: bounded, in case one was jumped out of.
-    for _ in 0..1000 {
-        if !given || file.second_users.load(SeqCst) == 0 {
-            break;
-        }
-        raw::sleep_ms(1);
-    }
-    given
-}
-
-/// Every number in use as a second descriptor of the file.
+/// Every number in use as a second descriptor of the file. Under the registry lock they stay what they are.
 pub fn numbers(file: &File) -> impl Iterator<Item = i32> {
     cells(file)
         .map(|cell| cell.load(Acquire))
@@ -180,4 +270,11 @@ pub fn adopt(file: &File, fd: i32) {
     };
     raw::set_close_on_exec(fd, true);
     let _ = cell(file, purpose).compare_exchange(0, fd + 1, AcqRel, Acquire);
+}
+
+/// In a forked child: nobody here has anything in hand.
+pub fn forget_hands_in_child() {
+    for hand in (0..HANDS.end()).filter_map(|slot| HANDS.get(slot)) {
+        hand.store(0, Relaxed);
+    }
 }

@@ -27,10 +27,17 @@ pub struct Frame {
     pub pinned: Cell<u32>,
     /// Whether the slot holds or announces a range.
     pub holding: Cell<bool>,
+    /// Whether it has a second descriptor in hand (see `second`).
+    pub second: Cell<bool>,
     /// The thread's cancel state before the call; `ranges::UNTOUCHED` if the call left it alone.
     pub cancel_state: Cell<i32>,
     /// How long the call has waited so far, in nanoseconds: all its waits share one limit.
     pub waited: Cell<u64>,
+    /// The number that it replaces, plus one, and the description that stood there (see `replace`); 0: none.
+    pub replacing: Cell<i32>,
+    pub replaced: Cell<u32>,
+    /// Entries in the register of mappings that may not go before it ends (see `routes`); 0: none.
+    pub buffers: Cell<u32>,
 }
 
 #[repr(C, align(64))]
@@ -228,6 +235,11 @@ impl Thread {
                 crate::ranges::release_abandoned(frame.slot.get());
                 frame.holding.set(false);
             }
+            if frame.second.replace(false) {
+                crate::second::let_go(frame.slot.get());
+            }
+            crate::replace::let_go(frame);
+            crate::routes::let_go(frame);
             let locked = frame.offset_locked.replace(0);
             if locked != 0 {
                 crate::descriptors::unlock_offset_of(locked);
@@ -248,6 +260,10 @@ impl Thread {
             frame.holding.set(false);
             frame.offset_locked.set(0);
             frame.pinned.set(0);
+            frame.second.set(false);
+            frame.replacing.set(0);
+            frame.replaced.set(0);
+            frame.buffers.set(0);
         }
         self.tid.set(crate::raw::gettid().unwrap_or_else(stand_in));
         self.generation.set(crate::process::generation());

@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::*};
 use lock_table::summary::Counter;
 
 use crate::events::{self, Event, Kind};
-use crate::{descriptors, raw};
+use crate::{own, raw};
 
 static FD: AtomicI32 = AtomicI32::new(-1);
 /// How long the file may become; a pipe has no end.
@@ -21,10 +21,10 @@ pub fn is_open() -> bool {
 
 /// In the constructor. Says why, if nothing can be written there.
 pub fn open(path: &CStr) {
-    let opened = open_quietly(path).map(lock_table::sys::raise_fd);
+    let opened = open_quietly(path).map(lock_table::high::raise_fd);
     match opened {
         Ok(Ok(high)) => {
-            descriptors::claim_as_ours(high);
+            own::claim(high);
             FD.store(high, Release);
         }
         Ok(Err(_)) => not_written("no descriptor is free for it"),
@@ -69,14 +69,18 @@ fn open_quietly(path: &CStr) -> Result<i32, &'static str> {
     Ok(fd)
 }
 
-/// Our descriptor has moved to another number; whether it was this one.
-pub fn replace_fd(from: i32, to: i32) -> bool {
-    FD.compare_exchange(from, to, AcqRel, Acquire).is_ok()
+pub fn is_at(fd: i32) -> bool {
+    FD.load(Acquire) == fd
+}
+
+/// It has moved to another number. The old one is given up when nobody [is telling](events::is_telling).
+pub fn move_to(fd: i32) {
+    FD.store(fd, SeqCst);
 }
 
 /// One record.
 pub fn append(record: &[u8]) {
-    let fd = FD.load(Acquire);
+    let fd = FD.load(SeqCst);
     if fd < 0 {
         return;
     }

@@ -11,7 +11,7 @@ use crate::events;
 use crate::files::{self, BLOCK_DEVICE};
 use crate::ranges::{self, END_OF_TIME, Got, Terms, Wait};
 use crate::thread::{Frame, Thread};
-use crate::{process, raw};
+use crate::{own, process, raw};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Position {
@@ -34,12 +34,13 @@ const RWF_NOAPPEND: i32 = 0x20;
 /// A file in one mode: say in the table what this call does, without waiting, and make it. None: the
 /// file is mixed (or not looked at yet), and the call must take its range.
 #[inline]
-pub fn unmixed<R>(fd: i32, mode: Mode, real: &impl Fn() -> R) -> Option<R> {
+pub fn unmixed(fd: i32, mode: Mode, real: &impl Fn() -> isize) -> Option<isize> {
     let Some(thread) = process::active() else {
         return Some(real());
     };
     let (seen, index) = match descriptors::peek(fd) {
         Peek::Pass => return Some(real()),
+        Peek::Ours => return Some(raw::libc_result(-libc::EBADF as isize)),
         Peek::Unknown => return None,
         Peek::Description { seen, index } => (seen, index),
     };
@@ -119,6 +120,10 @@ fn look_closer(call: &Transfer, mode: Mode, real: &dyn Fn() -> isize) -> isize {
     })
 }
 
+/// How often a call begins anew because its number has come to stand for something else: as often as somebody
+/// replaces it.
+pub const TURNS: u32 = 100_000;
+
 /// The frame around every call that takes a range: the description pinned, cancellation held off.
 /// `body` says None when the number turned out to stand for something else; then all begins anew.
 pub fn under_frame(
@@ -131,27 +136,45 @@ pub fn under_frame(
         return real();
     };
     let mut waited = 0;
-    for _ in 0..8 {
+    for _ in 0..TURNS {
         let Some(frame) = ranges::begin(thread, cancellation_point) else {
             events::emit_uncovered(0, fd, "calls nest too deep");
             return real();
         };
         frame.waited.set(waited);
-        let done = match descriptors::pin(fd) {
+        let pinned = descriptors::pin(fd);
+        let done = match &pinned {
             Some(pinned) => {
                 frame.pinned.set(pinned.index);
-                body(thread, frame, &pinned)
+                body(thread, frame, pinned)
             }
             None => Some(real()),
         };
         waited = frame.waited.get();
         ranges::end(thread, frame);
-        match done {
-            Some(result) => return result,
-            None => descriptors::forget(fd),
+        match (done, pinned) {
+            (Some(result), _) => return result,
+            (None, Some(pinned)) => descriptors::forget_seen(fd, pinned.seen),
+            (None, None) => {}
         }
     }
+    events::emit_uncovered(0, fd, "the number stands for another file each time");
     real()
+}
+
+/// A look at what the number stands for, which holds nothing when it is over. None: it isn't fenced.
+pub fn look_at<R>(fd: i32, look: impl FnOnce(&Thread, &Frame, &Pinned) -> R) -> Option<R> {
+    let thread = process::active()?;
+    if let Peek::Pass | Peek::Ours = descriptors::peek(fd) {
+        return None;
+    }
+    let frame = ranges::begin(thread, false)?;
+    let result = descriptors::pin(fd).map(|pinned| {
+        frame.pinned.set(pinned.index);
+        look(thread, frame, &pinned)
+    });
+    ranges::end(thread, frame);
+    result
 }
 
 /// What one look at the descriptor says about the call.
@@ -251,10 +274,12 @@ fn under_range(
         if let Got::Refused(error) = ranges::take(thread, frame, &terms, &claim, no_wait) {
             return Some(raw::libc_result(-error as isize));
         }
-        // Under the range: is it still this file, and did we guess its end and our place right?
+        // Under the range: is it still this file, and did we guess its end and our place right? Whoever puts another
+        // one at the number changes its word first, and then waits for who holds a range.
         let stat = raw::fstat(call.fd)
             .ok()
-            .filter(|s| descriptors::stands_for(s, file))?;
+            .filter(|s| descriptors::stands_for(s, file))
+            .filter(|_| descriptors::still(call.fd, pinned.seen))?;
         let size = if endless { u64::MAX } else { stat.size };
         file.size_guess.store(size, Relaxed);
         let (first, last) = range_of(call, &v, len, size);
@@ -282,6 +307,7 @@ fn under_range(
             size,
             held,
             thread,
+            frame,
             terms: &terms,
         };
         let outcome = if call.write {
@@ -345,6 +371,9 @@ fn range_of(call: &Transfer, v: &View, len: u64, size: u64) -> (u64, u64) {
 
 /// `lseek` moves the offset that other calls of this process read under the offset lock.
 pub fn seek(fd: i32, real: impl Fn() -> i64) -> i64 {
+    if own::is_ours(fd) {
+        return raw::libc_result(-libc::EBADF as isize) as i64;
+    }
     let locks = matches!(descriptors::peek(fd), Peek::Description { index, .. }
         if descriptors::description(index).and_then(|d| files::get(d.file_index())).is_some_and(|f| f.locks()));
     let Some(thread) = process::active().filter(|_| locks) else {

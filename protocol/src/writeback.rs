@@ -5,11 +5,15 @@ use core::sync::atomic::Ordering::*;
 
 use crate::files::File;
 use crate::raw::is_writeback_error;
-use crate::{raw, second};
+use crate::second::{self, For, InHand};
+use crate::thread::{Frame, Thread};
+use crate::{ranges, raw};
 
 /// Look at the file's writeback error through the second descriptor. None: the kernel doesn't let us look.
-pub fn look(file: &File, fd: i32, offset: u64, len: u64) -> Option<(raw::Raw, u32)> {
-    let (error, epoch) = seen(file, || raw::writeback_error(fd, offset, len));
+pub fn look(second: &InHand, offset: u64, len: u64) -> Option<(raw::Raw, u32)> {
+    let (error, epoch) = seen(second.file, || {
+        raw::writeback_error(second.number(), offset, len)
+    });
     if error < 0 && !is_writeback_error(error) {
         None
     } else {
@@ -56,12 +60,17 @@ pub fn owe(file: &File, error: raw::Raw) {
 }
 
 /// After the program's own fsync or fdatasync: what we owe it.
-pub fn after_sync(file: &File, result: isize) -> isize {
+pub fn after_sync(thread: &Thread, frame: &Frame, file: &File, result: isize) -> isize {
     if result < 0 && is_writeback_error(-(raw::errno() as isize)) {
         // The kernel has told this descriptor itself; ours sees the same error, and nobody is told twice.
         let errno = raw::errno();
-        for fd in second::numbers(file) {
-            let _ = seen(file, || raw::writeback_error(fd, 0, 1));
+        for purpose in [For::Reading, For::Writing] {
+            let slot = ranges::slot_of(thread, frame);
+            let there = slot.and_then(|_| second::borrow_existing(frame, file, purpose));
+            if let Some(ours) = there {
+                let _ = seen(file, || raw::writeback_error(ours.number(), 0, 1));
+                ours.done();
+            }
         }
         file.owed_error.store(0, Release);
         raw::set_errno(errno);

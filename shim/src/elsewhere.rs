@@ -8,7 +8,7 @@ use libc::{DIR, FILE, msghdr, sockaddr, socklen_t, ssize_t};
 use protocol::emptying::{open_handle, open_shared};
 use protocol::fork::sharing;
 use protocol::layout::{stream_is_refused, truncating_stream};
-use protocol::numbers::{closing_elsewhere, made_elsewhere, made_other};
+use protocol::numbers::{closing_elsewhere, made_elsewhere, made_other, making, reopening};
 
 /// The number behind a stream; -1: none.
 fn number(stream: *mut FILE) -> c_int {
@@ -18,6 +18,16 @@ fn number(stream: *mut FILE) -> c_int {
     } else {
         unsafe { libc::fileno(stream) }
     }
+}
+
+/// A call that makes a number, or several, and says -1 when it can't.
+fn number_by(real: impl Fn() -> c_int) -> c_int {
+    making(real, |result| *result == -1)
+}
+
+/// One that makes something with a number, and says null when it can't.
+fn by<T>(real: impl Fn() -> *mut T) -> *mut T {
+    making(real, |made| made.is_null())
 }
 
 /// What libc reads and writes through a stream can't be hooked by name.
@@ -42,31 +52,31 @@ fn opening(path: *const c_char, mode: *const c_char, real: impl Fn() -> *mut FIL
 }
 
 family! { fopen, fopen64, _IO_fopen => (path: *const c_char, mode: *const c_char) -> *mut FILE, |real| {
-    opening(path, mode, || real(path, mode))
+    opening(path, mode, || by(|| real(path, mode)))
 }}
 family! { freopen, freopen64 => (path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE, |real| {
     let fd = number(stream);
     // Without a path: the stream's own file.
     let own = protocol::events::number_path(fd);
     let named = if path.is_null() { own.as_c_str().as_ptr() } else { path };
-    closing_elsewhere(fd, || opening(named, mode, || real(path, mode, stream)))
+    reopening(fd, || opening(named, mode, || real(path, mode, stream)), core::ptr::null_mut())
 }}
 family! { fdopen, _IO_fdopen => (fd: c_int, mode: *const c_char) -> *mut FILE, |real| {
-    let stream = real(fd, mode);
+    let stream = if protocol::own::is_ours(fd) { real(-1, mode) } else { real(fd, mode) };
     if !stream.is_null() {
         protocol::numbers::streamed(fd);
     }
     stream
 }}
 family! { fclose, _IO_fclose => (stream: *mut FILE) -> c_int, |real| { closing_elsewhere(number(stream), || real(stream)) }}
-family! { tmpfile, tmpfile64 => () -> *mut FILE, |real| { streamed(real()) }}
+family! { tmpfile, tmpfile64 => () -> *mut FILE, |real| { streamed(by(|| real())) }}
 family! { popen, _IO_popen => (command: *const c_char, kind: *const c_char) -> *mut FILE, |real| {
     sharing();
-    streamed(real(command, kind))
+    streamed(by(|| real(command, kind)))
 }}
 family! { pclose => (stream: *mut FILE) -> c_int, |real| { closing_elsewhere(number(stream), || real(stream)) }}
 family! { opendir => (path: *const c_char) -> *mut DIR, |real| {
-    let dir = real(path);
+    let dir = by(|| real(path));
     if !dir.is_null() {
         made_elsewhere(libc::dirfd(dir));
     }
@@ -85,30 +95,30 @@ family! { mkostemps, mkostemps64 => (template: *mut c_char, suffix: c_int, flags
     made_elsewhere(real(template, suffix, flags))
 }}
 family! { shm_open => (name: *const c_char, flags: c_int, mode: c_uint) -> c_int, |real| {
-    open_shared(name, flags, |flags| real(name, flags, mode))
+    open_shared(name, flags, |flags| number_by(|| real(name, flags, mode)))
 }}
-family! { memfd_create => (name: *const c_char, flags: c_uint) -> c_int, |real| { made_elsewhere(real(name, flags)) }}
+family! { memfd_create => (name: *const c_char, flags: c_uint) -> c_int, |real| { made_elsewhere(number_by(|| real(name, flags))) }}
 
-family! { socket => (domain: c_int, kind: c_int, protocol: c_int) -> c_int, |real| { made_other(real(domain, kind, protocol)) }}
+family! { socket => (domain: c_int, kind: c_int, protocol: c_int) -> c_int, |real| { made_other(number_by(|| real(domain, kind, protocol))) }}
 family! { socketpair => (domain: c_int, kind: c_int, protocol: c_int, pair: *mut c_int) -> c_int, |real| {
-    both(real(domain, kind, protocol, pair), pair)
+    both(number_by(|| real(domain, kind, protocol, pair)), pair)
 }}
-family! { pipe, __pipe => (pair: *mut c_int) -> c_int, |real| { both(real(pair), pair) }}
-family! { pipe2 => (pair: *mut c_int, flags: c_int) -> c_int, |real| { both(real(pair, flags), pair) }}
-family! { accept => (fd: c_int, from: *mut sockaddr, len: *mut socklen_t) -> c_int, |real| { made_other(real(fd, from, len)) }}
+family! { pipe, __pipe => (pair: *mut c_int) -> c_int, |real| { both(number_by(|| real(pair)), pair) }}
+family! { pipe2 => (pair: *mut c_int, flags: c_int) -> c_int, |real| { both(number_by(|| real(pair, flags)), pair) }}
+family! { accept => (fd: c_int, from: *mut sockaddr, len: *mut socklen_t) -> c_int, |real| { made_other(number_by(|| real(fd, from, len))) }}
 family! { accept4 => (fd: c_int, from: *mut sockaddr, len: *mut socklen_t, flags: c_int) -> c_int, |real| {
-    made_other(real(fd, from, len, flags))
+    made_other(number_by(|| real(fd, from, len, flags)))
 }}
-family! { eventfd => (count: c_uint, flags: c_int) -> c_int, |real| { made_other(real(count, flags)) }}
-family! { epoll_create, epoll_create1, inotify_init1, posix_openpt => (number: c_int) -> c_int, |real| { made_other(real(number)) }}
-family! { inotify_init, getpt => () -> c_int, |real| { made_other(real()) }}
-family! { timerfd_create => (clock: c_int, flags: c_int) -> c_int, |real| { made_other(real(clock, flags)) }}
-family! { signalfd => (fd: c_int, mask: *const c_void, flags: c_int) -> c_int, |real| { made_other(real(fd, mask, flags)) }}
-family! { fanotify_init => (flags: c_uint, open: c_uint) -> c_int, |real| { made_other(real(flags, open)) }}
-family! { pidfd_open => (pid: c_int, flags: c_uint) -> c_int, |real| { made_other(real(pid, flags)) }}
-family! { pidfd_getfd => (pid: c_int, fd: c_int, flags: c_uint) -> c_int, |real| { made_elsewhere(real(pid, fd, flags)) }}
+family! { eventfd => (count: c_uint, flags: c_int) -> c_int, |real| { made_other(number_by(|| real(count, flags))) }}
+family! { epoll_create, epoll_create1, inotify_init1, posix_openpt => (number: c_int) -> c_int, |real| { made_other(number_by(|| real(number))) }}
+family! { inotify_init, getpt => () -> c_int, |real| { made_other(number_by(|| real())) }}
+family! { timerfd_create => (clock: c_int, flags: c_int) -> c_int, |real| { made_other(number_by(|| real(clock, flags))) }}
+family! { signalfd => (fd: c_int, mask: *const c_void, flags: c_int) -> c_int, |real| { made_other(number_by(|| real(fd, mask, flags))) }}
+family! { fanotify_init => (flags: c_uint, open: c_uint) -> c_int, |real| { made_other(number_by(|| real(flags, open))) }}
+family! { pidfd_open => (pid: c_int, flags: c_uint) -> c_int, |real| { made_other(number_by(|| real(pid, flags))) }}
+family! { pidfd_getfd => (pid: c_int, fd: c_int, flags: c_uint) -> c_int, |real| { made_elsewhere(number_by(|| real(pid, fd, flags))) }}
 family! { open_by_handle_at => (mount: c_int, handle: *mut c_void, flags: c_int) -> c_int, |real| {
-    open_handle(flags, |flags| real(mount, handle, flags))
+    open_handle(flags, |flags| number_by(|| real(mount, handle, flags)))
 }}
 family! { daemon => (stay: c_int, keep: c_int) -> c_int, |real| {
     let result = real(stay, keep);

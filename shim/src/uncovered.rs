@@ -42,19 +42,25 @@ family! { lio_listio, lio_listio64 => (mode: c_int, list: *const *mut c_void, co
     real(mode, list, count, event)
 }}
 family! { copy_file_range => (from: c_int, at: *mut off64_t, to: c_int, into: *mut off64_t, n: size_t, flags: c_uint) -> ssize_t, |real| {
-    ours::uncovered_if_mixed(from, "copy_file_range");
-    ours::uncovered_if_mixed(to, "copy_file_range");
-    real(from, at, to, into, n, flags)
+    ours::asking_both(from, to, || {
+        ours::uncovered_if_mixed(from, "copy_file_range");
+        ours::uncovered_if_mixed(to, "copy_file_range");
+        real(from, at, to, into, n, flags)
+    })
 }}
 family! { sendfile, sendfile64 => (to: c_int, from: c_int, at: *mut off64_t, n: size_t) -> ssize_t, |real| {
-    ours::uncovered_if_mixed(from, "sendfile");
-    ours::uncovered_if_mixed(to, "sendfile");
-    real(to, from, at, n)
+    ours::asking_both(from, to, || {
+        ours::uncovered_if_mixed(from, "sendfile");
+        ours::uncovered_if_mixed(to, "sendfile");
+        real(to, from, at, n)
+    })
 }}
 family! { splice => (from: c_int, at: *mut off64_t, to: c_int, into: *mut off64_t, n: size_t, flags: c_uint) -> ssize_t, |real| {
-    ours::uncovered_if_mixed(from, "splice");
-    ours::uncovered_if_mixed(to, "splice");
-    real(from, at, to, into, n, flags)
+    ours::asking_both(from, to, || {
+        ours::uncovered_if_mixed(from, "splice");
+        ours::uncovered_if_mixed(to, "splice");
+        real(from, at, to, into, n, flags)
+    })
 }}
 family! { process_vm_writev => (pid: pid_t, local: *const iovec, n: c_ulong, remote: *const iovec, m: c_ulong, flags: c_ulong) -> ssize_t, |real| {
     protocol::process::uncovered_call("process_vm_writev");
