@@ -5,7 +5,7 @@ use rustix::fd::RawFd;
 use rustix::io::Errno;
 use rustix::time::ClockId;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicU8, AtomicUsize};
 
 /// A raw system call. Returns what the kernel returns: a negative value is `-errno`.
 ///
@@ -90,13 +90,28 @@ pub type Gate = fn(usize, &[usize; 6]) -> bool;
 
 /// The gate's address; 0: there is none, and every call may be made.
 static GATE: AtomicUsize = AtomicUsize::new(0);
-/// Whether times are only those that the vDSO gives without asking the kernel, whatever the machine's clock is.
-static COARSE: AtomicBool = AtomicBool::new(false);
+/// Which way times are read: a [`Clock`].
+static CLOCK: AtomicU8 = AtomicU8::new(Clock::Kernel as u8);
+
+/// Ways to read the time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Clock {
+    /// By a system call: the same number of instructions every time.
+    Kernel,
+    /// By the vDSO, which asks the kernel where the machine's clock needs it.
+    Vdso,
+    /// By the vDSO, to a few milliseconds, which never does.
+    Coarse,
+}
+
+pub fn set_clock(clock: Clock) {
+    CLOCK.store(clock as u8, Relaxed);
+}
 
 /// From now on (a process that has put itself into a sandbox) our own system calls are asked for here first: where one
 /// may not be made it isn't, and fails as on a kernel that lacks it.
-pub fn set_gate(gate: Gate, coarse_clock: bool) {
-    COARSE.store(coarse_clock, Relaxed);
+pub fn set_gate(gate: Gate) {
     GATE.store(gate as usize, Release);
 }
 
@@ -127,22 +142,62 @@ pub unsafe fn own_call(nr: usize, arguments: [usize; 6]) -> isize {
     unsafe { syscall6(nr, a, b, c, d, e, f) }
 }
 
-/// CLOCK_MONOTONIC in nanoseconds, by the vDSO: no system call where the machine's clock allows that.
+/// CLOCK_MONOTONIC in nanoseconds.
 pub fn now_ns() -> u64 {
-    nanoseconds(ClockId::Monotonic, ClockId::MonotonicCoarse)
+    nanoseconds(
+        libc::CLOCK_MONOTONIC,
+        ClockId::Monotonic,
+        ClockId::MonotonicCoarse,
+    )
 }
 
-/// CLOCK_REALTIME in nanoseconds, in the same way.
+/// CLOCK_REALTIME in nanoseconds.
 pub fn realtime_ns() -> u64 {
-    nanoseconds(ClockId::Realtime, ClockId::RealtimeCoarse)
+    nanoseconds(
+        libc::CLOCK_REALTIME,
+        ClockId::Realtime,
+        ClockId::RealtimeCoarse,
+    )
 }
 
-fn nanoseconds(fine: ClockId, coarse: ClockId) -> u64 {
-    let clock = if COARSE.load(Relaxed) { coarse } else { fine };
-    let time = rustix::time::clock_gettime(clock);
-    (time.tv_sec as u64)
+fn nanoseconds(kernel: i32, fine: ClockId, coarse: ClockId) -> u64 {
+    const VDSO: u8 = Clock::Vdso as u8;
+    const COARSE: u8 = Clock::Coarse as u8;
+    let (seconds, rest) = match CLOCK.load(Relaxed) {
+        VDSO => by_vdso(fine),
+        COARSE => by_vdso(coarse),
+        _ => by_kernel(kernel),
+    };
+    (seconds as u64)
         .wrapping_mul(1_000_000_000)
-        .wrapping_add(time.tv_nsec as u64)
+        .wrapping_add(rest as u64)
+}
+
+fn by_vdso(clock: ClockId) -> (i64, i64) {
+    let time = rustix::time::clock_gettime(clock);
+    (time.tv_sec, time.tv_nsec)
+}
+
+fn by_kernel(clock: i32) -> (i64, i64) {
+    let mut ts = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    #[cfg(miri)]
+    // SAFETY: as below; the interpreter knows libc's calls and no others.
+    unsafe {
+        libc::clock_gettime(clock, &mut ts);
+    }
+    #[cfg(not(miri))]
+    // SAFETY: the kernel writes one timespec to the address of one.
+    unsafe {
+        let into = (&raw mut ts) as usize;
+        own_call(
+            libc::SYS_clock_gettime as usize,
+            [clock as usize, into, 0, 0, 0, 0],
+        );
+    }
+    (ts.tv_sec, ts.tv_nsec)
 }
 
 /// The mask as it was before signals were blocked; nothing, where a sandbox didn't let us: then there is nothing to undo.
@@ -346,8 +401,15 @@ mod tests {
     }
 
     #[test]
-    fn the_clock_goes_forward() {
-        let a = now_ns();
-        assert!(a > 0 && now_ns() >= a);
+    fn every_clock_goes_forward_and_they_agree() {
+        let begun = now_ns();
+        for clock in [Clock::Kernel, Clock::Vdso, Clock::Coarse] {
+            set_clock(clock);
+            let a = now_ns();
+            assert!(a > 0 && now_ns() >= a, "{clock:?}");
+            assert!(a.abs_diff(begun) < 10_000_000_000, "{clock:?}");
+            assert!(realtime_ns() > 1_700_000_000_000_000_000, "{clock:?}");
+        }
+        set_clock(Clock::Kernel);
     }
 }

@@ -193,8 +193,6 @@ pub fn init() {
     }
     sandbox::init();
     PID.store(raw::getpid(), Relaxed);
-    // The vDSO is looked for at the first time.
-    let _ = lock_table::sys::now_ns();
     let _ = PROGRAM.set(Box::new(names::program()));
     thread::init();
     thread::current().forget_parent();

