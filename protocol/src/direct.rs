@@ -24,6 +24,10 @@ const RWF_NOAPPEND: i32 = 0x20;
 const LEFT_OUT: i32 =
     libc::RWF_HIPRI | libc::RWF_DSYNC | libc::RWF_SYNC | libc::RWF_APPEND | RWF_NOAPPEND;
 
+/// What changes in a description while `O_DIRECT` is off it for one request, in one step: a mark that says so, on a
+/// flag that means nothing to files. Who shares the description and outlives a kill in that moment puts it back.
+pub const TAKEN_OFF: u32 = (libc::O_DIRECT | libc::O_NONBLOCK) as u32;
+
 /// One direct request whose range is held.
 pub struct Request<'a> {
     pub call: &'a Transfer,
@@ -406,8 +410,16 @@ impl Request<'_> {
         if let Some(error) = self.refusal() {
             return Outcome::Done(raw::libc_result(-error as isize));
         }
+        // A handler that jumped out in between would leave the program without its O_DIRECT.
+        let signals = raw::block_signals();
+        let outcome = self.taken_off(real);
+        raw::restore_signals(signals);
+        outcome
+    }
+
+    fn taken_off(&self, real: &dyn Fn() -> isize) -> Outcome {
         let fd = self.call.fd;
-        if raw::set_flags(fd, self.flags & !(libc::O_DIRECT as u32)) < 0 {
+        if raw::set_flags(fd, self.flags ^ TAKEN_OFF) < 0 {
             self.told(
                 Kind::Uncovered,
                 "O_DIRECT can't be taken off the descriptor",

@@ -1,6 +1,7 @@
 //! What the program does with descriptor numbers: close, dup, fcntl. Our own numbers don't exist for it.
 
 use crate::descriptors::{self, Pinned, closed, closing, duplicated, forget, known_in};
+use crate::direct::TAKEN_OFF;
 use crate::files::{LEASED, STREAMED};
 use crate::own::is_ours;
 use crate::transfer::look_at;
@@ -253,7 +254,8 @@ fn get_flags(fd: i32, real: impl Fn() -> i32) -> i32 {
         && !d.is_shared()
         && d.has(libc::O_DIRECT)
     {
-        return result | libc::O_DIRECT;
+        let taken_off = result & libc::O_DIRECT == 0;
+        return result ^ if taken_off { TAKEN_OFF as i32 } else { 0 };
     }
     result
 }

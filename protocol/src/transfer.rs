@@ -6,7 +6,7 @@ use lock_table::{Mode, unit};
 
 use crate::data::Data;
 use crate::descriptors::{self, Peek, Pinned};
-use crate::direct::{Held, Outcome, Request};
+use crate::direct::{Held, Outcome, Request, TAKEN_OFF};
 use crate::events;
 use crate::files::{self, BLOCK_DEVICE};
 use crate::ranges::{self, END_OF_TIME, Got, Terms, Wait};
@@ -189,7 +189,10 @@ struct View {
 fn view(call: &Transfer, thread: &Thread, frame: &Frame, pinned: &Pinned) -> View {
     let d = pinned.description;
     let shared = d.is_shared();
-    if shared && let Ok(now) = raw::get_flags(call.fd) {
+    if shared
+        && let Ok(now) = raw::get_flags(call.fd)
+        && !is_taken_off(d.flags(), now)
+    {
         d.set_flags(now, call.fd);
     }
     let flags = d.flags();
@@ -325,10 +328,19 @@ fn under_range(
     Some(real())
 }
 
+/// Whether somebody who shares the description has taken `O_DIRECT` off it for one request of his.
+fn is_taken_off(known: u32, now: u32) -> bool {
+    known & libc::O_DIRECT as u32 != 0 && now ^ known == TAKEN_OFF
+}
+
 /// Whether the descriptor changed while we waited: its flags, its offset, or who shares it.
 fn has_moved(call: &Transfer, v: &View, pinned: &Pinned) -> bool {
     let shared = pinned.description.is_shared();
     if shared && raw::get_flags(call.fd).is_ok_and(|now| now != v.flags) {
+        // Under a range nobody is in that moment: he was killed in it.
+        if raw::get_flags(call.fd).is_ok_and(|now| is_taken_off(v.flags, now)) {
+            raw::set_flags(call.fd, v.flags);
+        }
         return true;
     }
     if !shared && pinned.description.flags() != v.flags {

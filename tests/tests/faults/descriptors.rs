@@ -151,3 +151,42 @@ fn a_shell_with_twelve_numbers() {
     });
     assert_eq!(seen.stdout, "one\ntwo\none\n", "{}", seen.report());
 }
+
+/// A handler that jumps out of calls left second descriptors in use, pins and entries in the register of mappings for
+/// ever. Kind: what a call holds stands in its frame, which whoever comes after can clear.
+#[test]
+fn a_call_that_is_jumped_out_of_leaves_nothing() {
+    let (program, fence) = (compile("jumps_out", &[]), Fence::new());
+    let dir = main_place().directory();
+    let trace = dir.path().join("trace");
+    let mut command = limited("ulimit -Sn 1024", &program, &[], dir.path());
+    fence.apply(&mut command);
+    command.env("PAGEFENCE_TRACE", &trace);
+    let outcome = done(&mut command);
+    eprintln!("{}", outcome.stderr);
+    let right = "jumps 1, taken quickly 1\nanother process uses the range: exit 0\nin time: yes\n\
+                 last: 4096\nflags: 1\n";
+    assert_eq!(outcome.stdout, right, "{}", outcome.report());
+    let events = std::fs::read_to_string(&trace).expect("a trace");
+    let fell_back = |line: &&str| line.contains("\"fallback\"");
+    assert!(events.lines().any(|l| fell_back(&l)), "nothing fell back");
+    let last = |line: &str| line.contains("\"first\":1048576,");
+    assert!(
+        !events.lines().filter(fell_back).any(last),
+        "the last write fell back, beside no mapping"
+    );
+}
+
+/// A kill between the two changes of a description's flags left whoever shared it without `O_DIRECT`. Kind: what is
+/// changed for a moment carries a mark by which others can put it back.
+#[test]
+fn who_shares_a_description_puts_back_what_a_kill_left() {
+    let (program, fence) = (compile("killed_taken_off", &[]), Fence::new());
+    let dir = main_place().directory();
+    let mut command = Command::new(&program.path);
+    command.arg(dir.path());
+    fence.apply(&mut command);
+    let outcome = done(&mut command);
+    let right = "the other: killed by signal 9\nas before: 1\nit: buffered read: k..k\nit: direct read: k..k\n";
+    assert_eq!(outcome.stdout, right, "{}", outcome.report());
+}
