@@ -16,7 +16,7 @@ static atomic_int stop, wrong;
 static void *use(void *number) {
     off_t own = (1 + (long)number) * 16 * PAGE, common = 512 * PAGE;
     char *page = filled(PAGE, 0), *mapped = map_page(file.buffered, own);
-    for (int turn = 0; !stop; turn++) {
+    for (int turn = 0; !stop || turn < 3; turn++) {
         int byte = 'a' + turn % 26;
         memset(page, byte, PAGE);
         wrong += pwrite(file.direct, page, PAGE, own) != PAGE || mapped[7] != (char)byte;

@@ -355,7 +355,8 @@ fn filters_of_all_threads() {
         let said = fenced.uncovered().into_iter();
         let said: Vec<_> = said.filter(|l| !l.contains(": deadlock")).collect();
         assert!(said.is_empty(), "{said:?}");
-        assert!(fenced.fell_back() > 10);
+        // Five threads, each at least three times beside its mapping.
+        assert!(fenced.fell_back() >= 15, "{}", fenced.trace);
         assert_eq!(fence.damage(), None);
     }
 }
