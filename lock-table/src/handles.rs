@@ -1,28 +1,9 @@
-//! Handles as plain numbers, for callers that keep them in words of their own; and where a table is by default.
-
-use core::ffi::CStr;
-use std::ffi::CString;
+//! Handles as plain numbers, for callers that keep them in words of their own.
 
 use crate::Table;
 use crate::mappings::MapEntry;
 use crate::slots::Slot;
 use crate::uses::UseEntry;
-
-/// The table of the whole system, where an administrator made one.
-pub const SYSTEM_TABLE: &CStr = c"/run/pagefence/table";
-
-/// The table that this user's processes share when nobody names one.
-pub fn default_path() -> CString {
-    let usable = rustix::fs::access(
-        SYSTEM_TABLE,
-        rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK,
-    );
-    if usable.is_ok() {
-        return SYSTEM_TABLE.to_owned();
-    }
-    let user = rustix::process::geteuid().as_raw();
-    CString::new(format!("/dev/shm/pagefence-{user}")).unwrap_or_default()
-}
 
 impl Table {
     /// The slot of this index, if the table has one.

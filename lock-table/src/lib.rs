@@ -135,6 +135,8 @@ mod memory;
 mod model;
 #[cfg(all(test, any(loom, shuttle, miri)))]
 mod models;
+#[cfg(not(any(loom, shuttle)))]
+mod place;
 mod primitive;
 #[cfg(not(any(loom, shuttle)))]
 mod probe;
@@ -156,11 +158,11 @@ use primitive::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize};
 
 pub use death::Reaped;
 pub use error::{Fault, TableError};
-#[cfg(not(any(loom, shuttle)))]
-pub use handles::{SYSTEM_TABLE, default_path};
 pub use mappings::MapEntry;
 pub use matrix::{Claim, FileId, Mode, conflict, sort_and_merge};
 pub use memory::Geometry;
+#[cfg(not(any(loom, shuttle)))]
+pub use place::{SYSTEM_TABLE, default_path};
 pub use sizes::{page, unit};
 pub use slots::{Blocker, Slot};
 #[cfg(not(any(loom, shuttle)))]

@@ -2,12 +2,15 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::path::PathBuf;
 
 /// Why a policy can't be used: everything that is wrong with it, in the order of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyError {
     pub file: String,
     pub diagnostics: Vec<Diagnostic>,
+    /// The lock table that it names all the same: who can't have the policy must not have another table as well.
+    pub table: Option<PathBuf>,
 }
 
 /// One thing that is wrong.
@@ -86,6 +89,7 @@ impl PolicyError {
                 format!("can't read the policy: {error}"),
                 hint,
             )],
+            table: None,
         }
     }
 
@@ -100,6 +104,7 @@ impl PolicyError {
                 message,
                 "save the file as UTF-8; is it a policy at all?",
             )],
+            table: None,
         }
     }
 }

@@ -5,7 +5,7 @@
 //! policy gets the built-in values: every regular file and block device is enforced.
 //!
 //! ```toml
-//! table = "/dev/shm/pagefence-1000"
+//! table = "/run/pagefence/table"
 //!
 //! [defaults]
 //! mode = "enforce"                    # off | observe | enforce
@@ -82,6 +82,14 @@ impl Policy {
             rules: Vec::new(),
             overrides: Overrides::default(),
             warnings: Vec::new(),
+        }
+    }
+
+    /// What holds where a policy can't be used: the built-in values and, if it could be made out, the policy's table.
+    pub fn instead_of(error: &PolicyError) -> Policy {
+        Policy {
+            table: error.table.clone(),
+            ..Policy::built_in()
         }
     }
 

@@ -43,9 +43,20 @@ pub(crate) fn parse(text: &str, name: &str) -> Result<Policy, PolicyError> {
             Err(PolicyError {
                 file: name.to_owned(),
                 diagnostics: reader.errors,
+                table: named_table(document.get_ref()),
             })
         }
     }
+}
+
+/// The table that a broken document names, if that much of it is right.
+fn named_table(document: &DeTable<'_>) -> Option<PathBuf> {
+    let path = document.get("table")?.get_ref().as_str()?;
+    is_table(path).then(|| PathBuf::from(path))
+}
+
+fn is_table(path: &str) -> bool {
+    path.starts_with('/') && !path.contains('\0')
 }
 
 /// The source, and what was found wrong with it so far.
@@ -111,12 +122,12 @@ impl Reader<'_> {
     }
 
     fn table(&mut self, value: &Value<'_>) -> Option<PathBuf> {
-        let path = self.string(value, "table", "\"/dev/shm/pagefence-1000\"")?;
-        if !path.starts_with('/') || path.contains('\0') {
+        let path = self.string(value, "table", "\"/run/pagefence/table\"")?;
+        if !is_table(&path) {
             self.error(
                 value.span(),
                 "the table's path is not absolute",
-                "write a path from the root, such as \"/dev/shm/pagefence-1000\": programs change their directory",
+                "write a path from the root, such as \"/run/pagefence/table\": programs change their directory",
             );
             return None;
         }

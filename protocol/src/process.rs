@@ -2,7 +2,8 @@
 
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
 
 use lock_table::Table;
 use lock_table::summary::Counter;
@@ -203,7 +204,7 @@ pub fn init() {
         variable(c"PAGEFENCE_SUMMARY"),
     );
     let policy = read_policy();
-    let path = table_path(&policy);
+    let named = named_table(&policy);
     let defaults = *policy.defaults();
     let idle = policy.is_off();
     let _ = POLICY.set(Box::new(policy));
@@ -214,7 +215,7 @@ pub fn init() {
     fork::watch();
     fork::this_is_the_process(); // a constructor before ours may have forked
     MEMBARRIER.store(raw::membarrier_register(), Relaxed);
-    match Table::attach(&path) {
+    match attach(named) {
         Ok(table) => {
             own::claim(table.probe_fd());
             crate::ranges::tell_reaped(&table);
@@ -255,31 +256,51 @@ fn read_policy() -> Policy {
             "pagefence: {name}: the value is not understood and is ignored\n"
         ));
     }
-    let policy = match text(c"PAGEFENCE_POLICY").map(|p| Policy::load(p.as_ref())) {
+    let path = variable(c"PAGEFENCE_POLICY").map(|path| OsStr::from_bytes(path.to_bytes()));
+    let policy = match path.map(|path| Policy::load(path.as_ref())) {
         None => Policy::built_in(),
         Some(Ok(policy)) => policy,
         Some(Err(error)) => {
+            // Two tables on one file exclude nothing.
+            let table = match (&error.table, variable(c"PAGEFENCE_TABLE")) {
+                (Some(_), _) | (_, Some(_)) => "",
+                _ => {
+                    ", and its lock table, if it names one, is not known: programs that use that one are not excluded"
+                }
+            };
             events::say(format_args!(
-                "pagefence: {error}\npagefence: the built-in policy is used instead: every file is enforced\n"
+                "pagefence: {error}\npagefence: the built-in policy is used instead: every file is enforced{table}\n"
             ));
-            Policy::built_in()
+            Policy::instead_of(&error)
         }
     };
     policy.with_overrides(overrides)
 }
 
-/// Where the table is: the environment, the policy, the system's, the user's.
-fn table_path(policy: &Policy) -> CString {
+/// The table that is named: by the environment, or by the policy.
+fn named_table(policy: &Policy) -> Option<CString> {
     if let Some(path) = variable(c"PAGEFENCE_TABLE") {
-        return path.to_owned();
+        return Some(path.to_owned());
     }
-    if let Some(path) = policy
-        .table()
-        .and_then(|p| CString::new(p.as_os_str().as_encoded_bytes()).ok())
-    {
-        return path;
+    CString::new(policy.table()?.as_os_str().as_encoded_bytes()).ok()
+}
+
+/// Attaches to that or, where none is named, to the system's or the user's.
+fn attach(named: Option<CString>) -> Result<Table, Box<lock_table::TableError>> {
+    const TRIES: u32 = 16;
+    if let Some(path) = named {
+        return Table::attach(&path).map_err(Box::new);
     }
-    lock_table::default_path()
+    let mut result = Table::attach(&lock_table::default_path());
+    for _ in 0..TRIES {
+        match &result {
+            // Others who start at the same time have settled on another directory.
+            Err(error) if error.fault() == lock_table::Fault::NoDirectory => {}
+            _ => break,
+        }
+        result = Table::attach(&lock_table::default_path());
+    }
+    result.map_err(Box::new)
 }
 
 /// Now and then: is the table still where others look for it?

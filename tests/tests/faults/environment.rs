@@ -2,6 +2,7 @@
 
 mod limits;
 mod paths;
+mod place;
 
 use pagefence_tests::fence::{Fence, split_own_lines};
 use pagefence_tests::run::{Outcome, run};
