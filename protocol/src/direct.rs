@@ -7,7 +7,7 @@ use policy::OnInvalidateFailure;
 
 use crate::descriptors::Pinned;
 use crate::events::{self, Event, Kind};
-use crate::files::{BLOCK_DEVICE, File, UNCOVERED_TOLD};
+use crate::files::{BLOCK_DEVICE, File};
 use crate::ranges::{self, Terms};
 use crate::second::{self, For, InHand};
 use crate::thread::{Frame, Thread};
@@ -332,9 +332,8 @@ impl Request<'_> {
         })
         .0;
         let promised = (all || data) && synced < 0 && !raw::is_writeback_error(synced);
-        if promised && !self.file().mark(UNCOVERED_TOLD) {
-            let what =
-                "fsync and fdatasync are refused: a synchronous write is not on the device yet";
+        let what = "fsync and fdatasync are refused: a synchronous write is not on the device yet";
+        if promised && self.file().is_news(what) {
             self.told(Kind::Uncovered, what, "written through the cache");
         }
         synced

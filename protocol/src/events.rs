@@ -14,7 +14,8 @@ use tracing::field::{Field, Visit};
 use tracing::{Level, Metadata, span};
 
 use crate::text::Text;
-use crate::{files, names, process, raw, replace, scratch, trace};
+use crate::told::Mark;
+use crate::{files, names, process, raw, replace, scratch, told, trace};
 use policy::Escaped;
 
 macro_rules! kinds {
@@ -367,11 +368,12 @@ impl tracing::Subscriber for Subscriber {
         let mut text = Plain {
             line: Line::new(),
             wanted: false,
+            mark: Mark::NOTHING,
         };
         let _ = text.line.write_str("pagefence: ");
         event.record(&mut text);
         text.line.finish("\n");
-        if text.wanted {
+        if text.wanted && told::first(text.mark) {
             to_stderr(&text.line);
         }
     }
@@ -423,10 +425,24 @@ impl Write for InQuotes<'_> {
 struct Plain {
     line: Line,
     wanted: bool,
+    /// Of the kind, the file and the pair of programs.
+    mark: Mark,
+}
+
+/// What makes an event another one.
+const DISTINCT: [&str; 6] = ["event", "reason", "dev", "ino", "file", "other_program"];
+
+impl Plain {
+    fn note(&mut self, field: &Field, value: &[u8]) {
+        if DISTINCT.contains(&field.name()) {
+            self.mark = self.mark.and(value);
+        }
+    }
 }
 
 impl Visit for Plain {
     fn record_u64(&mut self, field: &Field, value: u64) {
+        self.note(field, &value.to_ne_bytes());
         let _ = write!(self.line, " {}={value}", field.name());
     }
     fn record_str(&mut self, field: &Field, value: &str) {
@@ -434,6 +450,7 @@ impl Visit for Plain {
             self.wanted = (0..LEVELS.len())
                 .filter_map(kind_at)
                 .any(|k| k.word() == value && wanted_on_stderr(k));
+            self.note(field, value.as_bytes());
             let _ = self.line.write_str(value);
         } else {
             self.record_debug(field, &format_args!("{value}"));
@@ -444,7 +461,12 @@ impl Visit for Plain {
         let _ = write!(blanks, "{value:?}");
         let quote = if blanks.0 { "\"" } else { "" };
         let _ = write!(self.line, " {}={quote}", field.name());
+        let before = self.line.len();
         let _ = write!(OneLine(&mut self.line), "{value:?}");
+        if DISTINCT.contains(&field.name()) {
+            let said = self.line.as_bytes().get(before..).unwrap_or(&[]);
+            self.mark = self.mark.and(said);
+        }
         let _ = self.line.write_str(quote);
     }
 }

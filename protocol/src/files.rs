@@ -13,7 +13,7 @@ use crate::arena::{Arena, Zeroed};
 use crate::events::{self, Event, Kind};
 use crate::names::Said;
 use crate::registry::Registry;
-use crate::{names, process, raw, scratch, second};
+use crate::{names, process, raw, scratch, second, told};
 
 /// A block device: the identity is the device's, and there is no end to extend.
 pub const BLOCK_DEVICE: u32 = 1;
@@ -23,8 +23,6 @@ pub const POSIX_LOCKED: u32 = 2;
 pub const LEASED: u32 = 4;
 /// That it is used in two modes has been told.
 pub const MIXED_TOLD: u32 = 8;
-/// That it is used past the library has been told.
-pub const UNCOVERED_TOLD: u32 = 16;
 /// A stream of libc's is or was open on it.
 pub const STREAMED: u32 = 64;
 /// The register of uses was full: always lock.
@@ -60,7 +58,9 @@ pub struct File {
     pub size_guess: AtomicU64,
     /// The mount that it was first met by (see `names`).
     pub mount: AtomicU64,
-    _line: [AtomicU32; 4],
+    /// What has been told of it since it was opened: a bit for each reason.
+    told: AtomicU64,
+    _line: [AtomicU32; 2],
 }
 
 // SAFETY: atomics only.
@@ -114,6 +114,12 @@ impl File {
 
     pub fn is_block_device(&self) -> bool {
         self.has(BLOCK_DEVICE)
+    }
+
+    /// Whether this is to be told of the file: once while it is open.
+    pub fn is_news(&self, reason: &'static str) -> bool {
+        let bit = told::bit_of(reason);
+        self.told.fetch_or(bit, AcqRel) & bit == 0
     }
 
     /// Sets the flag; whether it was set before.
@@ -196,11 +202,11 @@ impl File {
         if all & USE_DIRECT != 0 {
             names::tell_of_others(self, index, fd);
         }
-        if (own ^ others.bits) & USE_OBSERVE != 0 && others.bits != 0 && !self.mark(UNCOVERED_TOLD)
-        {
+        let differ = "one process observes the file, another enforces it";
+        if (own ^ others.bits) & USE_OBSERVE != 0 && others.bits != 0 && self.is_news(differ) {
             events::emit(&Event {
                 fd,
-                ..Event::uncovered(index, "one process observes the file, another enforces it")
+                ..Event::uncovered(index, differ)
             });
         }
         if all & USE_BUFFERED != 0 && all & USE_DIRECT != 0 && !self.mark(MIXED_TOLD) {
@@ -216,10 +222,11 @@ impl File {
     }
 
     pub fn tell_streamed(&self, index: u32, fd: i32) {
-        if !self.mark(UNCOVERED_TOLD) {
+        let what = "stdio";
+        if self.is_news(what) {
             events::emit(&Event {
                 fd,
-                ..Event::uncovered(index, "stdio")
+                ..Event::uncovered(index, what)
             });
         }
     }
@@ -321,6 +328,7 @@ pub fn obtain(found: &Found, bits: u32) -> Option<Obtained> {
     file.bits.store(bits | observe, Relaxed);
     file.flags.store(names::first_flags(found.stat), Relaxed);
     file.mount.store(found.stat.mount, Relaxed);
+    file.told.store(0, Relaxed);
     file.alignment.store(0, Relaxed);
     file.size_guess.store(0, Relaxed);
     file.owed_error.store(0, Relaxed);

@@ -19,7 +19,7 @@
 //! | [`layout`], [`emptying`] | truncate, fallocate, `O_TRUNC` |
 //! | [`process`], [`fork`], [`exec`], [`variables`] | the constructor; what becomes of it all in a child and in the next program |
 //! | [`rights`], [`sandbox`], [`needs`], [`filter`], [`handed_on`] | before the program gives up rights; which calls of ours a sandbox lets us make |
-//! | [`events`], [`trace`] | what is told, and where it goes |
+//! | [`events`], [`told`], [`trace`] | what is told, and where it goes |
 //! | [`scratch`] | a stack of ours for what needs more than a small one has |
 //!
 //! Rules of the house: a call leaves all but 3 KiB of the caller's stack alone ([`scratch`]), no panic, no allocation on the way of an I/O call, no libc function that is
@@ -70,6 +70,7 @@ pub mod scratch;
 pub mod second;
 pub mod text;
 pub mod thread;
+pub mod told;
 pub mod trace;
 pub mod transfer;
 pub mod unseen;

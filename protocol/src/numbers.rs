@@ -333,7 +333,7 @@ pub fn streamed(fd: i32) {
 
 /// As `uncovered`, but only where somebody uses the file past the page cache: otherwise the kernel
 /// keeps the call coherent.
-pub fn uncovered_if_mixed(fd: i32, what: &str) {
+pub fn uncovered_if_mixed(fd: i32, what: &'static str) {
     look_at(fd, |_, _, pinned| {
         if pinned.file.locks() {
             tell_uncovered(fd, pinned, what);
@@ -342,12 +342,12 @@ pub fn uncovered_if_mixed(fd: i32, what: &str) {
 }
 
 /// A call that this library doesn't cover meets the file.
-pub fn uncovered(fd: i32, what: &str) {
+pub fn uncovered(fd: i32, what: &'static str) {
     look_at(fd, |_, _, pinned| tell_uncovered(fd, pinned, what));
 }
 
-fn tell_uncovered(fd: i32, pinned: &Pinned, what: &str) {
-    if !pinned.file.mark(crate::files::UNCOVERED_TOLD) {
+fn tell_uncovered(fd: i32, pinned: &Pinned, what: &'static str) {
+    if pinned.file.is_news(what) {
         events::emit_uncovered(pinned.file_index, fd, what);
     }
 }

@@ -46,15 +46,12 @@ impl Seen {
             text("event") == kind && text("reason").starts_with(reason)
         };
         let traced = self.events.iter().filter(is).count();
-        // Whoever only looks at the terminal learns it too.
+        // Whoever only looks at the terminal learns it too: once a file.
         let shown = |l: &&String| l.contains(kind) && l.contains(reason);
         let (_, own) = split_own_lines(&self.outcome.stderr);
-        assert_eq!(
-            traced,
-            own.iter().filter(shown).count(),
-            "{}",
-            self.report()
-        );
+        let shown = own.iter().filter(shown).count();
+        let right = shown <= traced && (shown > 0) == (traced > 0);
+        assert!(right, "{shown} of {traced}: {}", self.report());
         traced
     }
 

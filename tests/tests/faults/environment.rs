@@ -3,6 +3,7 @@
 mod limits;
 mod paths;
 mod place;
+mod telling;
 
 use pagefence_tests::fence::{Fence, split_own_lines};
 use pagefence_tests::run::{Outcome, run};
