@@ -17,6 +17,7 @@ mod mapping;
 mod numbers;
 mod process;
 mod rights;
+mod sanitizers;
 mod transfer;
 mod uncovered;
 mod uring;

@@ -3,6 +3,7 @@
 mod limits;
 mod paths;
 mod place;
+mod sanitizers;
 mod telling;
 
 use pagefence_tests::fence::{Fence, split_own_lines};
