@@ -256,6 +256,7 @@ impl Table {
     }
 
     /// Clears the hints of a slot that is empty. May be done twice, or half and then again.
+    #[inline(never)]
     pub(crate) fn clear_hints(&self, s: Slot, slot: &SlotCell) {
         // First of all: notes may share a bit, and a handler may jump out when it is cleared and the slot live on.
         for note in &slot.notes {

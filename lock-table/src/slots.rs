@@ -419,13 +419,17 @@ impl Table {
                 self.poison();
                 Scan::Absurd
             }
-            Reading::Claim { found, ticket: its } => {
+            Reading::Claim {
+                mut found,
+                ticket: its,
+            } => {
+                found.at = at;
                 let behind_us = found.word & word::STATE == word::WAITING && its > ticket;
                 if behind_us || !conflict(c, &found.claim) || ignore.iter().any(|i| i.0 == at.slot)
                 {
                     Scan::Clear
                 } else {
-                    Scan::Blocked(Found { at, ..found })
+                    Scan::Blocked(found)
                 }
             }
         }

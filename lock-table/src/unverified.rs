@@ -11,6 +11,7 @@ use crate::register::{self, Entry, FREE, LIVE, Read, WRITING};
 
 impl Table {
     /// Remembers a dead writer's range. Doing it twice is harmless: reapers may be killed and start again.
+    #[inline(never)]
     pub(crate) fn remember_unverified(&self, c: &Claim) {
         let entry = Entry {
             owner: 0,

@@ -190,7 +190,7 @@ impl Table {
     }
 
     /// Tries, and queues until all is held or the wait must stop. On `Err` the slots are the caller's to release.
-    #[inline(never)]
+    #[inline(always)]
     fn hold_round(
         &self,
         slots: &[Slot],
@@ -284,11 +284,8 @@ impl Table {
         if self.is_poisoned() {
             return Scan::Absurd;
         }
-        for (s, c) in slots.iter().zip(claims) {
-            let Some(slot) = self.writable(*s) else {
-                return Scan::NotOurs;
-            };
-            self.write(*s, slot, c);
+        if !self.write_all(slots, claims) {
+            return Scan::NotOurs;
         }
         // I1: all hints and announcements stand before any scan's loads.
         fence(SeqCst);
@@ -299,6 +296,17 @@ impl Table {
             }
         }
         Scan::Clear
+    }
+
+    #[inline(never)]
+    fn write_all(&self, slots: &[Slot], claims: &[Claim]) -> bool {
+        for (s, c) in slots.iter().zip(claims) {
+            let Some(slot) = self.writable(*s) else {
+                return false;
+            };
+            self.write(*s, slot, c);
+        }
+        true
     }
 
     /// Turns a failed try into a place in the queue: Lamport's bakery, one ticket for the whole call.

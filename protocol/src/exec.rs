@@ -100,12 +100,14 @@ pub fn close_kept_in_child() {
 }
 
 /// posix_spawn: a child with this environment.
+#[inline(never)]
 pub fn spawn<R>(given: List, real: impl FnOnce(List) -> R) -> R {
     fork::sharing();
     with_ours(given, None, real)
 }
 
 /// The exec family: this process becomes another program; returns only if that failed.
+#[inline(never)]
 pub fn exec<R>(given: List, real: impl FnOnce(List) -> R) -> R {
     // Our second descriptors close at exec, and with them would go the POSIX locks on their files.
     let mut any = false;

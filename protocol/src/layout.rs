@@ -58,6 +58,7 @@ impl Change {
 }
 
 /// ftruncate and fallocate.
+#[inline(never)]
 pub fn change(fd: i32, what: Change, real: impl Fn() -> isize) -> isize {
     if let Some(n) = unmixed(fd, Mode::Layout, &real) {
         return n;
@@ -72,12 +73,10 @@ pub fn change(fd: i32, what: Change, real: impl Fn() -> isize) -> isize {
             if let Got::Refused(error) = ranges::take(thread, frame, &terms, &claim, false) {
                 return Some(raw::libc_result(-error as isize));
             }
-            let stat = raw::fstat(fd)
-                .ok()
-                .filter(|s| descriptors::stands_for(s, file))
+            let size = descriptors::size_through(fd, file)
                 .filter(|_| descriptors::still(fd, pinned.seen))?;
-            file.size_guess.store(stat.size, Relaxed);
-            let (first, last) = what.range(stat.size);
+            file.size_guess.store(size, Relaxed);
+            let (first, last) = what.range(size);
             if claim.first <= first && claim.last >= last {
                 return Some(real());
             }

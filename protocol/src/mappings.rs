@@ -52,6 +52,7 @@ pub fn is_followed() -> bool {
 }
 
 /// `real` takes the flags.
+#[inline(never)]
 pub fn map(map: &Map, real: impl Fn(i32) -> *mut c_void) -> *mut c_void {
     let replaces = map.is_fixed() && any();
     let plain = |held: bool| match (replaces, held) {
@@ -233,6 +234,7 @@ impl Map {
     }
 }
 
+#[inline(never)]
 pub fn unmap(at: *mut c_void, len: usize, real: impl Fn() -> i32) -> i32 {
     if !any() || process::active().is_none() {
         return real();

@@ -15,6 +15,7 @@ fn bad_descriptor() -> i32 {
 }
 
 /// A call that opens a file.
+#[inline(never)]
 pub fn opening(real: impl Fn() -> i32) -> i32 {
     if !process::follows_numbers() {
         return real();
@@ -68,6 +69,7 @@ pub fn made_other(fd: i32) -> i32 {
     fd
 }
 
+#[inline(never)]
 pub fn close(fd: i32, real: impl Fn() -> i32) -> i32 {
     if process::follows_numbers() && is_ours(fd) {
         return bad_descriptor();
@@ -97,6 +99,7 @@ pub fn closing_elsewhere<R>(fd: i32, real: impl Fn() -> R) -> R {
 }
 
 /// `close_range` and `closefrom`: everything in the range but ours.
+#[inline(never)]
 pub fn close_range(first: u32, last: u32, flags: i32, real: impl Fn(u32, u32, i32) -> i32) -> i32 {
     const UNSHARE: i32 = 2;
     if !process::follows_numbers() || flags & !UNSHARE != 0 || first > last {
@@ -179,6 +182,7 @@ pub fn dup(old: i32, real: impl Fn() -> i32) -> i32 {
 }
 
 /// dup2 and dup3: the number asked for may be one of ours; then ours moves.
+#[inline(never)]
 pub fn dup_to(old: i32, new: i32, real: impl Fn() -> i32) -> i32 {
     if !process::follows_numbers() {
         return real();
@@ -201,6 +205,7 @@ pub fn reopening<R>(number: i32, real: impl Fn() -> R, refused: R) -> R {
 }
 
 /// What `fcntl` asks. Every command passes its argument on; these concern us.
+#[inline(never)]
 pub fn fcntl(fd: i32, command: i32, argument: usize, real: impl Fn() -> i32) -> i32 {
     if !process::follows_numbers() {
         if matches!(command, libc::F_SETLK | libc::F_SETLKW) {
@@ -292,6 +297,7 @@ fn lease(fd: i32, real: impl Fn() -> i32) -> i32 {
 }
 
 /// fsync, fdatasync, sync_file_range: and then what we owe.
+#[inline(never)]
 pub fn sync(fd: i32, real: impl Fn() -> i32) -> i32 {
     if process::follows_numbers() && is_ours(fd) {
         return bad_descriptor();

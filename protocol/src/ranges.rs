@@ -102,6 +102,7 @@ pub fn slot_of(thread: &Thread, frame: &Frame) -> Option<Slot> {
 }
 
 #[cold]
+#[inline(never)]
 fn claim_slot(thread: &Thread, frame: &Frame) -> Option<Slot> {
     let table = process::table()?;
     thread.want_destructor();
@@ -290,7 +291,7 @@ fn wait_for(
         act_on_cancellation(frame)
     });
     wait.end(frame);
-    match held {
+    match &held {
         Ok(held) => {
             tell_reaped(table);
             events::count(Counter::WaitNanos, held.waited_ns);
@@ -301,7 +302,7 @@ fn wait_for(
         }
         Err(not_held) => {
             frame.holding.set(false);
-            without(table, terms, claim, &not_held)
+            without(table, terms, claim, not_held)
         }
     }
 }

@@ -95,14 +95,10 @@ pub fn transfer(call: &Transfer, real: impl Fn() -> isize) -> isize {
 /// The number is used for the first time, or the file is mixed.
 #[inline(never)]
 fn look_closer(call: &Transfer, mode: Mode, real: &dyn Fn() -> isize) -> isize {
-    if let Peek::Unknown = descriptors::peek(call.fd) {
-        match descriptors::pin(call.fd) {
-            None => return real(),
-            Some(pinned) => pinned.unpin(),
-        }
-        if let Some(n) = unmixed(call.fd, mode, &real) {
-            return n;
-        }
+    if let Peek::Unknown = descriptors::peek(call.fd)
+        && let Some(n) = first_use(call.fd, mode, real)
+    {
+        return n;
     }
     under_frame(call.fd, true, real, |thread, frame, pinned| {
         let access = pinned.description.flags() as i32 & libc::O_ACCMODE;
@@ -123,6 +119,16 @@ fn look_closer(call: &Transfer, mode: Mode, real: &dyn Fn() -> isize) -> isize {
 /// How often a call begins anew because its number has come to stand for something else: as often as somebody
 /// replaces it.
 pub const TURNS: u32 = 100_000;
+
+/// Finds out what the number stands for. None: look closer all the same.
+#[inline(never)]
+fn first_use(fd: i32, mode: Mode, real: &dyn Fn() -> isize) -> Option<isize> {
+    match descriptors::pin(fd) {
+        None => return Some(real()),
+        Some(pinned) => pinned.unpin(),
+    }
+    unmixed(fd, mode, &real)
+}
 
 /// The frame around every call that takes a range: the description pinned, cancellation held off.
 /// `body` says None when the number turned out to stand for something else; then all begins anew.
@@ -186,6 +192,7 @@ struct View {
     start: Option<u64>,
 }
 
+#[inline(never)]
 fn view(call: &Transfer, thread: &Thread, frame: &Frame, pinned: &Pinned) -> View {
     let d = pinned.description;
     let shared = d.is_shared();
@@ -279,11 +286,9 @@ fn under_range(
         }
         // Under the range: is it still this file, and did we guess its end and our place right? Whoever puts another
         // one at the number changes its word first, and then waits for who holds a range.
-        let stat = raw::fstat(call.fd)
-            .ok()
-            .filter(|s| descriptors::stands_for(s, file))
+        let seen = descriptors::size_through(call.fd, file)
             .filter(|_| descriptors::still(call.fd, pinned.seen))?;
-        let size = if endless { u64::MAX } else { stat.size };
+        let size = if endless { u64::MAX } else { seen };
         file.size_guess.store(size, Relaxed);
         let (first, last) = range_of(call, &v, len, size);
         if claim.first > first || claim.last < last || has_moved(call, &v, pinned) {
@@ -292,33 +297,13 @@ fn under_range(
         if !v.direct || terms.observe {
             return Some(real());
         }
-        let position = match v.start {
-            _ if v.append => size,
-            Some(start) => start,
-            None => u64::try_from(raw::lseek(call.fd, 0, libc::SEEK_CUR)).ok()?,
-        };
-        let request = Request {
-            call,
-            pinned,
-            position,
-            len,
-            touches_from: first,
-            flags: v.flags,
-            moves_offset: call.at == Position::Offset,
-            append: v.append,
-            landed: Cell::new(None),
+        let under = Under {
             size,
+            first,
+            len,
             held,
-            thread,
-            frame,
-            terms: &terms,
         };
-        let outcome = if call.write {
-            request.write(real)
-        } else {
-            request.read(real)
-        };
-        match outcome {
+        match under.directly(call, &v, (thread, frame, &terms), pinned, real)? {
             Outcome::Done(n) => return Some(n),
             Outcome::Needs(more) => held = held.max(more),
         }
@@ -331,6 +316,53 @@ fn under_range(
 /// Whether somebody who shares the description has taken `O_DIRECT` off it for one request of his.
 fn is_taken_off(known: u32, now: u32) -> bool {
     known & libc::O_DIRECT as u32 != 0 && now ^ known == TAKEN_OFF
+}
+
+/// What holds under the range.
+struct Under {
+    size: u64,
+    first: u64,
+    len: u64,
+    held: Held,
+}
+
+impl Under {
+    /// A direct call. Apart from `under_range`, which waits with a deep stack below it.
+    #[inline(never)]
+    fn directly(
+        &self,
+        call: &Transfer,
+        v: &View,
+        (thread, frame, terms): (&Thread, &Frame, &Terms),
+        pinned: &Pinned,
+        real: &dyn Fn() -> isize,
+    ) -> Option<Outcome> {
+        let position = match v.start {
+            _ if v.append => self.size,
+            Some(start) => start,
+            None => u64::try_from(raw::lseek(call.fd, 0, libc::SEEK_CUR)).ok()?,
+        };
+        let request = Request {
+            call,
+            pinned,
+            position,
+            len: self.len,
+            touches_from: self.first,
+            flags: v.flags,
+            moves_offset: call.at == Position::Offset,
+            append: v.append,
+            landed: Cell::new(None),
+            size: self.size,
+            held: self.held,
+            thread,
+            frame,
+            terms,
+        };
+        Some(match call.write {
+            true => request.write(real),
+            false => request.read(real),
+        })
+    }
 }
 
 /// Whether the descriptor changed while we waited: its flags, its offset, or who shares it.

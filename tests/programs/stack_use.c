@@ -5,6 +5,10 @@
 #include <aio.h>
 #include <dirent.h>
 #include <dlfcn.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <spawn.h>
@@ -12,7 +16,10 @@
 #include <sys/eventfd.h>
 #include <sys/fanotify.h>
 #include <sys/file.h>
+#include <sys/fsuid.h>
 #include <sys/inotify.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/sendfile.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
@@ -89,7 +96,7 @@ static void message_with(int fd) {
 static char *fresh_template(const char *text) { return strcpy(template, text); }
 
 // Functions that may not be there; without them nothing is used.
-#define ELSEWHERE(X) X(io_submit) X(io_uring_queue_init) X(pidfd_open) X(pidfd_getfd)
+#define ELSEWHERE(X) X(io_submit) X(io_uring_queue_init) X(pidfd_open) X(pidfd_getfd) X(capset) X(umount)
 #define POINTER(symbol) static long (*may_##symbol)();
 ELSEWHERE(POINTER)
 static void find_elsewhere(void) {
@@ -234,7 +241,38 @@ static pid_t child;
     X(io_uring_setup, result = syscall(SYS_io_uring_setup, 0, NULL)) \
     X(daemon, child = fork(); if (!child) { result = daemon(1, 1); *in_child = painted_over(); _exit(0); } reap(child); \
       for (int i = 0; i < 1000 && !*in_child; i++) usleep(1000)) \
+    X(pthread_atfork, result = pthread_atfork(NULL, NULL, NULL)) \
     X(clone, child = clone(cloned, cloned_stack, CLONE_VM | CLONE_VFORK | SIGCHLD, NULL); reap(child))
+
+// Calls that change what the process may do: each in a child of its own.
+#define RIGHTS(X) \
+    X(setuid, result = setuid(0)) \
+    X(setgid, result = setgid(0)) \
+    X(seteuid, result = seteuid(0)) \
+    X(setegid, result = setegid(0)) \
+    X(setreuid, result = setreuid(0, 0)) \
+    X(setregid, result = setregid(0, 0)) \
+    X(setresuid, result = setresuid(0, 0, 0)) \
+    X(setresgid, result = setresgid(0, 0, 0)) \
+    X(setfsuid, result = setfsuid(0)) \
+    X(setfsgid, result = setfsgid(0)) \
+    X(setgroups, result = setgroups(0, NULL)) \
+    X(initgroups, result = initgroups("root", 0)) \
+    X(capset, OPTIONAL(capset, &capability_head, capabilities)) \
+    X(chroot, result = chroot(".")) \
+    X(unshare, result = unshare(CLONE_FS)) \
+    X(setns, result = setns(-1, 0)) \
+    X(umount, OPTIONAL(umount, "/nowhere")) \
+    X(mlockall, result = mlockall(MCL_CURRENT)) \
+    X(munlockall, result = munlockall()) \
+    X(umount2, result = umount2("/nowhere", 0)) \
+    X(prctl, result = prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &allow_all)) \
+    X(syscall_seccomp, result = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &allow_all))
+
+static struct __user_cap_header_struct capability_head = {.version = _LINUX_CAPABILITY_VERSION_3};
+static struct __user_cap_data_struct capabilities[2];
+static struct sock_filter allow[] = {{BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW}};
+static struct sock_fprog allow_all = {1, allow};
 
 static int cloned(void *unused) {
     (void)unused;
@@ -245,6 +283,7 @@ static char *cloned_stack;
 #define FUNCTION(call, ...) static void do_##call(void) { __VA_ARGS__; }
 CALLS(FUNCTION)
 OTHERS(FUNCTION)
+RIGHTS(FUNCTION)
 static void nothing(void) {}
 
 struct call {
@@ -252,7 +291,7 @@ struct call {
     void (*act)(void);
 };
 #define ENTRY(call, ...) {#call, do_##call},
-static const struct call calls[] = {CALLS(ENTRY)}, others[] = {OTHERS(ENTRY)};
+static const struct call calls[] = {CALLS(ENTRY)}, others[] = {OTHERS(ENTRY)}, rights[] = {RIGHTS(ENTRY)};
 
 // ---- the situations: a file is open as `b` and directly as `d`
 
@@ -500,7 +539,26 @@ static void measure_without_numbers(void) {
     tidy();
 }
 
+static void measure_in_child(const struct call *call) {
+    mixed();
+    fflush(NULL);
+    *in_child = 0;
+    pid_t pid = MUST(fork());
+    if (pid == 0) {
+        self = syscall(SYS_getpid);
+        syscall(SYS_capget, &capability_head, capabilities);
+        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        *in_child = used(call->act);
+        _exit(0);
+    }
+    reap(pid);
+    tell(call->name, "mixed", *in_child);
+    tidy();
+}
+
 static void measure_beside(void) {
+    for (size_t i = 0; i < sizeof rights / sizeof *rights; i++)
+        measure_in_child(&rights[i]);
     measure_all(others, sizeof others / sizeof *others, &situations[1]);
     measure_thread();
     measure_jump();
@@ -516,8 +574,6 @@ int main(int argc, char **args) {
     MUST(chdir(args[1]));
     self = getpid();
     find_elsewhere();
-    struct rlimit numbers = {1024, 1024};
-    MUST(setrlimit(RLIMIT_NOFILE, &numbers));
     stack = mmap(NULL, ROOM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     in_child = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     cloned_stack = filled(65536, 0) + 65536;
