@@ -54,6 +54,8 @@ enum Figure {
     DirectRead4k,
     /// open and close of the buffered file
     OpenClose,
+    /// open, a read of one byte at offset 0 and close of the buffered file
+    OpenReadClose,
     /// mmap and munmap of a page, shared and writable, untouched
     MmapMunmap,
     /// fork of a child that exits at once, and waitpid
@@ -168,6 +170,11 @@ impl Bench {
             }
             Figure::DirectWrite4k | Figure::DirectRead4k => self.direct_call(figure, at),
             Figure::OpenClose => Fd::open(&self.path, libc::O_RDWR).map(drop),
+            Figure::OpenReadClose => {
+                let file = Fd::open(&self.path, libc::O_RDWR)?;
+                file.pread(self.memory.bytes().get_mut(..1).unwrap_or_default(), 0)
+                    .map(drop)
+            }
             Figure::MmapMunmap => {
                 let protection = libc::PROT_READ | libc::PROT_WRITE;
                 Map::file(&self.buffered, at, PAGE, protection, libc::MAP_SHARED).map(drop)

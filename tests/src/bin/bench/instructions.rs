@@ -13,7 +13,7 @@ const FEW: u64 = 64;
 const MANY: u64 = 576;
 
 /// Where the library works on one call. (What a fork or a spawn costs is the kernel's and the loader's.)
-const FIGURES: [&str; 8] = [
+const FIGURES: [&str; 9] = [
     "pread-4k",
     "pread-1",
     "pwrite-4k",
@@ -21,6 +21,7 @@ const FIGURES: [&str; 8] = [
     "direct-write-4k",
     "direct-read-4k",
     "open-close",
+    "open-read-close",
     "mmap-munmap",
 ];
 
