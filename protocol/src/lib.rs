@@ -64,6 +64,7 @@ pub mod registry;
 pub mod remaps;
 pub mod replace;
 pub mod rights;
+pub mod rings;
 pub mod routes;
 pub mod sandbox;
 pub mod scratch;

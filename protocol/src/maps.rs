@@ -124,6 +124,11 @@ impl Line<'_> {
             && !OTHERS.iter().any(|name| path.starts_with(name))
     }
 
+    /// io_uring's queues.
+    pub fn is_a_ring(&self) -> bool {
+        self.path.to_bytes() == b"anon_inode:[io_uring]"
+    }
+
     pub fn name(&self) -> &[u8] {
         let bytes = self.path.to_bytes();
         bytes.strip_suffix(b" (deleted)").unwrap_or(bytes)

@@ -356,25 +356,3 @@ pub fn uncovered_call(what: &str) {
         events::emit(&Event::uncovered(0, what));
     }
 }
-
-/// io_uring goes past every hook: refused as container runtimes do, or allowed. Told once, before there is a ring.
-pub fn refuses_io_uring() -> bool {
-    static TOLD: AtomicBool = AtomicBool::new(false);
-    let Some(policy) = policy().filter(|_| active().is_some()) else {
-        return false;
-    };
-    // A policy that only looks on changes nothing.
-    let refuse = policy.enforces() && policy.defaults().io_uring == policy::IoUring::Refuse;
-    if !TOLD.swap(true, AcqRel) {
-        let done = if refuse {
-            "refused with ENOSYS"
-        } else {
-            "passed through"
-        };
-        events::emit(&Event {
-            done,
-            ..Event::uncovered(0, "io_uring")
-        });
-    }
-    refuse
-}

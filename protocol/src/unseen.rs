@@ -16,7 +16,7 @@ use crate::maps::{Line, Maps};
 use crate::places::{self, Place};
 use crate::routes::Registering;
 use crate::text::Text;
-use crate::{descriptors, files, names, process, raw, registry, remaps, scratch};
+use crate::{descriptors, files, names, process, raw, registry, remaps, rings, scratch};
 use policy::Escaped;
 
 const NOT_DUE: u32 = 0;
@@ -93,6 +93,9 @@ fn register(ranges: &[(usize, usize)]) {
 fn take_in(mut maps: Maps) -> Vec<(usize, usize)> {
     let mut writable = Vec::new();
     while let Some(line) = maps.next_line() {
+        if line.is_a_ring() {
+            rings::found();
+        }
         if !line.shows_a_file() || is_ours(&line) {
             continue;
         }

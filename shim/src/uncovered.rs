@@ -325,7 +325,7 @@ unsafe fn other(real: Syscall, number: c_long, [a, b, c, d, e, f]: [usize; 6]) -
             call()
         }
         libc::SYS_io_uring_setup | libc::SYS_io_uring_enter | libc::SYS_io_uring_register
-            if protocol::process::refuses_io_uring() =>
+            if protocol::rings::refused() =>
         {
             protocol::raw::set_errno(libc::ENOSYS);
             -1

@@ -5,7 +5,7 @@
 use core::ffi::{CStr, c_int, c_uint, c_void};
 use core::sync::atomic::{AtomicUsize, Ordering::*};
 use libc::size_t;
-use protocol::process::refuses_io_uring;
+use protocol::rings;
 
 /// Where to look for liburing when it lies in no scope that all share: a library loaded it for itself.
 const NAMES: [&CStr; 3] = [c"liburing.so.2", c"liburing-ffi.so.2", c"liburing.so.1"];
@@ -58,7 +58,7 @@ macro_rules! doors {
                     Ok(name) => name,
                     Err(_) => c"",
                 };
-                if refuses_io_uring() {
+                if rings::refused() {
                     return $refused;
                 }
                 match real(&REAL, NAME) {

@@ -109,6 +109,25 @@ fn liburing_in_a_scope_of_its_own() {
     }
 }
 
+/// One that brings its own liburing can't be refused; but its ring shows, and is said.
+#[test]
+fn a_static_liburing_is_said() {
+    let program = compile("uring_static", &["-l:liburing.a"]);
+    let bare = on_place(&program.path, &[], None);
+    assert_eq!(
+        bare.stdout,
+        "a ring of its own: made\na write through it: 4096\n"
+    );
+    let fenced = on_place(&program.path, &[], Some(&Fence::new()));
+    assert_eq!(fenced.stdout, bare.stdout);
+    let said = said_of_uring(&fenced);
+    assert!(
+        said.len() == 1 && said[0].contains("passed through"),
+        "{}",
+        fenced.report()
+    );
+}
+
 /// A program that people use: it hears what it would hear from a kernel without io_uring, and its file is left alone.
 #[test]
 fn fio_hears_that_there_is_no_uring() {
