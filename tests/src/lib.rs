@@ -6,6 +6,7 @@
 
 pub mod artefacts;
 pub mod compare;
+pub mod defects;
 pub mod fence;
 pub mod places;
 pub mod programs;

@@ -3,14 +3,13 @@
 //! everything else, in the target directory.
 
 use clap::Parser;
+use pagefence_tests::defects::{Copy, PATIENCE};
 use pagefence_tests::run::{Outcome, run};
 use serde::Deserialize;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::path::Path;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// For a build, and for the models as they should be.
-const PATIENCE: Duration = Duration::from_secs(600);
 /// With a defect one model may not end. Another must fail: the short models, or each defect would take that long.
 const PATIENCE_WITH_DEFECT: Duration = Duration::from_secs(60);
 
@@ -63,7 +62,7 @@ fn main() -> ExitCode {
 
 fn all(args: &Args) -> Result<(usize, usize), String> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let copy = Copy::make(&source)?;
+    let copy = Copy::make(&source, "models")?;
     let (mut passed, mut failed) = (0, 0);
     let mut count = |ok: bool| *(if ok { &mut passed } else { &mut failed }) += 1;
     let checkers: &[&str] = match (args.miri, &args.mutant) {
@@ -73,7 +72,7 @@ fn all(args: &Args) -> Result<(usize, usize), String> {
     };
     for checker in checkers {
         let begun = Instant::now();
-        let outcome = copy.check(checker, PATIENCE)?;
+        let outcome = check(&copy, checker, PATIENCE)?;
         let ok = outcome.code() == 0 && outcome.hang.is_none();
         println!(
             "{checker}: {} ({:.0} s)",
@@ -100,7 +99,11 @@ fn all(args: &Args) -> Result<(usize, usize), String> {
     };
     for mutant in list.mutant.iter().filter(wanted) {
         let begun = Instant::now();
-        let found = copy.with(mutant, || copy.check(&mutant.checker, PATIENCE_WITH_DEFECT))?;
+        let file = format!("lock-table/src/{}", mutant.file);
+        let change = (mutant.find.as_str(), mutant.replace.as_str());
+        let found = copy.with(&mutant.name, &file, change, || {
+            check(&copy, &mutant.checker, PATIENCE_WITH_DEFECT)
+        })?;
         let by = caught_by(&found);
         println!(
             "defect: {}: {} ({:.0} s)",
@@ -133,91 +136,30 @@ fn caught_by(outcome: &Outcome) -> Option<String> {
     failed.or_else(|| aborted().filter(|_| outcome.code() != 0))
 }
 
-/// The workspace once more, to be broken.
-struct Copy {
-    root: PathBuf,
-}
-
-impl Copy {
-    fn make(source: &Path) -> Result<Copy, String> {
-        let here = std::env::current_exe().map_err(|e| e.to_string())?;
-        let target = here.ancestors().nth(2).ok_or("no target directory")?;
-        let root = target.join("models");
-        let tree = root.join("tree");
-        let _ = std::fs::remove_dir_all(&tree);
-        std::fs::create_dir_all(&tree).map_err(|e| format!("{}: {e}", tree.display()))?;
-        let mut command = Command::new("cp");
-        command.arg("-r").args(
-            [
-                "Cargo.toml",
-                "Cargo.lock",
-                "lock-table",
-                "policy",
-                "protocol",
-                "shim",
-                "cli",
-                "test-apps",
-                "tests",
-            ]
-            .map(|name| source.join(name)),
-        );
-        let outcome = run(command.arg(&tree), PATIENCE).map_err(|e| format!("cp: {e}"))?;
-        match outcome.code() {
-            0 => Ok(Copy { root }),
-            _ => Err(outcome.report()),
+/// Builds the models for a checker and runs them.
+fn check(copy: &Copy, checker: &str, patience: Duration) -> Result<Outcome, String> {
+    let cargo = |last: &[&str]| {
+        let mut command = copy.cargo(checker);
+        if checker == MIRI {
+            // Each seed is another order of the threads. What a table's mapping is to programs is leaked here.
+            let flags = "-Zmiri-ignore-leaks -Zmiri-permissive-provenance -Zmiri-many-seeds=0..32";
+            command.args(["+nightly", "miri", "test"]);
+            command.env("MIRIFLAGS", flags);
+        } else {
+            command.args(["test", "--release"]);
+            command.env("RUSTFLAGS", format!("--cfg {checker}"));
         }
+        command
+            .args(["-p", "pagefence-lock-table", "--lib"])
+            .args(last)
+            .env("CARGO_PROFILE_RELEASE_PANIC", "unwind");
+        command
+    };
+    let built = run(&mut cargo(&["--no-run"]), PATIENCE).map_err(|e| format!("cargo: {e}"))?;
+    if built.code() != 0 {
+        return Err(format!("{checker}: it doesn't build: {}", built.report()));
     }
-
-    /// Builds the models for a checker and runs them.
-    fn check(&self, checker: &str, patience: Duration) -> Result<Outcome, String> {
-        let cargo = |last: &[&str]| {
-            let mut command = Command::new("cargo");
-            if checker == MIRI {
-                // Each seed is another order of the threads. What a table's mapping is to programs is leaked here.
-                let flags =
-                    "-Zmiri-ignore-leaks -Zmiri-permissive-provenance -Zmiri-many-seeds=0..32";
-                command.args(["+nightly", "miri", "test"]);
-                command.env("MIRIFLAGS", flags);
-            } else {
-                command.args(["test", "--release"]);
-                command.env("RUSTFLAGS", format!("--cfg {checker}"));
-            }
-            command
-                .args(["-p", "pagefence-lock-table", "--lib"])
-                .args(last)
-                .current_dir(self.root.join("tree"))
-                .env("CARGO_TARGET_DIR", self.root.join(checker))
-                // Built often, run briefly.
-                .env("CARGO_PROFILE_RELEASE_LTO", "off")
-                .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
-                .env("CARGO_PROFILE_RELEASE_PANIC", "unwind")
-                .env("RUST_BACKTRACE", "0");
-            command
-        };
-        let built = run(&mut cargo(&["--no-run"]), PATIENCE).map_err(|e| format!("cargo: {e}"))?;
-        if built.code() != 0 {
-            return Err(format!("{checker}: it doesn't build: {}", built.report()));
-        }
-        // All at once: one that doesn't end keeps none from its turn.
-        let last = ["models::", "--", "--test-threads=16"];
-        run(&mut cargo(&last), patience).map_err(|e| format!("cargo: {e}"))
-    }
-
-    /// Does something while the defect is in the copy.
-    fn with<T>(&self, mutant: &Mutant, f: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-        let path = self.root.join("tree/lock-table/src").join(&mutant.file);
-        let error = |e: std::io::Error| format!("{}: {e}", path.display());
-        let whole = std::fs::read_to_string(&path).map_err(error)?;
-        let times = whole.matches(&mutant.find).count();
-        if times != 1 {
-            return Err(format!(
-                "{}: what the defect '{}' replaces stands there {times} times: adapt mutants.toml",
-                mutant.file, mutant.name
-            ));
-        }
-        std::fs::write(&path, whole.replace(&mutant.find, &mutant.replace)).map_err(error)?;
-        let done = f();
-        std::fs::write(&path, whole).map_err(error)?;
-        done
-    }
+    // All at once: one that doesn't end keeps none from its turn.
+    let last = ["models::", "--", "--test-threads=16"];
+    run(&mut cargo(&last), patience).map_err(|e| format!("cargo: {e}"))
 }

@@ -257,3 +257,31 @@ fn an_older_libc() {
     assert_eq!(fenced.stdout, bare.stdout);
     assert_eq!(fence.count(Counter::Processes), 1, "it wasn't fenced");
 }
+
+/// What programs show bare and fenced is the same whether it is handled or not: that a child which maps, a descriptor that
+/// becomes direct, and a process that has closed everything are still fenced shows in what was done, and in the trace.
+#[test]
+fn handled_all_the_same() {
+    let program = compile("handled", &[]);
+    for (how, times) in [
+        ("child", 1),
+        ("inherited", 1),
+        ("setfl", 1),
+        ("vfork", 20),
+        ("all closed", 1),
+    ] {
+        let fence = Fence::new();
+        let dir = main_place().directory();
+        let trace = fence.table().with_file_name("trace");
+        let mut command = Command::new(&program.path);
+        command.arg(dir.path()).arg(how);
+        fence.apply(&mut command);
+        command.env("PAGEFENCE_TRACE", &trace);
+        let outcome = run(&mut command, Duration::from_secs(30)).expect("a program of ours");
+        assert_eq!(outcome.code(), 0, "{how}: {}", outcome.report());
+        let back = fence.count(Counter::FallbackMapped);
+        assert_eq!(back, times, "{how}: so many direct writes fell back");
+        let trace = std::fs::read_to_string(&trace).expect("a trace");
+        assert!(trace.contains("\"fallback\""), "{how}: {trace}");
+    }
+}

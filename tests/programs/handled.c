@@ -1,0 +1,90 @@
+// Things after which a direct write beside a mapping must still be one that falls back: whether it did is not this
+// program's to say.
+#include "hazard.h"
+
+// A child has a page of the file mapped, and only the child: made by itself, or inherited.
+static void a_child_maps(const char *dir, int inherited) {
+    struct both file = open_both(dir, "mapped by a child");
+    int ready[2], done[2];
+    MUST(pipe(ready));
+    MUST(pipe(done));
+    char byte = 0, *page = filled(PAGE, 'd'), *mapped = inherited ? map_page(file.buffered, PAGE) : NULL;
+    pid_t child = MUST(fork());
+    if (child == 0) {
+        close(done[1]);
+        if (!inherited)
+            mapped = map_page(file.buffered, PAGE);
+        mapped[0] = 'm';
+        MUST(write(ready[1], &byte, 1));
+        _exit(read(done[0], &byte, 1) == 0 ? 0 : 1);
+    }
+    if (inherited)
+        munmap(mapped, PAGE);
+    MUST(read(ready[0], &byte, 1));
+    MUST(pwrite(file.direct, page, PAGE, 2 * PAGE));
+    close(done[1]);
+    say_child("the child", child);
+}
+
+// A descriptor becomes direct after it was opened.
+static void setfl(const char *dir) {
+    struct both file = open_both(dir, "made direct");
+    char *page = filled(PAGE, 'd');
+    map_page(file.buffered, PAGE)[0] = 'm';
+    MUST(fcntl(file.buffered, F_SETFL, MUST(fcntl(file.buffered, F_GETFL)) | O_DIRECT));
+    MUST(pwrite(file.buffered, page, PAGE, 2 * PAGE));
+}
+
+// All descriptors but three are closed, as daemons do.
+static void closes_all(const char *dir) {
+    closefrom(3);
+    struct both file = open_both(dir, "opened after all were closed");
+    char *page = filled(PAGE, 'd');
+    map_page(file.buffered, PAGE)[0] = 'm';
+    MUST(pwrite(file.direct, page, PAGE, 2 * PAGE));
+}
+
+// Children that share our memory close our numbers in a table of their own. Once more, what the parent has open stays
+// known, and nothing piles up.
+static void vforks(const char *dir) {
+    struct both file = open_both(dir, "closed by children");
+    char *page = filled(PAGE, 'd');
+    for (int i = 0; i < 20; i++) {
+        char *mapped = map_page(file.buffered, PAGE);
+        mapped[0] = 'm';
+        MUST(pwrite(file.direct, page, PAGE, 2 * PAGE));
+        munmap(mapped, PAGE);
+        pid_t child = MUST(vfork());
+        if (child == 0) {
+            close(file.direct);
+            close(file.buffered);
+            _exit(0);
+        }
+        waitpid(child, NULL, 0);
+        MUST(pread(file.buffered, page, PAGE, 0));
+    }
+    int open = 0;
+    for (int fd = 0; fd < 4096; fd++) {
+        char link[64], target[PATH_MAX] = "";
+        snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+        if (readlink(link, target, sizeof target - 1) > 0 && strstr(target, "closed by children"))
+            open++;
+    }
+    say("numbers of the file: %s", open <= 4 ? "few" : "many");
+    if (open > 4)
+        exit(1);
+}
+
+int main(int argc, char **argv) {
+    if (argc < 3)
+        return 2;
+    switch (argv[2][0]) {
+    case 'c': a_child_maps(argv[1], 0); break;
+    case 'i': a_child_maps(argv[1], 1); break;
+    case 's': setfl(argv[1]); break;
+    case 'v': vforks(argv[1]); break;
+    case 'a': closes_all(argv[1]); break;
+    }
+    say("written");
+    return 0;
+}
