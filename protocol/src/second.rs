@@ -37,6 +37,18 @@ fn cell(file: &File, purpose: For) -> &AtomicI32 {
 
 /// By lock slot: the number that a call there has in hand, plus one.
 static HANDS: Arena<AtomicU64> = Arena::new();
+/// And for calls that have none.
+static SPARE: [AtomicU64; 32] = [const { AtomicU64::new(0) }; 32];
+/// No number is that.
+const NOTHING_YET: u64 = u64::MAX;
+/// Where a frame has a hand: by its slot, or further on, the spare ones.
+const BY_SLOT: u8 = 1;
+
+fn all_hands() -> impl Iterator<Item = &'static AtomicU64> {
+    (0..HANDS.end())
+        .filter_map(|slot| HANDS.get(slot))
+        .chain(&SPARE)
+}
 
 /// A second descriptor in the hands of one call.
 pub struct InHand<'a> {
@@ -77,8 +89,7 @@ impl InHand<'_> {
     }
 
     pub fn done(self) {
-        self.frame.second.set(false);
-        self.hand.store(0, SeqCst);
+        let_go(self.frame);
     }
 }
 
@@ -86,9 +97,15 @@ impl InHand<'_> {
 /// None: it can't be had (no number free, no permission, no `/proc`, a lease, a POSIX lock that making it
 /// would drop): then the whole file must be held.
 pub fn borrow<'a>(frame: &'a Frame, file: &'a File, fd: i32, purpose: For) -> Option<InHand<'a>> {
-    let hand = HANDS.ensure(frame.slot.get().checked_sub(1)?)?;
+    let hand = match frame.slot.get().checked_sub(1) {
+        Some(slot) => {
+            let hand = HANDS.ensure(slot)?;
+            frame.second.set(BY_SLOT);
+            hand
+        }
+        None => spare(frame)?,
+    };
     let taken = InHand { hand, frame, file };
-    frame.second.set(true);
     for _ in 0..64 {
         let stored = match cell(file, purpose).load(SeqCst) {
             0 => match open(file, fd, purpose) {
@@ -114,25 +131,43 @@ pub fn borrow_existing<'a>(frame: &'a Frame, file: &'a File, purpose: For) -> Op
     borrow(frame, file, -1, purpose)
 }
 
-/// The call of this slot was jumped out of.
-pub fn let_go(slot: u32) {
-    if let Some(hand) = slot.checked_sub(1).and_then(|s| HANDS.get(s)) {
+/// The call is done, or was jumped out of.
+pub fn let_go(frame: &Frame) {
+    if let Some(hand) = hand_of(frame) {
+        frame.second.set(0);
         hand.store(0, SeqCst);
+    }
+}
+
+/// A hand for a call that has no slot: there are too few.
+#[cold]
+fn spare(frame: &Frame) -> Option<&'static AtomicU64> {
+    let free = |hand: &AtomicU64| {
+        hand.compare_exchange(0, NOTHING_YET, SeqCst, Relaxed)
+            .is_ok()
+    };
+    let (place, hand) = (1u8..).zip(&SPARE).find(|(_, hand)| free(hand))?;
+    frame.second.set(BY_SLOT + place);
+    Some(hand)
+}
+
+fn hand_of(frame: &Frame) -> Option<&'static AtomicU64> {
+    match frame.second.get() {
+        0 => None,
+        BY_SLOT => HANDS.get(frame.slot.get().checked_sub(1)?),
+        place => SPARE.get(usize::from(place - BY_SLOT - 1)),
     }
 }
 
 /// Whether a call has this number in hand.
 pub fn is_in_hand(fd: i32) -> bool {
-    let all = (0..HANDS.end()).filter_map(|slot| HANDS.get(slot));
-    all.into_iter()
-        .any(|hand| hand.load(SeqCst) == fd as u64 + 1)
+    all_hands().any(|hand| hand.load(SeqCst) == fd as u64 + 1)
 }
 
 /// The number has moved: this thread's own calls, which a signal handler interrupted, go on with the new one.
 /// Whether there are any; to -1: looks only.
 pub fn move_own(thread: &Thread, from: i32, to: i32) -> bool {
-    let own = thread.frames.iter().filter(|f| f.second.get());
-    let hands = own.filter_map(|f| HANDS.get(f.slot.get().checked_sub(1)?));
+    let hands = thread.frames.iter().filter_map(hand_of);
     let mut any = false;
     for hand in hands.filter(|hand| hand.load(SeqCst) == from as u64 + 1) {
         any = true;
@@ -274,7 +309,5 @@ pub fn adopt(file: &File, fd: i32) {
 
 /// In a forked child: nobody here has anything in hand.
 pub fn forget_hands_in_child() {
-    for hand in (0..HANDS.end()).filter_map(|slot| HANDS.get(slot)) {
-        hand.store(0, Relaxed);
-    }
+    all_hands().for_each(|hand| hand.store(0, Relaxed));
 }

@@ -27,8 +27,8 @@ pub struct Frame {
     pub pinned: Cell<u32>,
     /// Whether the slot holds or announces a range.
     pub holding: Cell<bool>,
-    /// Whether it has a second descriptor in hand (see `second`).
-    pub second: Cell<bool>,
+    /// Where it has a second descriptor in hand (see `second`); 0: it has none.
+    pub second: Cell<u8>,
     /// The thread's cancel state before the call; `ranges::UNTOUCHED` if the call left it alone.
     pub cancel_state: Cell<i32>,
     /// How long the call has waited so far, in nanoseconds: all its waits share one limit.
@@ -235,9 +235,7 @@ impl Thread {
                 crate::ranges::release_abandoned(frame.slot.get());
                 frame.holding.set(false);
             }
-            if frame.second.replace(false) {
-                crate::second::let_go(frame.slot.get());
-            }
+            crate::second::let_go(frame);
             crate::replace::let_go(frame);
             crate::routes::let_go(frame);
             let locked = frame.offset_locked.replace(0);
@@ -260,7 +258,7 @@ impl Thread {
             frame.holding.set(false);
             frame.offset_locked.set(0);
             frame.pinned.set(0);
-            frame.second.set(false);
+            frame.second.set(0);
             frame.replacing.set(0);
             frame.replaced.set(0);
             frame.buffers.set(0);
