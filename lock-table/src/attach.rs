@@ -12,8 +12,9 @@ use rustix::mm::{MapFlags, ProtFlags};
 
 use crate::error::{Fault, Path, TableError};
 use crate::making::make;
-use crate::memory::{Geometry, HEADER_BYTES, Header, MAGIC, Memory, VERSION};
+use crate::memory::{Geometry, HEADER_BYTES, Header, MAGIC, Memory, ProcessCell, VERSION};
 use crate::primitive::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Bytes};
+use crate::sys::Holder;
 use crate::{Table, death, high, sys};
 
 /// How often a table that vanishes or is replaced under our eyes is looked for again.
@@ -149,17 +150,25 @@ impl Table {
     }
 
     /// In a forked child, before it does anything else with the table: registers it as the process that it is, with a
-    /// probe of its own at the number of the inherited one, which is closed. On an error this process holds nothing
-    /// and can take nothing. What the parent holds stays the parent's.
+    /// probe of its own at the number of the inherited one, which is closed; or, where it may not open the table, through
+    /// the inherited one. On an error this process holds nothing and can take nothing. What the parent holds stays the
+    /// parent's.
     pub fn reattach_in_child(&self) -> Result<(), TableError> {
         self.me.store(0, Release);
         self.life.store(0, Relaxed); // not mapped here: MADV_DONTFORK
         self.reaping.store(false, Release); // a thread of the parent's may have been at it
         self.asking.store(0, Relaxed); // or asking
         self.vain_until.store(0, Relaxed);
+        self.locks_for_itself.store(false, Relaxed);
         let inherited = self.probe_fd();
         let fresh = self.open_again(inherited);
-        // Closed whatever happens: its description is the parent's, and so would be the locks taken through it.
+        if fresh.is_err() && self.is_table(inherited) {
+            self.locks_for_itself.store(true, Relaxed);
+            return self
+                .register_for_itself(inherited)
+                .map_err(|fault| TableError::new(fault, &self.path));
+        }
+        // Closed: its description is the parent's, and so would be the locks taken through it.
         let set = fresh.and_then(|fd| {
             if inherited < 0 && self.on_demand.load(Relaxed) {
                 return Ok(-1); // there are no numbers for it
@@ -243,23 +252,35 @@ impl Table {
         }
         let fd = self.open_again(self.probe_fd());
         let fd = fd.map_err(Fault::from_errno)?;
-        let owner = self.or_reap_within(GRACE_NS, || self.vacant(&fd));
-        self.sign_in(owner.ok_or(Fault::Full)?, &fd)
+        let vacant = || self.vacant(Holder::Description, fd.0);
+        let owner = self.or_reap_within(GRACE_NS, vacant);
+        let owner = owner.ok_or(Fault::Full)?;
+        let page = death::live(fd.as_fd()).map_err(Fault::from_errno)?;
+        self.sign_in(owner, page.as_ptr() as usize)
+    }
+
+    /// The same without a description of its own.
+    fn register_for_itself(&self, fd: RawFd) -> Result<(), Fault> {
+        if self.is_poisoned() {
+            return Err(Fault::Poisoned);
+        }
+        let owner = self.or_reap_within(GRACE_NS, || self.vacant(Holder::Process, fd));
+        self.sign_in(owner.ok_or(Fault::Full)?, 0)
     }
 
     /// A process entry of nobody's, its byte locked through `fd`.
-    fn vacant(&self, fd: &Fd) -> Option<u32> {
+    fn vacant(&self, holder: Holder, fd: RawFd) -> Option<u32> {
         let mut all = (1u32..).zip(self.mem.processes());
-        let vacant =
-            all.find(|(owner, p)| p.state.load(Relaxed) == 0 && death::lock(fd.0, *owner).is_ok());
+        let free = |p: &ProcessCell| p.state.load(Relaxed) == 0;
+        let vacant = all.find(|(owner, p)| free(p) && death::lock(holder, fd, *owner).is_ok());
         vacant.map(|(owner, _)| owner)
     }
 
-    /// The entry is this process's for as long as it lives, and so is the byte.
-    fn sign_in(&self, owner: u32, fd: &Fd) -> Result<(), Fault> {
+    /// The entry is this process's for as long as it lives, and so is the byte; the page's mapping, if there is one, is
+    /// what keeps it.
+    fn sign_in(&self, owner: u32, page: usize) -> Result<(), Fault> {
         // I10: with the byte locked nobody else writes this entry, and nobody who left something lives.
         self.clean(owner);
-        let page = death::live(fd.as_fd()).map_err(Fault::from_errno)?;
         let process = self.mem.process(owner).ok_or(Fault::Full)?;
         let [low, high] = halves(sys::comm());
         let [a, b] = &process.comm;
@@ -269,7 +290,7 @@ impl Table {
         process.pid.store(pid, Relaxed);
         process.since.store(sys::now_ns(), Relaxed);
         process.state.store(1, Release);
-        self.life.store(page.as_ptr() as usize, Relaxed);
+        self.life.store(page, Relaxed);
         self.me.store(owner, Release);
         Ok(())
     }
@@ -348,6 +369,7 @@ fn open(path: &Path) -> Result<Table, Fault> {
         life: AtomicUsize::new(0),
         reaping: AtomicBool::new(false),
         reaped: AtomicU32::new(0),
+        locks_for_itself: AtomicBool::new(false),
         vain_until: AtomicU64::new(0),
         poisoned: AtomicBool::new(false),
     };

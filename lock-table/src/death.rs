@@ -5,6 +5,12 @@
 //! the kernel lets go at SIGKILL and at exec, after the process's I/O in flight has drained. While `live` has the
 //! description's descriptor open, no other thread may fork, or the child would keep the lock: the caller sees to that.
 //!
+//! A forked child that may not open the table again (setuid, chroot, a user namespace) has no description of its own.
+//! It locks its byte for itself, as a POSIX lock, through the probe that it inherited: a lock that its children don't
+//! have, that conflicts with those of descriptions, its parent's on the same one too, and that the kernel lets go at the
+//! same moments, after the process's memory has gone. So with all its locks. It may not close any descriptor of the
+//! table from then on, or all of them would go; where the program makes it (dup2 onto the probe), `relive` follows.
+//!
 //! The dead's byte is locked through the probe descriptor by whoever cleans, so one does; a cleaner that is killed
 //! lets go, and the next one starts over. Two threads of one process share the probe's description and would both get
 //! the lock: a flag of this process's own keeps the second away.
@@ -19,6 +25,7 @@ use rustix::mm::{Advice, MapFlags, ProtFlags};
 use crate::matrix::Mode;
 use crate::primitive::{block_signals, now_ns, restore_signals, yield_now};
 use crate::slots::{Reading, Slot, word};
+use crate::sys::Holder;
 use crate::{Table, sys};
 
 /// The bytes stand far beyond the file's contents.
@@ -57,14 +64,14 @@ fn byte(owner: u32) -> u64 {
     BYTES.saturating_add(u64::from(owner))
 }
 
-/// Locks a process's byte for the description behind `fd`.
-pub(crate) fn lock(fd: RawFd, owner: u32) -> Result<(), Errno> {
-    sys::lock_byte(fd, byte(owner))
+/// Locks a process's byte through `fd`.
+pub(crate) fn lock(holder: Holder, fd: RawFd, owner: u32) -> Result<(), Errno> {
+    sys::lock_byte(holder, fd, byte(owner))
 }
 
 #[inline(never)]
-fn unlock(fd: RawFd, owner: u32) {
-    let _ = sys::unlock_byte(fd, byte(owner)); // a description that can lock can unlock
+fn unlock(holder: Holder, fd: RawFd, owner: u32) {
+    let _ = sys::unlock_byte(holder, fd, byte(owner)); // who can lock can unlock
 }
 
 /// Ties the locks of the description behind `fd` to the life of this process: the caller closes `fd` right after.
@@ -96,15 +103,49 @@ pub(crate) fn die(page: usize) {
 
 #[cfg(not(any(loom, shuttle, miri)))]
 impl Table {
+    /// Whose this process's locks are.
+    pub(crate) fn holder(&self) -> Holder {
+        if self.locks_for_itself.load(Relaxed) {
+            Holder::Process
+        } else {
+            Holder::Description
+        }
+    }
+
+    /// The program has closed a descriptor of ours that has been moved (`set_probe_fd`): what hung on it is taken again.
+    /// False: somebody was quicker, and has cleaned up after this process, or is about to: it isn't registered any more.
+    pub fn relive(&self) -> bool {
+        let Some(me) = self.me().filter(|_| self.holder() == Holder::Process) else {
+            return true;
+        };
+        let locked = lock(Holder::Process, self.probe_fd(), me).is_ok();
+        let there = |p: &crate::memory::ProcessCell| p.state.load(Acquire) == 1;
+        let lives = locked && self.mem.process(me).is_some_and(there);
+        if !lives {
+            self.me.store(0, Release);
+            if locked {
+                unlock(Holder::Process, self.probe_fd(), me);
+            }
+        }
+        lives
+    }
+
     /// Does the process with this number (index plus one) live? When it can't be known, it does.
     pub(crate) fn lives(&self, owner: u32) -> bool {
-        self.with_probe(|probe| sys::byte_is_locked(probe, byte(owner)).unwrap_or(true))
+        // One's own lock is in nobody's way.
+        let own = self.holder() == Holder::Process && Some(owner) == self.me();
+        own || self.with_probe(|probe| {
+            sys::byte_is_locked(self.holder(), probe, byte(owner)).unwrap_or(true)
+        })
     }
 
     /// Is the probe what it should be? The program may have closed it and opened something else at its number: then
     /// everybody would seem dead. Our own byte is known to be locked.
     fn probe_works(&self, probe: RawFd) -> bool {
-        let own = |me| sys::byte_is_locked(probe, byte(me)).unwrap_or(true);
+        let own = |me| {
+            self.holder() == Holder::Process
+                || sys::byte_is_locked(Holder::Description, probe, byte(me)).unwrap_or(true)
+        };
         self.me().is_none_or(own) && self.is_table(probe)
     }
 
@@ -113,7 +154,7 @@ impl Table {
         self.with_probe(|probe| {
             if self.lock_dead(probe, owner) {
                 clean();
-                unlock(probe, owner);
+                unlock(self.holder(), probe, owner);
             }
         });
     }
@@ -121,7 +162,7 @@ impl Table {
     // Not parts of their callers: what they ask the kernel with lies on a stack that may be small.
     #[inline(never)]
     fn lock_dead(&self, probe: RawFd, owner: u32) -> bool {
-        self.probe_works(probe) && lock(probe, owner).is_ok()
+        self.probe_works(probe) && lock(self.holder(), probe, owner).is_ok()
     }
 }
 

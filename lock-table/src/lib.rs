@@ -52,7 +52,8 @@
 //!
 //! # Death
 //!
-//! A process's life is a lock on a byte of the file that a mapping keeps and the kernel drops: see `death`. Whoever
+//! A process's life is a lock on a byte of the file that a mapping keeps and the kernel drops, or, in a forked child that
+//! may not open the table again, one that is the process's own: see `death`. Whoever
 //! attaches, and whoever waits for a dead one, locks the dead's byte and then frees its slots and entries. Ranges that it
 //! was writing directly are remembered as unverified.
 //!
@@ -197,6 +198,8 @@ pub struct Table {
     /// A thread of this process is cleaning up after somebody.
     reaping: AtomicBool,
     reaped: AtomicU32,
+    /// This process may not open the table: its locks are its own, and not a description's (see `death`).
+    locks_for_itself: AtomicBool,
     /// Until then it is known that the living have all slots.
     vain_until: AtomicU64,
     poisoned: AtomicBool,

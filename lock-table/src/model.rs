@@ -27,6 +27,7 @@ impl Table {
             life: AtomicUsize::new(0),
             reaping: AtomicBool::new(false),
             reaped: AtomicU32::new(0),
+            locks_for_itself: AtomicBool::new(false),
             vain_until: AtomicU64::new(0),
             poisoned: AtomicBool::new(false),
         };

@@ -29,6 +29,9 @@ impl Table {
     /// The program needs the number more: from now on the table is opened for each question. What was given up is the
     /// caller's to close.
     pub fn give_up_probe(&self) -> Option<i32> {
+        if self.locks_for_itself.load(SeqCst) {
+            return None; // its life hangs on it, and it may not open the table
+        }
         let given = self.probe.swap(-1, SeqCst);
         if given < 0 {
             return None;

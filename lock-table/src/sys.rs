@@ -304,7 +304,33 @@ fn one_byte(kind: i32, at: u64) -> libc::flock {
     }
 }
 
-fn ofd(fd: RawFd, command: i32, lock: &mut libc::flock) -> Result<(), Errno> {
+/// Whose a lock on a byte is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Holder {
+    /// An open file description's: of all who share it.
+    Description,
+    /// This process's (POSIX): a forked child doesn't have it, and it goes with the process, at exec, or when the process
+    /// closes any descriptor of the file.
+    Process,
+}
+
+impl Holder {
+    fn set(self) -> i32 {
+        match self {
+            Holder::Description => libc::F_OFD_SETLK,
+            Holder::Process => libc::F_SETLK,
+        }
+    }
+
+    fn get(self) -> i32 {
+        match self {
+            Holder::Description => libc::F_OFD_GETLK,
+            Holder::Process => libc::F_GETLK,
+        }
+    }
+}
+
+fn lock_call(fd: RawFd, command: i32, lock: &mut libc::flock) -> Result<(), Errno> {
     let call = [
         fd as usize,
         command as usize,
@@ -317,20 +343,20 @@ fn ofd(fd: RawFd, command: i32, lock: &mut libc::flock) -> Result<(), Errno> {
     result(unsafe { own_call(libc::SYS_fcntl as usize, call) }).map(|_| ())
 }
 
-/// Takes byte `at` exclusively for the open file description behind `fd`. Never waits.
-pub(crate) fn lock_byte(fd: RawFd, at: u64) -> Result<(), Errno> {
-    ofd(fd, libc::F_OFD_SETLK, &mut one_byte(libc::F_WRLCK, at))
+/// Takes byte `at` exclusively, through `fd`. Never waits.
+pub(crate) fn lock_byte(holder: Holder, fd: RawFd, at: u64) -> Result<(), Errno> {
+    lock_call(fd, holder.set(), &mut one_byte(libc::F_WRLCK, at))
 }
 
 /// Lets go of byte `at`.
-pub(crate) fn unlock_byte(fd: RawFd, at: u64) -> Result<(), Errno> {
-    ofd(fd, libc::F_OFD_SETLK, &mut one_byte(libc::F_UNLCK, at))
+pub(crate) fn unlock_byte(holder: Holder, fd: RawFd, at: u64) -> Result<(), Errno> {
+    lock_call(fd, holder.set(), &mut one_byte(libc::F_UNLCK, at))
 }
 
-/// Does another open file description hold byte `at`?
-pub(crate) fn byte_is_locked(fd: RawFd, at: u64) -> Result<bool, Errno> {
+/// Does somebody else hold byte `at`?
+pub(crate) fn byte_is_locked(holder: Holder, fd: RawFd, at: u64) -> Result<bool, Errno> {
     let mut lock = one_byte(libc::F_WRLCK, at);
-    ofd(fd, libc::F_OFD_GETLK, &mut lock)?;
+    lock_call(fd, holder.get(), &mut lock)?;
     Ok(i32::from(lock.l_type) != libc::F_UNLCK)
 }
 

@@ -104,13 +104,189 @@ fn a_child_that_does_not_find_the_path_registers_through_the_descriptor() {
     assert_eq!(child.wait(), 0);
 }
 
+/// Gives root up, in a child. False: it can't.
+fn give_up_root() -> bool {
+    // SAFETY: concerns this process alone.
+    unsafe { libc::setuid(12345) == 0 }
+}
+
+fn is_root() -> bool {
+    // SAFETY: asks.
+    let root = unsafe { libc::geteuid() == 0 };
+    if !root {
+        skip("giving up root needs root");
+    }
+    root
+}
+
+/// Children of one that may not open the table any more lock for themselves. Two of them, and a grandchild, are three
+/// processes; each sees who lives, and the parent sees when one is killed.
 #[test]
-fn a_child_that_may_not_open_the_table_is_told() {
+fn children_that_may_not_open_the_table_are_registered() {
+    if !is_root() {
+        return;
+    }
+    let dir = Dir::new();
+    let table = attach(&dir.make());
+    let words = shared_words(4);
+    let stand = |n: usize| {
+        let Some(slot) = table.take_slot(1) else {
+            return 3;
+        };
+        let at = (n as u64) << 23;
+        if table.hold_now(slot, &claim(Mode::Layout, at, at)).is_err() {
+            return 4;
+        }
+        words[n].store(1, SeqCst);
+        loop {
+            sleep_ms(1000);
+        }
+    };
+    let child = |n: usize, grandchild: bool| {
+        Child::run(move || {
+            if !give_up_root() || table.reattach_in_child().is_err() {
+                return 2;
+            }
+            // SAFETY: this process has one thread.
+            if grandchild && unsafe { libc::fork() } == 0 {
+                // SAFETY: concerns this process alone.
+                unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+                return match table.reattach_in_child() {
+                    Ok(()) => stand(n + 1),
+                    Err(_) => 5,
+                };
+            }
+            stand(n)
+        })
+    };
+    let (first, second) = (child(0, false), child(1, true));
+    for word in &words[..3] {
+        until("they are there", || word.load(SeqCst) == 1);
+    }
+    let all = table.snapshot();
+    assert_eq!((all.processes.len(), all.slots.len()), (4, 3), "{all:?}");
+    assert!(all.processes.iter().all(|p| p.alive));
+    // One of them sees the same, and cleans up after another that was killed.
+    first.kill();
+    let third = Child::run(|| {
+        if !give_up_root() || table.reattach_in_child().is_err() {
+            return 2;
+        }
+        let dead = table
+            .snapshot()
+            .processes
+            .iter()
+            .filter(|p| !p.alive)
+            .count();
+        if dead > 1 {
+            return 3;
+        }
+        table.reap();
+        let left = table.snapshot();
+        let alive = left.processes.iter().all(|p| p.alive);
+        i32::from(!(alive && left.processes.len() == 4 && left.slots.len() == 2))
+    });
+    assert_eq!(third.wait(), 0);
+    // What a killed one held is free for who waits.
+    second.kill();
+    let slot = table.take_slot(1).unwrap();
+    for n in 1..3 {
+        let c = claim(Mode::Layout, n << 23, n << 23);
+        table.hold(slot, &c, &[], in_ms(2000), &mut no()).unwrap();
+        table.release(slot);
+    }
+    table.reap();
+    assert_eq!(table.snapshot().processes.len(), 1);
+    assert!(!table.is_poisoned());
+}
+
+/// The lock goes at exec, although the process lives on.
+#[test]
+fn one_that_locks_for_itself_is_gone_at_exec() {
+    if !is_root() {
+        return;
+    }
+    let dir = Dir::new();
+    let table = attach(&dir.make());
+    let word = &shared_words(1)[0];
+    let child = Child::run(|| {
+        if !give_up_root() || table.reattach_in_child().is_err() {
+            return 2;
+        }
+        word.store(1, SeqCst);
+        while word.load(SeqCst) == 1 {
+            sleep_ms(1);
+        }
+        // SAFETY: plain strings and a null.
+        unsafe { libc::execl(c"/bin/sleep".as_ptr(), c"sleep".as_ptr(), c"20".as_ptr(), 0) };
+        3
+    });
+    until("it is there", || word.load(SeqCst) == 1);
+    assert!(table.snapshot().processes.iter().all(|p| p.alive));
+    word.store(2, SeqCst);
+    until("it is gone", || table.reap().processes == 1);
+    child.kill();
+}
+
+/// Its probe moves, and the old number is closed, and with it all its locks: taken again, or it is told.
+#[test]
+fn one_that_locks_for_itself_lives_on_when_its_probe_has_moved() {
+    if !is_root() {
+        return;
+    }
     let dir = Dir::new();
     let table = attach(&dir.make());
     let child = Child::run(|| {
-        // SAFETY: gives root up, in the child.
-        if unsafe { libc::setuid(12345) } != 0 {
+        if !give_up_root() || table.reattach_in_child().is_err() {
+            return 2;
+        }
+        let lives = |words: &std::sync::atomic::AtomicU64| {
+            // Asked by a child: to oneself one always lives.
+            // SAFETY: this process has one thread.
+            let pid = unsafe { libc::fork() };
+            if pid == 0 {
+                let dead = table.reattach_in_child().is_err() || table.reap().processes != 0;
+                words.store(if dead { 2 } else { 1 }, SeqCst);
+                // SAFETY: ends the child.
+                unsafe { libc::_exit(0) };
+            }
+            Child(pid).wait();
+            words.load(SeqCst) == 1
+        };
+        let words = shared_words(1);
+        let from = table.probe_fd();
+        table.set_probe_fd(lock_table::high::raise_copy(from, 0, &mut |_| true).unwrap_or(-1));
+        // SAFETY: the old number is ours to close.
+        unsafe { libc::close(from) };
+        if !table.relive() || !lives(&words[0]) {
+            return 3;
+        }
+        // Once more, and somebody is quicker.
+        let from = table.probe_fd();
+        table.set_probe_fd(lock_table::high::raise_copy(from, 0, &mut |_| true).unwrap_or(-1));
+        // SAFETY: as above.
+        unsafe { libc::close(from) };
+        if lives(&words[0]) || table.relive() {
+            return 4;
+        }
+        i32::from(table.take_slot(1).is_some())
+    });
+    assert_eq!(child.wait(), 0);
+    table.reap();
+    assert_eq!(table.snapshot().processes.len(), 1);
+}
+
+#[test]
+fn a_child_that_may_not_open_the_table_and_has_no_probe_is_told() {
+    if !is_root() {
+        return;
+    }
+    let dir = Dir::new();
+    let table = attach(&dir.make());
+    let child = Child::run(|| {
+        // SAFETY: closes a number.
+        unsafe { libc::close(table.probe_fd()) };
+        if !give_up_root() {
             return 2;
         }
         match table.reattach_in_child() {

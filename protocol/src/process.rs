@@ -356,3 +356,14 @@ pub fn uncovered_call(what: &str) {
         events::emit(&Event::uncovered(0, what));
     }
 }
+
+/// The program has the number that it wanted, and ours there is closed.
+pub fn surrendered() {
+    if table().is_some_and(|t| !t.relive()) {
+        stop_fencing();
+        events::emit(&Event::uncovered(
+            0,
+            "the program closed what kept this process in the lock table: it is not fenced any more",
+        ));
+    }
+}

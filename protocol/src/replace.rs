@@ -108,6 +108,9 @@ pub fn number<R>(
         put_in(frame, number, after, tag(before) == OURS && failed(&result));
     }
     ranges::end(thread, frame);
+    if before.is_some_and(|word| tag(word) == OURS) {
+        process::surrendered();
+    }
     raw::set_errno(errno);
     result
 }

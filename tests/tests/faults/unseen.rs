@@ -260,3 +260,65 @@ fn handlers_of_others_do_io_around_a_fork() {
         );
     }
 }
+
+/// After setuid, seteuid or chroot the table couldn't be opened again, and every child was left unfenced.
+#[test]
+fn children_of_fewer_rights_are_fenced() {
+    if !pagefence_tests::is_root() {
+        return pagefence_tests::skip("setuid and chroot need root");
+    }
+    let program = compile("fewer_rights", &[]);
+    for way in [
+        "setuid",
+        "seteuid",
+        "chroot",
+        "chroot setuid",
+        "userns",
+        "setuid moved",
+    ] {
+        let fence = Fence::new();
+        let dir = main_place().directory();
+        let trace = fence.table().with_file_name("trace");
+        let mut command = Command::new(&program.path);
+        command.arg(dir.path()).arg(way);
+        command.env("PAGEFENCE_TRACE", &trace);
+        fence.apply(&mut command);
+        let mut program = Stepper::start(&mut command);
+        assert_eq!(
+            program.line(),
+            "forked twice",
+            "{way}: {:#?}",
+            events(&trace)
+        );
+        let (now, id) = (snapshot(&fence), id_of(&dir.path().join("f")));
+        assert_eq!(now.processes.len(), 3, "{way}: {now:#?}");
+        for process in &now.processes {
+            let pid = process.owner.pid;
+            assert!(process.alive, "{way}: {now:#?}");
+            let used = now
+                .uses
+                .iter()
+                .filter(|u| u.owner.pid == pid && u.file == id);
+            assert!(
+                used.map(|u| u.bits).eq([USE_BUFFERED | USE_DIRECT]),
+                "{way}: {now:#?}"
+            );
+            let mapped = now.mappings.iter().filter(|m| m.owner.pid == pid);
+            assert_eq!(mapped.count(), 1, "{way}: {now:#?}");
+        }
+        let (code, said) = program.end();
+        let told = events(&trace);
+        assert_eq!(
+            (code, said.as_str()),
+            (0, "worker: exit 0\n"),
+            "{way}: {told:#?}"
+        );
+        let wrong = |e: &&serde_json::Value| {
+            matches!(
+                e["event"].as_str(),
+                Some("uncovered" | "table_error" | "lock_timeout")
+            )
+        };
+        assert_eq!(told.iter().filter(wrong).count(), 0, "{way}: {told:#?}");
+    }
+}
