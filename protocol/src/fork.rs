@@ -26,6 +26,43 @@ pub fn is_same_process() -> bool {
     unsafe { word.as_ref() }.is_none_or(|w| w.load(Relaxed) != 0)
 }
 
+/// The second word of that page: other processes use this memory (a clone with CLONE_VM), perhaps for as long as they
+/// live, and so the first is zero: every call asks who it is.
+fn guests() -> Option<&'static AtomicU32> {
+    let word = SAME_PROCESS.load(Acquire);
+    // SAFETY: null, or a page that is mapped for good.
+    unsafe { word.add(usize::from(!word.is_null())).as_ref() }
+}
+
+/// Where the first word is zero: a guest, or the host of guests, whose memory was not wiped.
+#[cold]
+pub fn is_shared_memory() -> bool {
+    guests().is_some_and(|w| w.load(Relaxed) != 0)
+}
+
+/// A task is about to be made that uses this memory, and not this process's descriptors.
+pub fn cloning(flags: i32) {
+    if flags & libc::CLONE_THREAD != 0 {
+        return;
+    }
+    sharing();
+    let lasts = flags & libc::CLONE_VM != 0 && flags & libc::CLONE_VFORK == 0;
+    if !lasts || active().is_none() || is_shared_memory() {
+        return;
+    }
+    events::emit(&Event::uncovered(
+        0,
+        "a child shares this process's memory (clone with CLONE_VM): what it does with files is not fenced",
+    ));
+    if let Some(guests) = guests() {
+        guests.store(1, SeqCst);
+        // SAFETY: as above.
+        if let Some(word) = unsafe { SAME_PROCESS.load(Acquire).as_ref() } {
+            word.store(0, SeqCst);
+        }
+    }
+}
+
 struct Stash(UnsafeCell<Option<Registry>>);
 // SAFETY: written and read only between prepare and parent/child, by the thread that forks.
 unsafe impl Sync for Stash {}

@@ -6,7 +6,7 @@ use crate::files::{LEASED, STREAMED};
 use crate::own::is_ours;
 use crate::transfer::look_at;
 use crate::{early, events, layout, process, ranges, raw, replace, second, unseen, writeback};
-use core::sync::atomic::Ordering::AcqRel;
+use core::sync::atomic::{AtomicBool, Ordering::AcqRel};
 use lock_table::USE_DIRECT;
 
 fn bad_descriptor() -> i32 {
@@ -98,6 +98,22 @@ pub fn closing_elsewhere<R>(fd: i32, real: impl Fn() -> R) -> R {
     result
 }
 
+/// The calling thread is about to get a table of numbers of its own: there is one here for the whole process. Alone it
+/// keeps the one that it has.
+pub fn unsharing() {
+    let tasks = raw::fstatat(libc::AT_FDCWD, c"/proc/self/task".as_ptr(), 0);
+    if tasks.is_ok_and(|t| t.links <= 3) || process::active().is_none() {
+        return;
+    }
+    static TOLD: AtomicBool = AtomicBool::new(false);
+    if !TOLD.swap(true, AcqRel) {
+        events::emit(&events::Event::uncovered(
+            0,
+            "a thread has descriptor numbers of its own (CLONE_FILES unshared): what it opens is taken for the process's",
+        ));
+    }
+}
+
 /// `close_range` and `closefrom`: everything in the range but ours.
 #[inline(never)]
 pub fn close_range(first: u32, last: u32, flags: i32, real: impl Fn(u32, u32, i32) -> i32) -> i32 {
@@ -106,6 +122,9 @@ pub fn close_range(first: u32, last: u32, flags: i32, real: impl Fn(u32, u32, i3
         return real(first, last, flags);
     }
     let mut flags = flags;
+    if flags & UNSHARE != 0 {
+        unsharing();
+    }
     if flags & UNSHARE != 0 && known_in(first, last).any(is_ours) {
         let unshared = raw::unshare_files();
         if unshared < 0 {

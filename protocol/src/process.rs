@@ -68,6 +68,9 @@ fn own_thread() -> Option<&'static Thread> {
         return None;
     }
     if !fork::is_same_process() {
+        if fork::is_shared_memory() {
+            return (raw::getpid() == pid()).then_some(thread);
+        }
         fork::behind_our_back();
         return (STATE.load(Relaxed) == FENCED).then_some(thread);
     }

@@ -45,13 +45,11 @@ fn resolve_vfork() {
 static REAL_CLONE: AtomicUsize = AtomicUsize::new(0);
 
 extern "C" fn before_clone(flags: c_int) -> usize {
-    if flags & libc::CLONE_THREAD == 0 {
-        sharing();
-        if flags & libc::CLONE_VM != 0 {
-            let thread = protocol::thread::current();
-            protocol::variables::before_child(thread, flags & libc::CLONE_VFORK != 0);
-            thread.after_vfork.set(1);
-        }
+    protocol::fork::cloning(flags);
+    if flags & (libc::CLONE_THREAD | libc::CLONE_VM) == libc::CLONE_VM {
+        let thread = protocol::thread::current();
+        protocol::variables::before_child(thread, flags & libc::CLONE_VFORK != 0);
+        thread.after_vfork.set(1);
     }
     if REAL_CLONE.load(Ordering::Acquire) == 0 {
         resolve_vfork();

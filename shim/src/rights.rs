@@ -121,6 +121,9 @@ family! { umount2 => (path: *const c_char, flags: c_int) -> c_int, |real| {
 }}
 family! { unshare => (flags: c_int) -> c_int, |real| {
     before_losing();
+    if flags & libc::CLONE_FILES != 0 {
+        protocol::numbers::unsharing();
+    }
     real(flags)
 }}
 family! { setns => (fd: c_int, kind: c_int) -> c_int, |real| {

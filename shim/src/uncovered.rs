@@ -316,8 +316,14 @@ unsafe fn other(real: Syscall, number: c_long, [a, b, c, d, e, f]: [usize; 6]) -
             sharing();
             call()
         }
-        libc::SYS_clone | libc::SYS_clone3 => {
-            sharing();
+        libc::SYS_clone => {
+            protocol::fork::cloning(a as c_int);
+            call()
+        }
+        libc::SYS_clone3 => {
+            let mut flags = [0u64];
+            let known = protocol::raw::copy_from_program(a as *const u64, &mut flags).is_ok();
+            protocol::fork::cloning(flags.first().filter(|_| known).map_or(0, |f| *f as c_int));
             call()
         }
         libc::SYS_io_submit => {
@@ -337,6 +343,9 @@ unsafe fn other(real: Syscall, number: c_long, [a, b, c, d, e, f]: [usize; 6]) -
         libc::SYS_prctl => crate::rights::control(fd, b, c, || call() as isize) as c_long,
         libc::SYS_seccomp => crate::rights::seccomp(a, b, c, || call() as isize) as c_long,
         _ if crate::rights::takes_rights(number) => {
+            if number == libc::SYS_unshare && fd & libc::CLONE_FILES != 0 {
+                ours::unsharing();
+            }
             protocol::rights::before_losing();
             call()
         }

@@ -322,3 +322,37 @@ fn children_of_fewer_rights_are_fenced() {
         assert_eq!(told.iter().filter(wrong).count(), 0, "{way}: {told:#?}");
     }
 }
+
+/// What a child did that shares the memory of its parent and not its numbers was taken for the parent's, as soon as the
+/// parent had made a call: the parent's direct write went out as one to a file in one mode.
+#[test]
+fn a_child_that_shares_memory_is_not_its_parent() {
+    let program = compile("memory_shared", &[]);
+    let (fence, dir) = (Fence::new(), main_place().directory());
+    let trace = fence.table().with_file_name("trace");
+    let mut command = Command::new(&program.path);
+    command.arg(dir.path());
+    command.env("PAGEFENCE_TRACE", &trace);
+    fence.apply(&mut command);
+    let outcome = run(&mut command, LIMIT).expect("a program of ours");
+    let right = "pwrite(file.direct, page, PAGE, 2 * PAGE): 4096\nchild: exit 0\nunshare(CLONE_FILES): 0\n\
+        unshare(CLONE_FILES): 0\nmapping: .\n";
+    assert_eq!(outcome.stdout, right, "{}", outcome.report());
+    let told = events(&trace);
+    let at = |e: &&serde_json::Value| e["event"] == "fallback" && e["first"] == 2 * 4096;
+    assert_eq!(told.iter().filter(at).count(), 1, "{told:#?}");
+    let reasons: Vec<&str> = told
+        .iter()
+        .filter(|e| e["event"] == "uncovered")
+        .filter_map(|e| e["reason"].as_str())
+        .collect();
+    assert_eq!(reasons.len(), 2, "{reasons:#?}");
+    assert!(
+        reasons[0].contains("shares this process's memory"),
+        "{reasons:#?}"
+    );
+    assert!(
+        reasons[1].contains("descriptor numbers of its own"),
+        "{reasons:#?}"
+    );
+}
