@@ -2,18 +2,18 @@
 //! afterwards, or through the page cache: falling back.
 
 use core::cell::Cell;
-use core::sync::atomic::Ordering::*;
 use policy::OnInvalidateFailure;
 
+use crate::alignment::alignment;
 use crate::descriptors::Pinned;
 use crate::events::{self, Event, Kind};
-use crate::files::{BLOCK_DEVICE, File};
+use crate::files::{FELL_BACK_TOLD, File};
 use crate::ranges::{self, Terms};
 use crate::second::{self, For, InHand};
 use crate::thread::{Frame, Thread};
 use crate::transfer::Transfer;
 use crate::writeback::{look, owe, seen};
-use crate::{process, raw, routes};
+use crate::{process, raw};
 use lock_table::summary::Counter;
 use lock_table::{Mode, page, unit};
 
@@ -75,7 +75,7 @@ pub enum Outcome {
 }
 
 impl Request<'_> {
-    fn file(&self) -> &File {
+    pub fn file(&self) -> &File {
         self.pinned.file
     }
 
@@ -93,7 +93,10 @@ impl Request<'_> {
 
     #[cold]
     #[inline(never)]
-    fn told(&self, kind: Kind, reason: &'static str, done: &'static str) {
+    pub fn told(&self, kind: Kind, reason: &'static str, done: &'static str) {
+        // At the first of a file it is worth knowing that reads and writes of the device are none.
+        let first = kind == Kind::Fallback && !self.file().mark(FELL_BACK_TOLD);
+        let kind = if first { Kind::FirstFallback } else { kind };
         events::emit(&Event {
             fd: self.call.fd,
             range: Some((self.position, self.last())),
@@ -106,25 +109,6 @@ impl Request<'_> {
             done,
             ..Event::about(kind, self.pinned.file_index)
         });
-    }
-
-    /// The error with which the kernel would refuse a direct request at this place with these buffers.
-    fn refusal(&self) -> Option<i32> {
-        let align = alignment(self.file(), self.call.fd);
-        let off = |value: u64, to: u64| to > 1 && !value.is_multiple_of(to);
-        if off(self.position, align.offset) || off(self.len, align.offset) {
-            return Some(libc::EINVAL);
-        }
-        let mut refusal = None;
-        self.call.data.any_element(|base, len| {
-            if off(base as u64, align.memory) || off(len as u64, align.memory) {
-                // It looks for the memory before it looks at its alignment.
-                let there = raw::copy_from_program(base.cast::<u8>(), &mut [0]).is_ok();
-                refusal = Some(if there { libc::EINVAL } else { libc::EFAULT });
-            }
-            refusal.is_some()
-        });
-        refusal
     }
 
     /// As the direct request would have ended. Where the cache can't promise not to wait, it would have.
@@ -151,13 +135,14 @@ impl Request<'_> {
             return Outcome::Done(real());
         }
         if !self.is_mapped_writable() {
-            routes::pin_buffers(self.frame, &self.call.data);
-            let n = real();
             events::count(Counter::DirectReadsDirect, 1);
-            return Outcome::Done(n);
+            return Outcome::Done(self.read_direct(real));
         }
-        if let Some(error) = self.refusal() {
-            return Outcome::Done(raw::libc_result(-error as isize));
+        if !self.is_aligned() {
+            let n = self.read_direct(real);
+            if n <= 0 {
+                return Outcome::Done(n);
+            }
         }
         let Some(second) = self.second(For::Reading) else {
             return self.without_second(real);
@@ -296,7 +281,12 @@ impl Request<'_> {
 
     /// Writes by `write`, then syncs as the descriptor asks. The error that a sync finds may be another
     /// write's, of a page that could not be dropped; so once more: a device that fails, fails again.
-    fn through_cache(&self, second: &InHand, len: u64, write: impl Fn() -> raw::Raw) -> raw::Raw {
+    pub fn through_cache(
+        &self,
+        second: &InHand,
+        len: u64,
+        write: impl Fn() -> raw::Raw,
+    ) -> raw::Raw {
         let mut written = 0;
         for _ in 0..2 {
             written = write();
@@ -340,7 +330,18 @@ impl Request<'_> {
     }
 
     /// The first `limit` bytes of the request once more, through the cache.
-    fn write_again(&self, second: &InHand, limit: u64) -> raw::Raw {
+    pub fn write_again(&self, second: &InHand, limit: u64) -> raw::Raw {
+        self.write_each(limit, &|base, len, at| {
+            second.act(|fd| raw::move_at(true, fd, base, len, at))
+        })
+    }
+
+    /// The same by any call that writes an address and a length at a place.
+    pub fn write_each(
+        &self,
+        limit: u64,
+        write: &dyn Fn(usize, usize, u64) -> raw::Raw,
+    ) -> raw::Raw {
         let mut at = self.position;
         let end = self.position.saturating_add(limit);
         let mut error = 0;
@@ -348,7 +349,7 @@ impl Request<'_> {
             let mut base = base as usize;
             let mut left = (len as u64).min(end - at);
             while left > 0 {
-                let n = second.act(|fd| raw::move_at(true, fd, base, left as usize, at));
+                let n = write(base, left as usize, at);
                 if n <= 0 {
                     error = if n == 0 { -libc::EIO as isize } else { n };
                     return true;
@@ -371,15 +372,17 @@ impl Request<'_> {
         if self.call.flags & RWF_ATOMIC != 0 {
             return Outcome::Done(raw::libc_result(-libc::EAGAIN as isize));
         }
-        if let Some(error) = self.refusal() {
-            return Outcome::Done(raw::libc_result(-error as isize));
-        }
         if self.held == Held::Pages {
             return Outcome::Needs(Held::Units);
         }
         let Some(second) = self.second(For::Writing) else {
             return self.without_second(real);
         };
+        if !self.is_aligned() {
+            let done = self.write_both_ways(&second, real);
+            second.done();
+            return done;
+        }
         // Errors from before are not this write's.
         if let Some((before, _)) = look(&second, self.position, self.len) {
             owe(self.file(), before);
@@ -406,8 +409,8 @@ impl Request<'_> {
         if self.held != Held::WholeFile {
             return Outcome::Needs(Held::WholeFile);
         }
-        if let Some(error) = self.refusal() {
-            return Outcome::Done(raw::libc_result(-error as isize));
+        if !self.is_aligned() {
+            return self.both_ways_alone(real);
         }
         // A handler that jumped out in between would leave the program without its O_DIRECT.
         let signals = raw::block_signals();
@@ -449,39 +452,5 @@ impl Request<'_> {
             );
         }
         n
-    }
-}
-
-/// What direct I/O must be aligned to; 1: nothing is asked.
-#[derive(Clone, Copy)]
-struct Alignment {
-    memory: u64,
-    offset: u64,
-}
-
-fn alignment(file: &File, fd: i32) -> Alignment {
-    let known = file.alignment.load(Relaxed);
-    if known != 0 {
-        return Alignment {
-            memory: known >> 32,
-            offset: known & 0xffff_ffff,
-        };
-    }
-    const USUAL: (u32, u32) = (512, 512);
-    const EXT4: i64 = 0xef53;
-    const XFS: i64 = 0x5846_5342;
-    let (memory, offset) = match raw::direct_alignment(fd) {
-        Ok(Some(said)) => said,
-        _ if file.has(BLOCK_DEVICE) => USUAL,
-        Ok(None) => (1, 1),
-        // An old kernel, or a filter that refuses statx.
-        Err(_) if matches!(raw::filesystem_magic(fd), Some(EXT4 | XFS)) => USUAL,
-        Err(_) => (1, 1),
-    };
-    let packed = u64::from(memory) << 32 | u64::from(offset);
-    file.alignment.store(packed, Relaxed);
-    Alignment {
-        memory: memory.into(),
-        offset: offset.into(),
     }
 }

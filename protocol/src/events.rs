@@ -35,6 +35,7 @@ kinds! {
     Mixed            "mixed"             INFO  None;
     Wait             "wait"              DEBUG Some(Counter::Waits);
     Collision        "collision"         WARN  Some(Counter::Collisions);
+    FirstFallback    "fallback"          INFO  None;
     Fallback         "fallback"          DEBUG None;
     InvalidateFailed "invalidate_failed" WARN  Some(Counter::InvalidateFailed);
     LockTimeout      "lock_timeout"      WARN  Some(Counter::LockTimeouts);
@@ -179,6 +180,7 @@ fn kind_at(index: usize) -> Option<Kind> {
         Mixed,
         Wait,
         Collision,
+        FirstFallback,
         Fallback,
         InvalidateFailed,
         LockTimeout,

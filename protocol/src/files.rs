@@ -31,6 +31,8 @@ pub const UNREGISTERED: u32 = 32;
 pub const OTHER_NAMES: u32 = 1 << 16;
 /// That the policy says different things by its names has been told.
 pub const NAMES_TOLD: u32 = 1 << 17;
+/// That direct requests fall back has been told.
+pub const FELL_BACK_TOLD: u32 = 1 << 18;
 
 #[derive(Default)]
 pub struct File {

@@ -35,6 +35,7 @@
     )
 )]
 
+pub mod alignment;
 pub mod append;
 pub mod arena;
 pub mod data;
