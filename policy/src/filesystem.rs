@@ -17,6 +17,10 @@ const STORAGE: &[(&str, u32)] = &[
     ("gfs2", 0x0116_1970),
     ("ocfs2", 0x7461_636f),
     ("9p", 0x0102_1997),
+    ("lustre", 0x0bd0_0bd0),
+    ("afs", 0x5346_414f),
+    ("beegfs", 0x1983_0326),
+    ("gpfs", 0x4750_4653),
     ("fuse", 0x6573_5546),
     ("overlay", 0x794c_7630),
     ("ecryptfs", 0xf15f),
@@ -62,6 +66,15 @@ pub fn name_of_magic(magic: u64) -> &'static str {
         .chain(KERNEL)
         .find(|(_, number)| *number == magic)
         .map_or(OTHER, |(name, _)| name)
+}
+
+/// Whether other hosts, or a server, use and change the files there, too.
+pub fn is_shared_with_others(name: &str) -> bool {
+    const SHARED: [&str; 12] = [
+        "nfs", "cifs", "smb2", "ceph", "gfs2", "ocfs2", "9p", "fuse", "lustre", "afs", "beegfs",
+        "gpfs",
+    ];
+    SHARED.contains(&name)
 }
 
 /// Whether files there are never fenced.

@@ -50,7 +50,9 @@ pub use diagnostic::{Diagnostic, PolicyError};
 pub use duration::show as show_duration;
 pub use escaped::Escaped;
 pub use explain::{EffectiveValue, Explanation, MatchedRule, Origin, SkippedRule};
-pub use filesystem::{is_kernel_filesystem, name_of_magic as filesystem_name};
+pub use filesystem::{
+    is_kernel_filesystem, is_shared_with_others, name_of_magic as filesystem_name,
+};
 pub use overrides::Overrides;
 pub use settings::{
     IoUring, Isolation, Key, Mode, OnInvalidateFailure, OnLockTimeout, OnTableError, Settings,

@@ -109,7 +109,7 @@ impl Request<'_> {
             self.write_each(moved, &|base, len, at| {
                 raw::move_at(true, fd, base, len, at)
             });
-            owe(self.file(), raw::sync_range(fd, self.position, moved));
+            owe(self.file(), self.sync_range(fd, moved));
         } else {
             self.call.data.move_at(false, fd, self.position, 0);
         }

@@ -10,6 +10,7 @@ use crate::events::{self, Event, Kind};
 use crate::files::{FELL_BACK_TOLD, File};
 use crate::ranges::{self, Terms};
 use crate::second::{self, For, InHand};
+use crate::storage::LAYERED;
 use crate::thread::{Frame, Thread};
 use crate::transfer::Transfer;
 use crate::writeback::{look, owe, seen};
@@ -168,6 +169,9 @@ impl Request<'_> {
             events::count(Counter::DirectWritesDirect, 1);
             return Outcome::Done(real());
         }
+        if self.file().has(LAYERED) {
+            return self.write_buffered(real);
+        }
         let Some(second) = self.second(For::Writing) else {
             return self.without_second(real);
         };
@@ -306,6 +310,14 @@ impl Request<'_> {
         written
     }
 
+    /// Writes what was written to the device, and waits.
+    pub fn sync_range(&self, fd: i32, len: u64) -> raw::Raw {
+        match self.file().has(LAYERED) {
+            true => raw::sync(fd, false),
+            false => raw::sync_range(fd, self.place(), len),
+        }
+    }
+
     /// Syncs what was written, under the lock of `look`: an error seen here is seen for all.
     fn settle(&self, second: &InHand, len: u64) -> raw::Raw {
         let flags = self.flags as i32;
@@ -313,7 +325,7 @@ impl Request<'_> {
         let data = flags & libc::O_DSYNC != 0 || self.call.flags & libc::RWF_DSYNC != 0;
         let synced = seen(self.file(), || {
             let fd = second.number();
-            let synced = raw::sync_range(fd, self.place(), len);
+            let synced = self.sync_range(fd, len);
             if !raw::is_writeback_error(synced) && (all || data) {
                 raw::sync(fd, all)
             } else {
@@ -388,7 +400,12 @@ impl Request<'_> {
             owe(self.file(), before);
         }
         events::count(Counter::FallbackMapped, 1);
-        self.told(Kind::Fallback, "mapped", "buffered");
+        let why = if self.is_mapped_writable() {
+            "mapped"
+        } else {
+            "layered"
+        };
+        self.told(Kind::Fallback, why, "buffered");
         let flags = self.call.flags & !LEFT_OUT;
         let data = &self.call.data;
         let n = self.through_cache(&second, self.len, || {
@@ -434,7 +451,7 @@ impl Request<'_> {
         let n = real();
         let errno = raw::errno();
         if self.call.write && n > 0 {
-            let synced = raw::sync_range(fd, self.position, n as u64);
+            let synced = self.sync_range(fd, n as u64);
             owe(self.file(), synced);
         }
         raw::set_flags(fd, self.flags);

@@ -13,7 +13,7 @@ use crate::arena::{Arena, Zeroed};
 use crate::events::{self, Event, Kind};
 use crate::names::Said;
 use crate::registry::Registry;
-use crate::{names, process, raw, scratch, second, told};
+use crate::{names, process, raw, scratch, second, storage, told};
 
 /// A block device: the identity is the device's, and there is no end to extend.
 pub const BLOCK_DEVICE: u32 = 1;
@@ -203,6 +203,7 @@ impl File {
         let all = own | others.bits;
         if all & USE_DIRECT != 0 {
             names::tell_of_others(self, index, fd);
+            storage::tell_of_others(self, index, fd);
         }
         let differ = "one process observes the file, another enforces it";
         if (own ^ others.bits) & USE_OBSERVE != 0 && others.bits != 0 && self.is_news(differ) {
@@ -328,7 +329,12 @@ pub fn obtain(found: &Found, bits: u32) -> Option<Obtained> {
         0
     };
     file.bits.store(bits | observe, Relaxed);
-    file.flags.store(names::first_flags(found.stat), Relaxed);
+    let kind = match found.stat.is_block_device() {
+        true => 0, // its node lies anywhere
+        false => storage::flags(said.filesystem),
+    };
+    file.flags
+        .store(names::first_flags(found.stat) | kind, Relaxed);
     file.mount.store(found.stat.mount, Relaxed);
     file.told.store(0, Relaxed);
     file.alignment.store(0, Relaxed);

@@ -12,6 +12,7 @@
 //! | [`ranges`] | taking and giving back ranges in the lock table, waiting, timing out |
 //! | [`transfer`] | read and write: which range, which mode, and the real call under it |
 //! | [`direct`], [`append`], [`writeback`] | direct I/O: the check after a write, and falling back |
+//! | [`storage`] | filesystems that want something of their own |
 //! | [`second`] | the second descriptor that the check and the fall back need |
 //! | [`own`], [`replace`] | our own numbers, which the program doesn't see; numbers that come to stand for something else |
 //! | [`mappings`], [`remaps`], [`locked`], [`places`], [`routes`] | mmap and its family: which parts of a file may be dirtied through memory |
@@ -70,6 +71,7 @@ pub mod routes;
 pub mod sandbox;
 pub mod scratch;
 pub mod second;
+pub mod storage;
 pub mod text;
 pub mod thread;
 pub mod told;

@@ -24,6 +24,8 @@ pub struct Said {
     id: Option<FileId>,
     /// None: it is not fenced.
     pub settings: Option<Settings>,
+    /// What it lies on.
+    pub filesystem: &'static str,
     /// It is the policy that leaves it out.
     off: bool,
 }
@@ -31,9 +33,11 @@ pub struct Said {
 /// Ask the policy about what this number stands for. Not under the registry lock, but as `ask_at_once` does.
 pub fn ask(fd: i32, stat: &raw::Stat) -> Said {
     let id = descriptors::identity(stat);
-    let settings = id.and_then(|_| ask_policy(fd, stat.is_block_device()));
+    let filesystem = policy::filesystem_name(raw::filesystem_magic(fd).unwrap_or(0) as u64);
+    let settings = id.and_then(|_| ask_policy(fd, filesystem, stat.is_block_device()));
     Said {
         id,
+        filesystem,
         settings: settings.filter(|s| s.mode != Mode::Off),
         off: settings.is_some_and(|s| s.mode == Mode::Off),
     }
@@ -46,9 +50,8 @@ pub fn ask_at_once(fd: i32, stat: &raw::Stat) -> Option<Said> {
 }
 
 /// None: no policy matters for it.
-fn ask_policy(fd: i32, block_device: bool) -> Option<Settings> {
+fn ask_policy(fd: i32, filesystem: &str, block_device: bool) -> Option<Settings> {
     let policy = process::policy()?;
-    let filesystem = policy::filesystem_name(raw::filesystem_magic(fd).unwrap_or(0) as u64);
     if !block_device && policy::is_kernel_filesystem(filesystem) {
         return None;
     }

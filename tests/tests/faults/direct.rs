@@ -247,3 +247,92 @@ impl Drop for LoopDevice {
         let _ = Command::new("losetup").arg("-d").arg(&self.path).status();
     }
 }
+
+/// A mount that goes away with the test.
+struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// On layers `sync_file_range` answers 0 with every page dirty: the look after a direct write saw nothing, and what fell
+/// back wasn't on the device. The kind: a sign that a filesystem doesn't give was taken for good news.
+#[test]
+fn on_layers_direct_writes_are_on_the_device() {
+    if !is_root() {
+        return skip("mounting needs root");
+    }
+    let program = compile("layers", &[]);
+    let mut seen = Vec::new();
+    for fence in [None, Some(Fence::new())] {
+        let dir = main_place().directory();
+        let part = |name: &str| {
+            let path = dir.path().join(name);
+            std::fs::create_dir(&path).expect("a directory of ours");
+            path
+        };
+        let (lower, upper, work, merged) =
+            (part("lower"), part("upper"), part("work"), part("merged"));
+        let layers = format!(
+            "lowerdir={},upperdir={},workdir={}",
+            lower.display(),
+            upper.display(),
+            work.display()
+        );
+        let mounted = Command::new("mount")
+            .args(["-t", "overlay", "none", "-o", &layers])
+            .arg(&merged)
+            .status();
+        if !mounted.is_ok_and(|status| status.success()) {
+            return skip("overlayfs can't be mounted");
+        }
+        let _mounted = Mounted(merged.clone());
+        let mut command = Command::new(&program.path);
+        command
+            .arg(&merged)
+            .arg(&upper)
+            .env("PAGEFENCE_LOG", "fallback=debug");
+        if let Some(fence) = &fence {
+            fence.apply(&mut command);
+        }
+        let outcome = run(&mut command, LIMIT).expect("a program that starts");
+        assert_eq!(outcome.code(), 0, "{}", outcome.report());
+        seen.push(outcome);
+    }
+    assert_eq!(seen[0].stdout, seen[1].stdout, "{}", seen[1].report());
+    assert_eq!(
+        seen[0].stdout.matches(": 0 dirty").count(),
+        2,
+        "{}",
+        seen[0].report()
+    );
+    for reason in ["layered", "mapped"] {
+        assert!(
+            seen[1].stderr.contains(&format!("reason={reason}")),
+            "{}",
+            seen[1].report()
+        );
+    }
+}
+
+/// NFS, CIFS, FUSE, Ceph and the like were enforced, with no word that other hosts aren't kept out. The kind: what is
+/// covered by half must be said.
+#[test]
+fn that_others_are_behind_a_filesystem_is_said() {
+    if !is_root() || !Path::new("/dev/fuse").exists() {
+        return skip("a filesystem in user space needs root and /dev/fuse");
+    }
+    let program = compile("served", &[]);
+    let dir = main_place().directory();
+    let bare = start(&program.path, &[dir.path()], None);
+    let dir = main_place().directory();
+    let fenced = start(&program.path, &[dir.path()], Some(&Fence::new()));
+    assert_eq!(bare.stdout, fenced.stdout, "{}", fenced.report());
+    let said = fenced
+        .stderr
+        .matches("other hosts and its server are not kept out")
+        .count();
+    assert_eq!(said, 1, "{}", fenced.report());
+}
