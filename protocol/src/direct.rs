@@ -9,6 +9,7 @@ use crate::descriptors::Pinned;
 use crate::events::{self, Event, Kind};
 use crate::files::{FELL_BACK_TOLD, File};
 use crate::ranges::{self, Terms};
+use crate::refused::RWF_ATOMIC;
 use crate::second::{self, For, InHand};
 use crate::storage::LAYERED;
 use crate::thread::{Frame, Thread};
@@ -18,8 +19,6 @@ use crate::{process, raw};
 use lock_table::summary::Counter;
 use lock_table::{Mode, page, unit};
 
-/// RWF_ATOMIC: all or nothing even at a power cut, which the page cache can't promise.
-const RWF_ATOMIC: i32 = 0x40;
 const RWF_NOAPPEND: i32 = 0x20;
 /// The flags that a request through the cache does without: the rest is the kernel's to refuse.
 const LEFT_OUT: i32 =
@@ -169,7 +168,7 @@ impl Request<'_> {
             events::count(Counter::DirectWritesDirect, 1);
             return Outcome::Done(real());
         }
-        if self.file().has(LAYERED) {
+        if self.file().has(LAYERED) || self.leaves_a_tail() {
             return self.write_buffered(real);
         }
         let Some(second) = self.second(For::Writing) else {
@@ -382,7 +381,7 @@ impl Request<'_> {
     /// The same request through the page cache, where mappings see it.
     fn write_buffered(&self, real: &dyn Fn() -> isize) -> Outcome {
         if self.call.flags & RWF_ATOMIC != 0 {
-            return Outcome::Done(raw::libc_result(-libc::EAGAIN as isize));
+            return Outcome::Done(raw::libc_result(self.refuse_atomic()));
         }
         if self.held == Held::Pages {
             return Outcome::Needs(Held::Units);
@@ -400,10 +399,10 @@ impl Request<'_> {
             owe(self.file(), before);
         }
         events::count(Counter::FallbackMapped, 1);
-        let why = if self.is_mapped_writable() {
-            "mapped"
-        } else {
-            "layered"
+        let why = match self.file().has(LAYERED) {
+            _ if self.is_mapped_writable() => "mapped",
+            true => "layered",
+            false => "begins beyond the last page",
         };
         self.told(Kind::Fallback, why, "buffered");
         let flags = self.call.flags & !LEFT_OUT;
@@ -412,11 +411,18 @@ impl Request<'_> {
             self.append(&second, flags)
                 .unwrap_or_else(|| second.act(|fd| data.move_at(true, fd, self.place(), flags)))
         });
+        let n = match raw::is_refused(n) {
+            true => n,
+            false => self.as_direct(n),
+        };
+        if n < 0 {
+            self.shrink_back(&second);
+        }
         second.done();
         if raw::is_refused(n) {
             return self.without_second(real);
         }
-        Outcome::Done(raw::libc_result(self.advance(self.as_direct(n))))
+        Outcome::Done(raw::libc_result(self.advance(n)))
     }
 
     /// Without a second descriptor: `O_DIRECT` off the program's own, the request, and on again,

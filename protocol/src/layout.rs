@@ -7,6 +7,7 @@ use core::ffi::c_char;
 use core::sync::atomic::Ordering::Relaxed;
 use lock_table::{FileId, Mode, unit};
 
+use crate::beyond;
 use crate::descriptors;
 use crate::events;
 use crate::ranges::{self, END_OF_TIME, Got, Terms};
@@ -57,6 +58,21 @@ impl Change {
     }
 }
 
+impl Change {
+    fn extends(self, size: u64) -> bool {
+        let moves = FALLOC_FL_KEEP_SIZE | FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE;
+        match self {
+            Change::Truncate(to) => u64::try_from(to).is_ok_and(|to| to > size),
+            Change::Allocate { mode, offset, len } => {
+                mode & moves == 0
+                    && offset.saturating_add(len) as u64 > size
+                    && offset >= 0
+                    && len > 0
+            }
+        }
+    }
+}
+
 /// ftruncate and fallocate.
 #[inline(never)]
 pub fn change(fd: i32, what: Change, real: impl Fn() -> isize) -> isize {
@@ -78,6 +94,9 @@ pub fn change(fd: i32, what: Change, real: impl Fn() -> isize) -> isize {
             file.size_guess.store(size, Relaxed);
             let (first, last) = what.range(size);
             if claim.first <= first && claim.last >= last {
+                if what.extends(stat.size) && !terms.observe {
+                    beyond::clear(fd, file, stat.size);
+                }
                 return Some(real());
             }
         }

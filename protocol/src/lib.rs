@@ -17,6 +17,7 @@
 //! | [`own`], [`replace`] | our own numbers, which the program doesn't see; numbers that come to stand for something else |
 //! | [`mappings`], [`remaps`], [`locked`], [`places`], [`routes`] | mmap and its family: which parts of a file may be dirtied through memory |
 //! | [`unseen`], [`maps`], [`early`] | what exists and was not seen being made |
+//! | [`beyond`] | what was stored beyond the end of a file |
 //! | [`layout`], [`emptying`] | truncate, fallocate, `O_TRUNC` |
 //! | [`process`], [`fork`], [`exec`], [`variables`] | the constructor; what becomes of it all in a child and in the next program |
 //! | [`rights`], [`sandbox`], [`needs`], [`filter`], [`handed_on`] | before the program gives up rights; which calls of ours a sandbox lets us make |
@@ -39,6 +40,7 @@
 pub mod alignment;
 pub mod append;
 pub mod arena;
+pub mod beyond;
 pub mod data;
 pub mod descriptors;
 pub mod direct;
@@ -62,6 +64,7 @@ pub mod places;
 pub mod process;
 pub mod ranges;
 pub mod raw;
+pub mod refused;
 pub mod registry;
 pub mod remaps;
 pub mod replace;

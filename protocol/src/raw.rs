@@ -219,6 +219,12 @@ pub fn close_now(fd: c_int) -> Raw {
     call!(SYS_close, fd)
 }
 
+/// Empties a part of a file, beyond its end, too.
+pub fn punch(fd: c_int, offset: u64, len: u64) {
+    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    call!(SYS_fallocate, fd, mode, offset, len);
+}
+
 pub fn ftruncate(fd: c_int, to: u64) -> Raw {
     call!(SYS_ftruncate, fd, to)
 }

@@ -11,7 +11,7 @@ use crate::events;
 use crate::files::{self, BLOCK_DEVICE};
 use crate::ranges::{self, END_OF_TIME, Got, Terms, Wait};
 use crate::thread::{Frame, Thread};
-use crate::{own, process, raw};
+use crate::{beyond, own, process, raw};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Position {
@@ -294,7 +294,13 @@ fn under_range(
         if claim.first > first || claim.last < last || has_moved(call, &v, pinned) {
             continue;
         }
-        if !v.direct || terms.observe {
+        if terms.observe {
+            return Some(real());
+        }
+        if call.write && last == END_OF_TIME && !endless {
+            beyond::clear(call.fd, file, size);
+        }
+        if !v.direct {
             return Some(real());
         }
         let under = Under {

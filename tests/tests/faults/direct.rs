@@ -336,3 +336,53 @@ fn that_others_are_behind_a_filesystem_is_said() {
         .count();
     assert_eq!(said, 1, "{}", fenced.report());
 }
+
+/// What a mapping had stored beyond the end of a file became part of it when the file was extended: on tmpfs always, on
+/// ext4 with a direct write that begins behind the last page. The kind: a call that changes what bytes mean, beside
+/// stores that were made before they meant anything.
+#[test]
+fn what_was_stored_beyond_the_end_stays_there() {
+    let program = compile("tail", &[]);
+    for place in places() {
+        let shown = |fence: Option<&Fence>| {
+            let dir = place.directory();
+            let seen = start(&program.path, &[dir.path()], fence);
+            assert!(
+                seen.code() == 0 && seen.stdout.lines().count() == 14,
+                "{}",
+                seen.report()
+            );
+            let lines = seen
+                .stdout
+                .lines()
+                .filter(|l| !l.ends_with(": 0 at once, 0 for good"));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        if place.name == "ext4" {
+            assert!(!shown(None).is_empty(), "the bare kernel shows nothing");
+        }
+        let fence = Fence::new();
+        let wrong: Vec<_> = shown(Some(&fence))
+            .into_iter()
+            .filter(|line| place.name != "tmpfs" || line.starts_with("mapped"))
+            .collect();
+        assert!(wrong.is_empty(), "{}: {wrong:#?}", place.name);
+    }
+}
+
+/// A fall back that failed in the middle left the file longer than a direct write would have, and atomic writes failed
+/// with an error of ours. The kind: falling back must not show.
+#[test]
+fn what_fails_beside_a_mapping_fails_as_bare() {
+    let program = compile("direct_errors", &[]);
+    // With blocks of 64 KiB the kernel writes what it can of a buffer that ends in the middle; fenced it is EFAULT.
+    for place in places().iter().filter(|p| p.name != "xfs64k") {
+        let seen =
+            Comparison::new("direct_errors").check(place, &[("fenced", Fence::new())], |dir| {
+                let mut command = Command::new(&program.path);
+                command.arg(dir);
+                command
+            });
+        assert_eq!(seen.code(), 0, "{}", seen.report());
+    }
+}
