@@ -7,7 +7,7 @@
 use core::sync::atomic::Ordering::Relaxed;
 use lock_table::summary::Counter;
 
-use crate::direct::{Outcome, Request};
+use crate::direct::{Outcome, Request, TAKEN_OFF};
 use crate::events::{self, Kind};
 use crate::files::{BLOCK_DEVICE, File};
 use crate::second::InHand;
@@ -97,10 +97,13 @@ impl Request<'_> {
             return Outcome::Done(n);
         };
         let (fd, errno) = (self.call.fd, raw::errno());
-        let without = self.flags & !((libc::O_DIRECT | libc::O_APPEND) as u32);
+        let without = (self.flags ^ TAKEN_OFF) & !(libc::O_APPEND as u32);
+        // A handler that jumped out in between would leave the program without its flags.
+        let signals = raw::block_signals();
         if raw::set_flags(fd, without) < 0 {
             let what = "O_DIRECT can't be taken off the descriptor";
             self.told(Kind::Uncovered, what, "passed through");
+            raw::restore_signals(signals);
             return Outcome::Done(n);
         }
         events::count(Counter::FallbackDegraded, 1);
@@ -114,6 +117,7 @@ impl Request<'_> {
             self.call.data.move_at(false, fd, self.position, 0);
         }
         raw::set_flags(fd, self.flags);
+        raw::restore_signals(signals);
         raw::set_errno(errno);
         Outcome::Done(n)
     }
