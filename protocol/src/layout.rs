@@ -94,8 +94,8 @@ pub fn change(fd: i32, what: Change, real: impl Fn() -> isize) -> isize {
             file.size_guess.store(size, Relaxed);
             let (first, last) = what.range(size);
             if claim.first <= first && claim.last >= last {
-                if what.extends(stat.size) && !terms.observe {
-                    beyond::clear(fd, file, stat.size);
+                if what.extends(size) && !terms.observe {
+                    beyond::clear(fd, file, size);
                 }
                 return Some(real());
             }
