@@ -149,16 +149,17 @@ impl Summary {
     /// Opens a file that [`Summary::create`] made. `EINVAL`: it is something else.
     pub fn open(path: &CStr) -> Result<Summary> {
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let regular = |stat: &rustix::fs::Stat| {
-            FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-        };
+        let kind = |stat: &rustix::fs::Stat| FileType::from_raw_mode(stat.st_mode);
         // Opening a device can do things.
-        if !regular(&rustix::fs::lstat(path)?) {
-            return Err(Errno::INVAL);
+        match kind(&rustix::fs::lstat(path)?) {
+            FileType::RegularFile => {}
+            FileType::Symlink => return Err(Errno::LOOP),
+            _ => return Err(Errno::INVAL),
         }
         let file = rustix::fs::open(path, flags | OFlags::NOCTTY, Mode::empty())?;
         let stat = rustix::fs::fstat(&file)?;
-        if !regular(&stat) || u64::try_from(stat.st_size) != Ok(LENGTH as u64) {
+        if kind(&stat) != FileType::RegularFile || u64::try_from(stat.st_size) != Ok(LENGTH as u64)
+        {
             return Err(Errno::INVAL);
         }
         let summary = Summary::map(file.as_fd())?;
