@@ -101,8 +101,7 @@ pub fn closing_elsewhere<R>(fd: i32, real: impl Fn() -> R) -> R {
 /// The calling thread is about to get a table of numbers of its own: there is one here for the whole process. Alone it
 /// keeps the one that it has.
 pub fn unsharing() {
-    let tasks = raw::fstatat(libc::AT_FDCWD, c"/proc/self/task".as_ptr(), 0);
-    if tasks.is_ok_and(|t| t.links <= 3) || process::active().is_none() {
+    if raw::is_only_task() || process::active().is_none() {
         return;
     }
     static TOLD: AtomicBool = AtomicBool::new(false);

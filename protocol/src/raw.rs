@@ -148,12 +148,25 @@ pub fn fstatat(dir: c_int, path: *const libc::c_char, flags: c_int) -> Result<St
 
 /// RLIMIT_FSIZE: how long this process may make a file.
 pub fn file_size_limit() -> u64 {
+    soft_limit(libc::RLIMIT_FSIZE).unwrap_or(u64::MAX)
+}
+
+/// None: it can't be asked for.
+pub fn soft_limit(resource: libc::__rlimit_resource_t) -> Option<u64> {
     let mut limit = libc::rlimit64 {
-        rlim_cur: u64::MAX,
-        rlim_max: u64::MAX,
+        rlim_cur: 0,
+        rlim_max: 0,
     };
-    call!(SYS_prlimit64, 0, libc::RLIMIT_FSIZE, 0, &raw mut limit);
-    limit.rlim_cur
+    let done = call!(SYS_prlimit64, 0, resource, 0, &raw mut limit);
+    (done == 0).then_some(limit.rlim_cur)
+}
+
+/// mlock, or mlock2 where pages are to be read in when they are used.
+pub fn lock_memory(at: usize, len: usize, on_fault: bool) -> Raw {
+    match on_fault {
+        true => call!(SYS_mlock2, at, len, libc::MLOCK_ONFAULT),
+        false => call!(SYS_mlock, at, len),
+    }
 }
 
 pub fn filesystem_magic(fd: c_int) -> Option<i64> {
@@ -227,6 +240,15 @@ pub fn punch(fd: c_int, offset: u64, len: u64) {
 
 pub fn ftruncate(fd: c_int, to: u64) -> Raw {
     call!(SYS_ftruncate, fd, to)
+}
+
+/// Whether nobody else uses this memory: the kernel grants this only then, and does nothing else.
+pub fn is_only_task() -> bool {
+    match call!(SYS_unshare, libc::CLONE_THREAD) {
+        granted if granted == 0 || granted == -(libc::EINVAL as isize) => granted == 0,
+        // It isn't there, or is refused.
+        _ => fstatat(libc::AT_FDCWD, c"/proc/self/task".as_ptr(), 0).is_ok_and(|t| t.links <= 3),
+    }
 }
 
 pub fn unshare_files() -> Raw {
@@ -542,12 +564,7 @@ pub fn yield_now() {
 
 /// The first number that the kernel won't give, nor put anything at.
 pub fn number_limit() -> Option<u64> {
-    let mut limit = libc::rlimit64 {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    let done = call!(SYS_prlimit64, 0, libc::RLIMIT_NOFILE, 0, &raw mut limit);
-    (done == 0).then_some(limit.rlim_cur)
+    soft_limit(libc::RLIMIT_NOFILE)
 }
 
 /// By a futex that nobody wakes: one kind of call less to be allowed.

@@ -144,6 +144,15 @@ fn chroot_and_setuid() {
     alike("less_rights");
 }
 
+/// The lock table is more than an ordinary user may lock, and none of what the program asks to be locked.
+#[test]
+fn memory_is_locked() {
+    if !is_root() {
+        return skip("becoming a user with a limit needs root");
+    }
+    alike_on_one("mlockall");
+}
+
 /// Fenced, an environment that the program built itself still has the preload and our variables.
 #[test]
 fn exec_keeps_the_preload() {
