@@ -52,14 +52,15 @@ impl Table {
         self.life_of(owner).load(Acquire) != FREE
     }
 
-    pub(crate) fn lock_dead(&self, owner: u32) -> bool {
-        self.life_of(owner)
+    pub(crate) fn with_dead(&self, owner: u32, clean: impl FnOnce()) {
+        let life = self.life_of(owner);
+        if life
             .compare_exchange(FREE, CLEANING, AcqRel, Acquire)
             .is_ok()
-    }
-
-    pub(crate) fn unlock_dead(&self, owner: u32) {
-        self.life_of(owner).store(FREE, Release);
+        {
+            clean();
+            life.store(FREE, Release);
+        }
     }
 }
 

@@ -228,7 +228,7 @@ pub fn init() {
             exec::take_kept_descriptors();
             STATE.store(FENCED, Release);
             events::count(Counter::Processes, 1);
-            unseen::look();
+            unseen::look_at_first();
             early::catch_up();
         }
         Err(error) => {

@@ -1,8 +1,9 @@
 //! Mappings that exist and were not seen being made: a constructor's that ran before ours, a child's that shares our
 //! memory (vfork), those of system calls made without libc. `/proc/thread-self/maps` knows them all.
 //!
-//! It is read when the process joins, when a child that shared our memory has mapped something, and, as often as costs
-//! no more than a sixty-fourth of the time, when the process begins to use another file directly.
+//! It is read when the process joins, when it first uses a file directly, when a child that shared our memory has
+//! mapped something, and, as often as costs no more than a sixty-fourth of the time, when the process begins to use
+//! another file directly.
 
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
 use lock_table::USE_BUFFERED;
@@ -58,6 +59,12 @@ fn look_if_cheap() {
         look();
         raw::set_errno(errno);
     }
+}
+
+/// When the process joins. It costs the next look nothing: the first direct use is always worth one.
+pub fn look_at_first() {
+    look();
+    TOOK.store(0, Relaxed);
 }
 
 /// Takes all mappings into the registers that are not there yet.

@@ -251,21 +251,26 @@ fn programs_in_a_container() {
                 command.args(["prctl", "nothing"]);
                 if let Some(fence) = fence {
                     fence.apply(&mut command);
-                    command.env("PAGEFENCE_LOG", "fallback=debug");
+                    command.env("PAGEFENCE_TRACE", dir.path().join("trace"));
                 }
                 let outcome = run(&mut command, Duration::from_secs(20));
-                let file = std::fs::read(dir.path().join("file")).unwrap_or_default();
-                (outcome.expect("a program of ours"), file)
+                let file = |name| std::fs::read(dir.path().join(name)).unwrap_or_default();
+                (
+                    outcome.expect("a program of ours"),
+                    file("file"),
+                    file("trace"),
+                )
             };
-            let ((bare, data), (fenced, same)) = (run_it(None), run_it(Some(&Fence::new())));
+            let (bare, data, _) = run_it(None);
+            let (fenced, same, trace) = run_it(Some(&Fence::new()));
             let report = || format!("{error} {calls:?}: {}", fenced.report());
             assert_eq!(bare.stdout.lines().count(), 18, "{}", bare.report());
             assert_eq!(fenced.code(), bare.code(), "{}", report());
             assert_eq!(fenced.stdout, bare.stdout, "{}", report());
             assert!(data == same, "{}", report());
-            let (_, own) = split_own_lines(&fenced.stderr);
-            let fell_back = own.iter().filter(|l| l.contains(": fallback")).count();
-            assert!(fell_back >= 4, "{}", report());
+            let trace = String::from_utf8_lossy(&trace);
+            let fell_back = trace.matches("\"event\":\"fallback\"").count();
+            assert!(fell_back >= 4, "{fell_back} fall backs: {}", report());
         }
     }
 }

@@ -190,7 +190,8 @@ fn a_pipe_as_a_trace() {
             let fenced = of(Some(&fence));
             assert_as_bare(&bare, &fenced);
             assert_eq!(
-                said(&fenced, &["trace_error", "nobody reads"]),
+                // A child that another test is starting may have the pipe open until it execs: then somebody reads.
+                said(&fenced, &["trace_error"]),
                 1,
                 "{}",
                 fenced.report()
