@@ -11,6 +11,7 @@ use crate::direct::{Outcome, Request, TAKEN_OFF};
 use crate::events::{self, Kind};
 use crate::files::{BLOCK_DEVICE, File};
 use crate::second::InHand;
+use crate::transfer::Position;
 use crate::writeback::owe;
 use crate::{raw, routes};
 
@@ -50,6 +51,7 @@ pub fn alignment(file: &File, fd: i32) -> Alignment {
 
 impl Request<'_> {
     /// Whether the kernel grants this place and these buffers for certain.
+    #[inline(never)]
     pub fn is_aligned(&self) -> bool {
         let align = alignment(self.file(), self.call.fd);
         let off = |value: u64, to: u64| to > 1 && !value.is_multiple_of(to);
@@ -57,10 +59,20 @@ impl Request<'_> {
             |base: u64, len: usize| off(base, align.memory) || off(len as u64, align.memory);
         !off(self.position, align.offset)
             && !off(self.len, align.offset)
+            && !self.asked_place().is_some_and(|at| off(at, align.offset))
             && !self
                 .call
                 .data
                 .any_element(|base, len| apart(base as u64, len))
+    }
+
+    /// Where an append would begin if it were none: XFS looks at that, too.
+    fn asked_place(&self) -> Option<u64> {
+        match self.call.at {
+            _ if !self.append => None,
+            Position::At(offset) => Some(offset as u64),
+            Position::Offset => u64::try_from(raw::lseek(self.call.fd, 0, libc::SEEK_CUR)).ok(),
+        }
     }
 
     /// The program's own direct read.
@@ -76,10 +88,7 @@ impl Request<'_> {
             return Outcome::Done(n);
         };
         let errno = raw::errno();
-        if self.append {
-            let end = raw::fstat(self.call.fd).map_or(0, |s| s.size);
-            self.landed.set(Some(end.saturating_sub(written)));
-        }
+        self.has_landed(written);
         events::count(Counter::FallbackMapped, 1);
         self.told(Kind::Fallback, "mapped", "buffered");
         let again = self.through_cache(second, written, || self.write_again(second, written));
@@ -109,6 +118,7 @@ impl Request<'_> {
         events::count(Counter::FallbackDegraded, 1);
         self.told(Kind::Fallback, "no second descriptor", "buffered");
         if self.call.write {
+            self.has_landed(moved);
             self.write_each(moved, &|base, len, at| {
                 raw::move_at(true, fd, base, len, at)
             });

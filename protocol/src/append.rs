@@ -32,6 +32,14 @@ impl Request<'_> {
         Some(n)
     }
 
+    /// An append of the program's own is done: it ends where the file does.
+    #[inline(never)]
+    pub fn has_landed(&self, n: u64) {
+        if let Some(end) = raw::fstat(self.call.fd).ok().filter(|_| self.append) {
+            self.landed.set(Some(end.size.saturating_sub(n)));
+        }
+    }
+
     /// Where the request went.
     pub fn place(&self) -> u64 {
         self.landed.get().unwrap_or(self.position)

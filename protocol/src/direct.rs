@@ -118,7 +118,7 @@ impl Request<'_> {
         if alignment(self.file(), self.call.fd).offset <= 1 {
             return n;
         }
-        if n == -(libc::EOPNOTSUPP as isize) && self.call.flags & libc::RWF_NOWAIT != 0 {
+        if self.would_have_waited(n) {
             return -libc::EAGAIN as isize;
         }
         let ends = !self.call.write && self.position.saturating_add(n as u64) >= self.size;
@@ -127,6 +127,12 @@ impl Request<'_> {
             return -libc::EFAULT as isize;
         }
         n
+    }
+
+    fn would_have_waited(&self, n: raw::Raw) -> bool {
+        n == -(libc::EOPNOTSUPP as isize)
+            && self.call.flags & libc::RWF_NOWAIT != 0
+            && alignment(self.file(), self.call.fd).offset > 1
     }
 
     pub fn read(&self, real: &dyn Fn() -> isize) -> Outcome {
@@ -138,15 +144,17 @@ impl Request<'_> {
             events::count(Counter::DirectReadsDirect, 1);
             return Outcome::Done(self.read_direct(real));
         }
-        if !self.is_aligned() {
-            let n = self.read_direct(real);
-            if n <= 0 {
-                return Outcome::Done(n);
-            }
-        }
+        // First: without it the call begins anew, or does both ways by itself.
         let Some(second) = self.second(For::Reading) else {
             return self.without_second(real);
         };
+        if !self.is_aligned() {
+            let n = self.read_direct(real);
+            if n <= 0 {
+                second.done();
+                return Outcome::Done(n);
+            }
+        }
         events::count(Counter::FallbackMapped, 1);
         self.told(Kind::Fallback, "mapped", "buffered");
         let flags = self.call.flags & !LEFT_OUT;
@@ -154,6 +162,10 @@ impl Request<'_> {
         let n = second.act(|fd| data.move_at(false, fd, self.position, flags));
         second.done();
         if raw::is_refused(n) {
+            if self.moves_offset {
+                // The kernel's word on alignment has moved it.
+                raw::lseek(self.call.fd, self.position as i64, libc::SEEK_SET);
+            }
             return self.without_second(real);
         }
         Outcome::Done(raw::libc_result(self.advance(self.as_direct(n))))
@@ -353,8 +365,8 @@ impl Request<'_> {
         limit: u64,
         write: &dyn Fn(usize, usize, u64) -> raw::Raw,
     ) -> raw::Raw {
-        let mut at = self.position;
-        let end = self.position.saturating_add(limit);
+        let mut at = self.place();
+        let end = at.saturating_add(limit);
         let mut error = 0;
         self.call.data.any_element(|base, len| {
             let mut base = base as usize;
@@ -455,7 +467,10 @@ impl Request<'_> {
         events::count(Counter::FallbackDegraded, 1);
         self.told(Kind::Fallback, "no second descriptor", "buffered");
         let n = real();
-        let errno = raw::errno();
+        let errno = match raw::errno() {
+            errno if n < 0 && self.would_have_waited(-errno as isize) => libc::EAGAIN,
+            errno => errno,
+        };
         if self.call.write && n > 0 {
             let synced = self.sync_range(fd, n as u64);
             owe(self.file(), synced);

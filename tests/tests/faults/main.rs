@@ -2,6 +2,7 @@
 //! earlier Pagefence, and the right value. A test says in its head what went wrong and which kind that was an example
 //! of; most of the programs lie in `programs/`.
 
+mod alone;
 mod descriptors;
 mod direct;
 mod doors;
