@@ -6,7 +6,7 @@ use core::ffi::{CStr, c_char};
 use lock_table::FileId;
 
 use crate::layout::{self, Change};
-use crate::{descriptors, numbers, process, raw, sandbox};
+use crate::{descriptors, numbers, own, process, raw, sandbox};
 
 enum How {
     /// There is nothing that needs a fence.
@@ -95,7 +95,7 @@ fn how(dir: i32, path: *const c_char, flags: i32) -> How {
     if libc::major(stat.dev) == 0 {
         let fd = raw::open_path(dir, path) as i32;
         let filesystem = raw::filesystem_magic(fd).map(|m| policy::filesystem_name(m as u64));
-        raw::close(fd);
+        own::close_looked_at(fd);
         match filesystem {
             Some(name) if policy::is_kernel_filesystem(name) => return How::Bare,
             Some("overlay") | None => return How::Held,

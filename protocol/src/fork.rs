@@ -4,7 +4,7 @@
 //! is: so they run last before a fork, next to it, and first after it, in the parent as in the child. (One that gets
 //! there first all the same finds the registry held by its own thread, and in the child becomes the child there.)
 
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering::*, fence};
 use std::cell::UnsafeCell;
 
 use lock_table::Table;
@@ -13,7 +13,7 @@ use crate::events::{self, Event};
 use crate::process::{self, active, pid, table};
 use crate::registry::{self, Registry};
 use crate::text::Text;
-use crate::{descriptors, exec, files, needs, raw, routes, scratch, second, thread};
+use crate::{descriptors, exec, files, needs, raw, routes, scratch, second, thread, unseen};
 
 /// A word that the kernel zeroes in every forked child, also one that was forked behind our back.
 static SAME_PROCESS: AtomicPtr<AtomicU32> = AtomicPtr::new(core::ptr::null_mut());
@@ -37,6 +37,8 @@ fn guests() -> Option<&'static AtomicU32> {
 /// Where the first word is zero: a guest, or the host of guests, whose memory was not wiped.
 #[cold]
 pub fn is_shared_memory() -> bool {
+    // The first word was seen to be zero: the second was stored before.
+    fence(Acquire);
     guests().is_some_and(|w| w.load(Relaxed) != 0)
 }
 
@@ -159,6 +161,7 @@ fn become_child(registry: Registry) {
     this_is_the_process();
     let joined = scratch::roomy_in(&registry, || join(&registry));
     registry::reset_in_child(registry);
+    unseen::reset_in_child();
     if joined {
         routes::reregister_in_child();
     }

@@ -12,7 +12,7 @@ use crate::descriptors;
 use crate::events;
 use crate::ranges::{self, END_OF_TIME, Got, Terms};
 use crate::transfer::{under_frame, unmixed};
-use crate::{files, names, process, raw};
+use crate::{files, names, own, process, raw};
 
 #[derive(Clone, Copy)]
 pub enum Change {
@@ -202,7 +202,7 @@ pub fn refused_by_name(dir: i32, path: *const c_char) -> bool {
         0.. => process::would_be_fenced(fd as i32),
         error => error == -(libc::EMFILE as isize),
     };
-    raw::close(fd as i32);
+    own::close_looked_at(fd as i32);
     refused
 }
 

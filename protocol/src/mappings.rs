@@ -218,7 +218,8 @@ impl Map {
         }
         let made = real(self.flags & !libc::MAP_FIXED);
         if failed(made) {
-            return made;
+            // Perhaps there is no room for both (a limit).
+            return self.held(real, noted);
         }
         let len = page_up(self.len);
         let registry = registry::lock();

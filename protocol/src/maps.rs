@@ -2,8 +2,8 @@
 
 use core::ffi::CStr;
 
-use crate::raw;
 use crate::text::Text;
+use crate::{own, raw};
 
 /// More than the longest line has, which is a path's 4,096 bytes and a hundred.
 const ROOM: usize = 1 << 16;
@@ -32,10 +32,9 @@ pub struct Line<'a> {
 impl Maps {
     /// None: there is no `/proc`, no number or no memory.
     pub fn open() -> Option<Maps> {
-        let fd = i32::try_from(raw::open(c"/proc/thread-self/maps", libc::O_RDONLY)).ok();
-        let fd = fd.filter(|fd| *fd >= 0)?;
+        let fd = own::open_for_a_while(c"/proc/thread-self/maps", libc::O_RDONLY)?;
         let Some(at) = raw::map_anonymous(ROOM) else {
-            raw::close(fd);
+            own::close(fd);
             return None;
         };
         // SAFETY: fresh memory of ours, of that size, until dropped.
@@ -77,7 +76,7 @@ impl Maps {
 
 impl Drop for Maps {
     fn drop(&mut self) {
-        raw::close(self.fd);
+        own::close(self.fd);
         raw::unmap(self.buffer.as_mut_ptr(), self.buffer.len());
     }
 }

@@ -16,7 +16,7 @@ use policy::{Escaped, Mode, Policy, Settings};
 use crate::events::{self, Event, number_path};
 use crate::files::{self, BLOCK_DEVICE, File, NAMES_TOLD, OTHER_NAMES};
 use crate::text::Text;
-use crate::{descriptors, process, raw, scratch, second};
+use crate::{descriptors, own, process, raw, scratch, second};
 
 /// What the policy says of a file by the name that a descriptor has.
 #[derive(Clone, Copy)]
@@ -84,7 +84,7 @@ pub fn ask_by_path(dir: i32, path: *const c_char) -> Option<Settings> {
     };
     let said = ask(fd, &stat);
     said.look_for_others(fd);
-    raw::close(fd);
+    own::close_looked_at(fd);
     said.settings
 }
 

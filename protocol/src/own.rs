@@ -2,6 +2,7 @@
 //! For the program they don't exist. Where it takes one with dup2 all the same, ours moves away first,
 //! and nobody acts through the old number any more when the program's call is made.
 
+use core::ffi::CStr;
 use core::sync::atomic::Ordering::*;
 
 use crate::descriptors::{self, OURS, UNKNOWN, make, tag, unpin_index, word};
@@ -32,6 +33,63 @@ pub fn claim_in(_: &Registry, fd: i32) -> Option<u32> {
 pub fn raise(fd: i32, least: i32, registry: &Registry) -> Option<(i32, Option<u32>)> {
     let high = raise_copy(fd, least, &mut |n| !replace::is_under_way(n)).ok()?;
     Some((high, claim_in(registry, high)))
+}
+
+/// What an open of ours gave, out of the program's way and marked as ours. None: the program is about to put something
+/// else at that number, and closes ours by that.
+pub fn settle(opened: i32, registry: &Registry) -> Option<(i32, Option<u32>)> {
+    if replace::is_under_way(opened) {
+        return None;
+    }
+    let high = raise(opened, opened + 1, registry);
+    if high.is_some() {
+        raw::close(opened);
+    }
+    Some(high.unwrap_or_else(|| (opened, claim_in(registry, opened))))
+}
+
+/// Opens a file of the kernel's for a while: nobody waits for that, so the registry is held. Else the program could put
+/// something at the number, and we would read and close that.
+pub fn open_for_a_while(path: &CStr, flags: i32) -> Option<i32> {
+    const TRIES: u32 = 16;
+    let registry = registry::lock();
+    let mut settled = None;
+    for _ in 0..TRIES {
+        let opened = raw::open(path, flags) as i32;
+        if opened < 0 {
+            break;
+        }
+        settled = settle(opened, &registry);
+        if settled.is_some() {
+            break;
+        }
+    }
+    drop(registry);
+    let (number, stale) = settled?;
+    stale.into_iter().for_each(unpin_index);
+    Some(number)
+}
+
+/// It was that, unless the program has taken the number.
+pub fn close(fd: i32) {
+    let _registry = registry::lock();
+    if is_ours(fd) {
+        raw::close(fd);
+        disown(fd);
+    }
+}
+
+/// Closes what was opened to look at only (`O_PATH`). Opening that may make us wait, so it lay where any open of the
+/// program's would: unless the program has put something else there.
+pub fn close_looked_at(fd: i32) {
+    let _registry = registry::lock();
+    let is_it = match raw::get_flags(fd) {
+        Ok(flags) => flags & libc::O_PATH as u32 != 0,
+        Err(error) => error != libc::EBADF, // a sandbox
+    };
+    if is_it && !replace::is_under_way(fd) {
+        raw::close(fd);
+    }
 }
 
 /// A number of ours has been closed, or is the program's from now on.

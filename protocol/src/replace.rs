@@ -29,6 +29,9 @@ const LONGEST: u64 = 10_000_000_000;
 /// has put the new description in and can't close the old one.
 const PATIENCE: u64 = 3 * LONGEST;
 
+/// How often dup2 is tried while an open is about to land on the number: one of ours may be that, and is moved away.
+const TRIES: u32 = 10_000;
+
 #[inline]
 pub fn is_under_way(fd: i32) -> bool {
     word(fd).is_some_and(|w| tag(w.load(Acquire)) == REPLACED)
@@ -98,7 +101,14 @@ pub fn number<R>(
             events::end_telling();
         }
     }
-    let result = real();
+    let mut result = real();
+    for _ in 0..TRIES {
+        if !failed(&result) || raw::errno() != libc::EBUSY {
+            break;
+        }
+        raw::yield_now();
+        result = real();
+    }
     let errno = raw::errno();
     let after = match failed(&result) {
         true => After::AsBefore(before),

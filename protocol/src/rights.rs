@@ -5,7 +5,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering::*};
 
-use crate::{descriptors, process, raw, second, unseen};
+use crate::{descriptors, own, process, raw, second, unseen};
 
 /// How far the numbers had changed when this was last done.
 static DONE: AtomicU64 = AtomicU64::new(0);
@@ -65,28 +65,28 @@ fn open_seconds() {
 /// Every number that is open, from `/proc` or, without it, by asking for each.
 fn each_open_number(act: impl Fn(i32)) {
     const MOST: i32 = 65_536;
-    let dir = raw::open(c"/proc/thread-self/fd", libc::O_RDONLY | libc::O_DIRECTORY);
-    if dir < 0 {
+    let as_directory = libc::O_RDONLY | libc::O_DIRECTORY;
+    let Some(dir) = own::open_for_a_while(c"/proc/thread-self/fd", as_directory) else {
         (0..MOST)
             .filter(|fd| raw::get_flags(*fd).is_ok())
             .for_each(act);
         return;
-    }
+    };
     let mut entries = Entries { bytes: [0; 256] };
     loop {
-        let n = raw::directory_entries(dir as i32, &mut entries.bytes);
+        let n = raw::directory_entries(dir, &mut entries.bytes);
         if n <= 0 {
             break;
         }
         let mut rest = entries.bytes.get(..n as usize).unwrap_or(&[]);
         while let Some((number, after)) = first_entry(rest) {
-            if let Some(fd) = number.filter(|fd| *fd != dir as i32) {
+            if let Some(fd) = number.filter(|fd| *fd != dir) {
                 act(fd);
             }
             rest = after;
         }
     }
-    raw::close(dir as i32);
+    own::close(dir);
 }
 
 /// Aligned as the kernel writes them.

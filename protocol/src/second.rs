@@ -232,11 +232,7 @@ fn open(file: &File, fd: i32, purpose: For) -> Option<i32> {
         raw::close(opened);
         return None;
     }
-    let high = own::raise(opened, opened + 1, &registry);
-    if high.is_some() {
-        raw::close(opened);
-    }
-    let (number, stale) = high.unwrap_or_else(|| (opened, own::claim_in(&registry, opened)));
+    let (number, stale) = own::settle(opened, &registry)?;
     cell.store(number + 1, SeqCst);
     drop(registry);
     // Outside the registry: what stood at that number may have to be let go.

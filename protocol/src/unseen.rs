@@ -17,7 +17,7 @@ use crate::maps::{Line, Maps};
 use crate::places::{self, Place};
 use crate::routes::Registering;
 use crate::text::Text;
-use crate::{descriptors, files, names, process, raw, registry, remaps, rings, scratch};
+use crate::{descriptors, files, names, own, process, raw, registry, remaps, rings, scratch};
 use policy::Escaped;
 
 const NOT_DUE: u32 = 0;
@@ -67,6 +67,11 @@ pub fn look_at_first() {
     TOOK.store(0, Relaxed);
 }
 
+/// In a forked child: another thread of its parent's may have been looking.
+pub fn reset_in_child() {
+    LOOKING.store(false, Release);
+}
+
 /// Takes all mappings into the registers that are not there yet.
 pub fn look() {
     if process::active().is_none() || LOOKING.swap(true, AcqRel) {
@@ -74,8 +79,8 @@ pub fn look() {
     }
     let begun = now_ns();
     let certain = DUE.swap(NOT_DUE, AcqRel) == NOW;
-    match Maps::open() {
-        Some(maps) => register(&scratch::roomy(|| take_in(maps))),
+    match scratch::roomy(|| Maps::open().map(take_in)) {
+        Some(ranges) => register(&ranges),
         None if certain => {
             process::uncovered_call("a child's mapping: there is no /proc/self/maps")
         }
@@ -165,7 +170,7 @@ fn add(line: &Line, start: usize, end: usize) {
         }
         None => tell_nameless(line),
     }
-    raw::close(fd);
+    own::close_looked_at(fd);
 }
 
 fn add_place(place: Place, fd: i32, stat: &raw::Stat) {
