@@ -64,3 +64,26 @@ fn traced(trace: &Path, kind: &str) -> Vec<Value> {
         .filter(|event: &Value| event["event"] == kind)
         .collect()
 }
+
+/// Under valgrind the kernel told where its own vDSO is, which isn't in the program: it crashed at the start. Kind: what
+/// the kernel says of a process isn't what its program was told.
+#[test]
+fn programs_run_under_valgrind() {
+    let run_it = |fence: Option<&Fence>| {
+        let mut command = Command::new("valgrind");
+        command.args(["-q", "--error-exitcode=7", "cat", "/etc/passwd"]);
+        if let Some(fence) = fence {
+            fence.apply(&mut command);
+        }
+        run(&mut command, LIMIT)
+    };
+    let Ok(bare) = run_it(None) else {
+        return pagefence_tests::skip("valgrind isn't installed");
+    };
+    let fence = Fence::new();
+    let fenced = run_it(Some(&fence)).expect("it ran bare");
+    assert_eq!(fenced.code(), 0, "{}", fenced.report());
+    assert_eq!(fenced.stdout, bare.stdout, "{}", fenced.report());
+    assert_eq!(fenced.stderr, bare.stderr, "{}", fenced.report());
+    assert!(fence.table().exists(), "it wasn't fenced");
+}
