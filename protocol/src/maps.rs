@@ -107,14 +107,20 @@ impl Line<'_> {
         })
     }
 
-    /// Shared, and of a file that somebody may open: what the kernel makes for itself has no inode, or such names.
+    /// Shared, and of a file that somebody may open: what the kernel or libc makes for itself has no inode, or such names.
     pub fn shows_a_file(&self) -> bool {
-        const OTHERS: [&[u8]; 5] = [
+        const OTHERS: [&[u8]; 9] = [
             b"/memfd:",
             b"/SYSV",
             b"/dev/zero",
             b"/anon_hugepage",
             b"/[aio]",
+            b"/drm mm object (deleted)",
+            b"/i915 (deleted)",
+            // libc's semaphores, which it makes under another name.
+            b"/dev/shm/sem.",
+            // valgrind's own.
+            b"/tmp/vgdb-pipe-shared-mem",
         ];
         let path = self.path.to_bytes();
         self.shared
@@ -187,6 +193,7 @@ mod tests {
             &b"7fc4d3a00000-7fc4d3c00000 rw-p 00000000 00:00 0 \0"[..],
             b"7fc4d3a00000-7fc4d3c00000 rw-s 00000000 00:01 7   /memfd:x (deleted)\0",
             b"7fc4d3a00000-7fc4d3c00000 r-xp 00000000 08:02 9    /usr/bin/x\0",
+            b"7fc4d3a00000-7fc4d3a01000 rw-s 00000000 00:19 8    /dev/shm/sem.lvydxt (deleted)\0",
         ] {
             assert!(!Line::parse(other).is_some_and(|l| l.shows_a_file()));
         }

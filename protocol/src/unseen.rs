@@ -80,7 +80,13 @@ pub fn look() {
     let begun = now_ns();
     let certain = DUE.swap(NOT_DUE, AcqRel) == NOW;
     match scratch::roomy(|| Maps::open().map(take_in)) {
-        Some(ranges) => register(&ranges),
+        Some(writable) => {
+            register(&writable);
+            // Memory of ours is given back under the lock that a fork takes too (see the allocator).
+            let registry = (writable.capacity() != 0).then(registry::lock);
+            drop(writable);
+            drop(registry);
+        }
         None if certain => {
             process::uncovered_call("a child's mapping: there is no /proc/self/maps")
         }
@@ -104,11 +110,12 @@ fn register(ranges: &[(usize, usize)]) {
 /// Makes places of what is unknown. The ranges that may be written now and have a place without an entry.
 fn take_in(mut maps: Maps) -> Vec<(usize, usize)> {
     let mut writable = Vec::new();
+    let mut near = 0;
     while let Some(line) = maps.next_line() {
         if line.is_a_ring() {
             rings::found();
         }
-        if !line.shows_a_file() || is_ours(&line) {
+        if !line.shows_a_file() || is_ours(&line) || is_known(&line, &mut near) {
             continue;
         }
         let mut from = line.start;
@@ -129,13 +136,33 @@ fn is_ours(line: &Line) -> bool {
     process::table().is_some_and(|t| t.is_at(line.start)) || events::is_at(line.start)
 }
 
+fn shows_the_same(p: &Place, line: &Line) -> bool {
+    p.shows_at(line.start) == line.offset
+        && files::get(p.file).is_some_and(|f| f.id().ino == line.ino || f.is_block_device())
+}
+
+/// Whether one place knows all of the mapping. `near` is where the last one was found: the kernel lists mappings mostly
+/// in the order in which they were made or in the reverse one, and there may be 60,000.
+fn is_known(line: &Line, near: &mut usize) -> bool {
+    let registry = registry::lock();
+    places::with(&registry, |places| {
+        let knows = |p: &Place| {
+            p.start <= line.start
+                && line.end <= p.end
+                && shows_the_same(p, line)
+                && (p.entry != 0 || !line.writable)
+        };
+        let mut beside = [*near, near.wrapping_add(1), near.wrapping_sub(1)].into_iter();
+        let found = beside.find(|at| places.get(*at).is_some_and(knows));
+        let found = found.or_else(|| places.iter().position(knows));
+        *near = found.unwrap_or(*near);
+        found.is_some()
+    })
+}
+
 /// The first part of a mapping, from there on, that no place knows.
 fn gap(line: &Line, from: usize) -> Option<(usize, usize)> {
-    let known = |p: &&Place| {
-        p.overlaps(from, line.end)
-            && p.shows_at(line.start) == line.offset
-            && files::get(p.file).is_some_and(|f| f.id().ino == line.ino || f.is_block_device())
-    };
+    let known = |p: &&Place| p.overlaps(from, line.end) && shows_the_same(p, line);
     let registry = registry::lock();
     places::with(&registry, |places| {
         let known = || places.iter().filter(known);
