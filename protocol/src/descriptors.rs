@@ -483,12 +483,14 @@ pub fn changes() -> u64 {
     SEQUENCE.load(Acquire)
 }
 
-/// Numbers that we have met and not looked at: what stands behind them is found out at their first use.
-pub fn not_looked_at() -> impl Iterator<Item = i32> {
-    let unknown = |n: &u32| {
-        WORDS
-            .get(*n)
-            .is_some_and(|w| matches!(w.load(Acquire) & 0xff, UNKNOWN | FRESH))
+/// Numbers that we have met and not looked at: what stands behind them is found out at their first use. Or also those
+/// that the process may have come with.
+pub fn not_looked_at(unmet_too: bool) -> impl Iterator<Item = i32> {
+    let unknown = move |n: &u32| {
+        WORDS.get(*n).is_some_and(|w| {
+            let seen = w.load(Acquire);
+            matches!(seen & 0xff, UNKNOWN | FRESH) && (unmet_too || seen != 0)
+        })
     };
     (0..WORDS.end()).filter(unknown).map(|n| n as i32)
 }

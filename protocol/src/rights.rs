@@ -3,12 +3,14 @@
 //! After setuid, chroot, a new namespace or a sandbox the second descriptors of files that are used directly can't be
 //! opened any more (see `second`), and behind a filter a number can't be looked at.
 
-use core::sync::atomic::{AtomicU64, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 
 use crate::{descriptors, own, process, raw, second, unseen};
 
 /// How far the numbers had changed when this was last done.
 static DONE: AtomicU64 = AtomicU64::new(0);
+/// The numbers that the process came with have been asked for: a system call for each that may be open.
+static MET: AtomicBool = AtomicBool::new(false);
 
 /// Before a call that takes rights on files away. Cheap where nothing was opened since the last time.
 pub fn before_losing() {
@@ -20,7 +22,8 @@ pub fn before_losing() {
         return;
     }
     let errno = raw::errno();
-    for fd in descriptors::not_looked_at() {
+    let first = !MET.swap(true, AcqRel);
+    for fd in descriptors::not_looked_at(first) {
         if raw::get_flags(fd).is_ok_and(|flags| flags & libc::O_DIRECT as u32 != 0) {
             look_at(fd);
         }
@@ -115,6 +118,17 @@ mod tests {
     use super::*;
     use std::os::fd::AsRawFd;
     use std::sync::Mutex;
+
+    /// A system call for each number that may be open would be made again and again.
+    #[test]
+    fn numbers_that_were_never_met_are_asked_for_once() {
+        let (met, unmet) = (70_001, 70_002);
+        assert!(descriptors::ensure(unmet).is_some() && descriptors::ensure(met).is_some());
+        descriptors::opened(met, descriptors::sharings());
+        let looked = |all| descriptors::not_looked_at(all).filter(|n| [met, unmet].contains(n));
+        assert_eq!(looked(true).collect::<Vec<_>>(), [met, unmet]);
+        assert_eq!(looked(false).collect::<Vec<_>>(), [met]);
+    }
 
     #[test]
     fn every_open_number_is_met() {
