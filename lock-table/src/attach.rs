@@ -149,17 +149,34 @@ impl Table {
         open(&path).map_err(|fault| TableError::new(fault, &path))
     }
 
-    /// In a forked child, before it does anything else with the table: registers it as the process that it is, with a
-    /// probe of its own at the number of the inherited one, which is closed; or, where it may not open the table, through
-    /// the inherited one. On an error this process holds nothing and can take nothing. What the parent holds stays the
-    /// parent's.
-    pub fn reattach_in_child(&self) -> Result<(), TableError> {
+    /// What a forked child has of its parent and must not.
+    fn forget_parent(&self) {
         self.me.store(0, Release);
         self.life.store(0, Relaxed); // not mapped here: MADV_DONTFORK
         self.reaping.store(false, Release); // a thread of the parent's may have been at it
         self.asking.store(0, Relaxed); // or asking
         self.vain_until.store(0, Relaxed);
         self.locks_for_itself.store(false, Relaxed);
+    }
+
+    /// The same as [`Table::reattach_in_child`] for a child that may not open the table, nor may it be tried (a sandbox).
+    pub fn reattach_through_probe(&self) -> Result<(), TableError> {
+        self.forget_parent();
+        let inherited = self.probe_fd();
+        let fail = |fault| TableError::new(fault, &self.path);
+        if !self.is_table(inherited) {
+            return Err(fail(Fault::Permission));
+        }
+        self.locks_for_itself.store(true, Relaxed);
+        self.register_for_itself(inherited).map_err(fail)
+    }
+
+    /// In a forked child, before it does anything else with the table: registers it as the process that it is, with a
+    /// probe of its own at the number of the inherited one, which is closed; or, where it may not open the table, through
+    /// the inherited one. On an error this process holds nothing and can take nothing. What the parent holds stays the
+    /// parent's.
+    pub fn reattach_in_child(&self) -> Result<(), TableError> {
+        self.forget_parent();
         let inherited = self.probe_fd();
         let fresh = self.open_again(inherited);
         if fresh.is_err() && self.is_table(inherited) {
@@ -227,13 +244,22 @@ impl Table {
     /// (chroot), else by the path.
     fn open_again(&self, through: RawFd) -> Result<Fd, Errno> {
         let flags = OPEN.difference(OFlags::NOFOLLOW);
+        let asked = [libc::AT_FDCWD as usize, 0, flags.bits() as usize, 0, 0, 0];
+        if !sys::may(libc::SYS_openat as usize, &asked) {
+            return Err(Errno::NOSYS); // a sandbox
+        }
         let link = Text::new(format_args!("/proc/self/fd/{through}"));
-        let by_link = fs::open(link.as_c_str(), flags, Mode::empty()).map(Fd::from);
+        let by_link = fs::openat(fs::CWD, link.as_c_str(), flags, Mode::empty()).map(Fd::from);
         match by_link {
             Ok(fd) if self.is_table(fd.0) => return Ok(fd),
             _ => {}
         }
-        let fd = Fd::from(fs::open(self.path.as_c_str(), OPEN, Mode::empty())?);
+        let fd = Fd::from(fs::openat(
+            fs::CWD,
+            self.path.as_c_str(),
+            OPEN,
+            Mode::empty(),
+        )?);
         if self.is_table(fd.0) {
             Ok(fd)
         } else {
@@ -332,7 +358,8 @@ fn look(path: &Path) -> Result<(Fd, Stat, Geometry), Fault> {
         FileType::Symlink => return Err(Fault::SymbolicLink),
         _ => return Err(Fault::NotRegular),
     }
-    let fd = Fd::from(fs::open(path.as_c_str(), OPEN, Mode::empty()).map_err(Fault::from_errno)?);
+    let fd = fs::openat(fs::CWD, path.as_c_str(), OPEN, Mode::empty());
+    let fd = Fd::from(fd.map_err(Fault::from_errno)?);
     let stat = fs::fstat(&fd).map_err(Fault::from_errno)?;
     check_file(path, &stat)?;
     let geometry = check_header(&fd, stat.st_size as u64)?;

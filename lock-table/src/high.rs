@@ -4,11 +4,17 @@
 //! call gives it or takes it, and what looks at all numbers up to the limit doesn't come by. The limit is raised for the
 //! moment in which the number is made. Otherwise, and where the limit is so high that a table of descriptors of that
 //! length would be copied by every fork, the highest free number below.
+//!
+//! A process that another thread makes in that moment would keep the raised limit. So who makes one says so
+//! ([`process_is_made`]), waits until none is raised, and none is meanwhile.
+
+use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
 use rustix::fd::{BorrowedFd, IntoRawFd, RawFd};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 
+use crate::primitive::yield_now;
 use crate::sys::{block_signals, close, may, own_call, restore_signals, result};
 
 /// Where the soft limit is higher we stay below this: the kernel sizes a process's table of descriptors, and copies it
@@ -108,6 +114,36 @@ fn with_numbers_from<T>(
     done
 }
 
+/// Threads that make a process, or become another program.
+static MAKING: AtomicU32 = AtomicU32::new(0);
+/// Threads that have raised the limit for a moment.
+static RAISING: AtomicU32 = AtomicU32::new(0);
+/// How often it is looked whether that is over: none waits for anybody, but one may have to wait for a processor.
+const LOOKS: u32 = 1_000_000;
+
+/// A process is about to be made, or this one to become another program: the limits that it gets are the program's.
+/// Until [`process_was_made`] numbers of ours are made below them.
+pub fn process_is_made() {
+    MAKING.fetch_add(1, SeqCst);
+    for _ in 0..LOOKS {
+        if RAISING.load(SeqCst) == 0 {
+            return;
+        }
+        yield_now();
+    }
+}
+
+/// Ends `process_is_made`.
+pub fn process_was_made() {
+    let _ = MAKING.fetch_update(SeqCst, SeqCst, |n| n.checked_sub(1));
+}
+
+/// In a forked child: its parent's other threads were at it.
+pub fn forget_makers_in_child() {
+    MAKING.store(0, SeqCst);
+    RAISING.store(0, SeqCst);
+}
+
 /// Does `act` under a soft limit of `wanted`, or of as much above `least` as may be had.
 fn with_limit<T>(
     limit: &Rlimit,
@@ -121,11 +157,17 @@ fn with_limit<T>(
     }
     // A handler that jumped out from here would leave the program with another limit.
     let signals = block_signals();
-    let done = raise_limit(limit, wanted, least).and_then(|(before, raised)| {
+    RAISING.fetch_add(1, SeqCst);
+    let raised = match MAKING.load(SeqCst) {
+        0 => raise_limit(limit, wanted, least),
+        _ => Err(Errno::AGAIN),
+    };
+    let done = raised.and_then(|(before, raised)| {
         let done = act();
         lower_limit(before, &raised);
         done
     });
+    RAISING.fetch_sub(1, SeqCst);
     restore_signals(signals);
     done
 }

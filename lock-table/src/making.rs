@@ -22,7 +22,12 @@ pub(crate) fn make(path: &Path, geometry: &Geometry) -> Result<(), Fault> {
 /// nothing. None: it can't be done here.
 fn make_unnamed(path: &Path, geometry: &Geometry) -> Option<Result<(), Fault>> {
     let flags = OPEN.difference(OFlags::NOFOLLOW).union(OFlags::TMPFILE);
-    let fd = match fs::open(path.parent().as_c_str(), flags, Mode::from_raw_mode(0o600)) {
+    let fd = match fs::openat(
+        fs::CWD,
+        path.parent().as_c_str(),
+        flags,
+        Mode::from_raw_mode(0o600),
+    ) {
         Ok(fd) => Fd::from(fd),
         Err(Errno::NOENT) => return Some(Err(Fault::NoDirectory)),
         Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => return None,
@@ -52,7 +57,12 @@ fn make_renamed(path: &Path, geometry: &Geometry) -> Result<(), Fault> {
         .with_suffix(suffix.as_bytes())
         .ok_or(Fault::PathTooLong)?;
     let flags = OPEN.union(OFlags::CREATE).union(OFlags::EXCL);
-    let fd = match fs::open(temporary.as_c_str(), flags, Mode::from_raw_mode(0o600)) {
+    let fd = match fs::openat(
+        fs::CWD,
+        temporary.as_c_str(),
+        flags,
+        Mode::from_raw_mode(0o600),
+    ) {
         Ok(fd) => Fd::from(fd),
         Err(Errno::NOENT) => return Err(Fault::NoDirectory),
         Err(e) => return Err(Fault::from_errno(e)),

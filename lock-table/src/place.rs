@@ -29,9 +29,11 @@ const STICKY: u32 = 0o1000;
 
 /// The table that this user's processes share when nobody names one. Makes its directory.
 pub fn default_path() -> CString {
-    let usable = rustix::fs::access(
+    let usable = rustix::fs::accessat(
+        rustix::fs::CWD,
         SYSTEM_TABLE,
         rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK,
+        rustix::fs::AtFlags::empty(),
     );
     if usable.is_ok() {
         return SYSTEM_TABLE.to_owned();

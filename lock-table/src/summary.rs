@@ -130,7 +130,7 @@ impl Summary {
     pub fn create(path: &CStr) -> Result<Summary> {
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?;
+        let file = rustix::fs::openat(rustix::fs::CWD, path, flags, Mode::RUSR | Mode::WUSR)?;
         let whole = || rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, LENGTH as u64);
         let allocated = crate::sys::without_signals(whole);
         let summary = match allocated.and_then(|()| Summary::map(file.as_fd())) {
@@ -156,7 +156,8 @@ impl Summary {
             FileType::Symlink => return Err(Errno::LOOP),
             _ => return Err(Errno::INVAL),
         }
-        let file = rustix::fs::open(path, flags | OFlags::NOCTTY, Mode::empty())?;
+        let flags = flags | OFlags::NOCTTY;
+        let file = rustix::fs::openat(rustix::fs::CWD, path, flags, Mode::empty())?;
         let stat = rustix::fs::fstat(&file)?;
         if kind(&stat) != FileType::RegularFile || u64::try_from(stat.st_size) != Ok(LENGTH as u64)
         {

@@ -103,7 +103,7 @@ pub fn close_kept_in_child() {
 #[inline(never)]
 pub fn spawn<R>(given: List, real: impl FnOnce(List) -> R) -> R {
     fork::sharing();
-    with_ours(given, None, real)
+    fork::making(|| with_ours(given, None, real))
 }
 
 /// The exec family: this process becomes another program; returns only if that failed.
@@ -115,7 +115,7 @@ pub fn exec<R>(given: List, real: impl FnOnce(List) -> R) -> R {
         each_to_keep(&mut |_, _| any = true);
     }
     if !any {
-        return with_ours(given, None, real);
+        return fork::making(|| with_ours(given, None, real));
     }
     // Under the registry lock they stay ours.
     let close_on_exec = |on: bool| {
@@ -131,7 +131,7 @@ pub fn exec<R>(given: List, real: impl FnOnce(List) -> R) -> R {
         room: KEPT_ROOM,
         write: &write_kept,
     };
-    let result = with_ours(given, Some(&extra), real);
+    let result = fork::making(|| with_ours(given, Some(&extra), real));
     let errno = raw::errno();
     close_on_exec(true);
     raw::set_errno(errno);

@@ -8,6 +8,7 @@ use dashmap::DashMap;
 use lock_table::{FileId, USE_BUFFERED, USE_DIRECT, USE_OBSERVE, UseEntry};
 use once_cell::race::OnceBox;
 use policy::{Isolation, Mode, OnInvalidateFailure, OnLockTimeout, OnTableError, Settings};
+use std::hash::{BuildHasherDefault, DefaultHasher};
 
 use crate::arena::{Arena, Zeroed};
 use crate::events::{self, Event, Kind};
@@ -70,10 +71,13 @@ unsafe impl Zeroed for File {}
 
 static FILES: Arena<File> = Arena::new();
 static FREE: AtomicU32 = AtomicU32::new(0);
-static BY_IDENTITY: OnceBox<DashMap<FileId, u32>> = OnceBox::new();
+/// With a hasher that asks the kernel for nothing: a sandbox may not know getrandom.
+type ByIdentity = DashMap<FileId, u32, BuildHasherDefault<DefaultHasher>>;
+static BY_IDENTITY: OnceBox<ByIdentity> = OnceBox::new();
 
-fn by_identity() -> &'static DashMap<FileId, u32> {
-    BY_IDENTITY.get_or_init(|| Box::new(DashMap::with_shard_amount(4)))
+fn by_identity() -> &'static ByIdentity {
+    let make = || ByIdentity::with_hasher_and_shard_amount(Default::default(), 4);
+    BY_IDENTITY.get_or_init(|| Box::new(make()))
 }
 
 pub fn get(index: u32) -> Option<&'static File> {

@@ -7,12 +7,14 @@
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering::*, fence};
 use std::cell::UnsafeCell;
 
-use lock_table::Table;
+use lock_table::{Table, high};
 
 use crate::events::{self, Event};
+use crate::needs::Join;
 use crate::process::{self, active, pid, table};
 use crate::registry::{self, Registry};
 use crate::text::Text;
+use crate::thread::Thread;
 use crate::{descriptors, exec, files, needs, raw, routes, scratch, second, thread, unseen};
 
 /// A word that the kernel zeroes in every forked child, also one that was forked behind our back.
@@ -157,6 +159,7 @@ fn become_child(registry: Registry) {
     let thread = thread::current();
     thread.after_vfork.set(0);
     thread.forget_parent();
+    high::forget_makers_in_child();
     scratch::reset_in_child();
     this_is_the_process();
     let joined = scratch::roomy_in(&registry, || join(&registry));
@@ -170,13 +173,17 @@ fn become_child(registry: Registry) {
 /// The child in the table, with the files that it has from its parent. Whether it could be.
 fn join(registry: &Registry) -> bool {
     events::forget_telling_in_child();
-    if !needs::may_join() {
-        // Said when the filter came: see `needs`.
-        process::stop_fencing();
-        return false;
-    }
+    let enter = match needs::how_to_join() {
+        Join::ByOpening => Table::reattach_in_child,
+        Join::ByProbe => Table::reattach_through_probe,
+        Join::Not => {
+            // Said when the filter came: see `needs`.
+            process::stop_fencing();
+            return false;
+        }
+    };
     exec::close_kept_in_child();
-    if let Some(Err(error)) = table().map(Table::reattach_in_child) {
+    if let Some(Err(error)) = table().map(enter) {
         // What it has open already it goes on using, past the fence.
         let done = process::without_table("passed through");
         let reason = Text::<400>::of(format_args!("a forked child can't join: {error}"));
@@ -191,6 +198,42 @@ fn join(registry: &Registry) -> bool {
     routes::recount_in_child(registry);
     files::reregister_in_child();
     true
+}
+
+/// A call that makes a process, which gets this one's limits: none of them is raised meanwhile.
+pub fn making<R>(real: impl FnOnce() -> R) -> R {
+    if active().is_none() {
+        return real();
+    }
+    high::process_is_made();
+    let result = real();
+    high::process_was_made();
+    result
+}
+
+/// What `after_vfork` says: a child has our memory, and also that it is being made.
+const USED: u32 = 1;
+const USED_AND_MADE: u32 = 2;
+
+/// This thread is about to make a child that has our memory. If it `waits` for that, until its next call of ours.
+pub fn lending(thread: &Thread, waits: bool) {
+    let makes = waits && active().is_some();
+    if thread.after_vfork.get() != 0 {
+        return; // a child of such a child
+    }
+    thread
+        .after_vfork
+        .set(if makes { USED_AND_MADE } else { USED });
+    if makes {
+        high::process_is_made();
+    }
+}
+
+/// The child is gone, or another program.
+pub fn lent(thread: &Thread) {
+    if thread.after_vfork.replace(0) == USED_AND_MADE {
+        high::process_was_made();
+    }
 }
 
 /// A child that shares our open file descriptions is being started (vfork, posix_spawn, `SCM_RIGHTS`).

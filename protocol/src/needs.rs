@@ -150,6 +150,16 @@ const EXECS: &[Ask] = &[
 
 /// What a process needs to enter the table, beyond what every file needs.
 const JOINS: &[Need] = &[
+    ("fstat", &[(libc::SYS_fstat, ANY, ANY, ANY)]),
+    (
+        "prctl",
+        &[(libc::SYS_prctl, libc::PR_GET_NAME as usize, ANY, ANY)],
+    ),
+    ("getpid", &[(libc::SYS_getpid, ANY, ANY, ANY)]),
+];
+
+/// And to do so by opening it.
+const JOINS_BY_OPENING: &[Need] = &[
     (
         "openat",
         &[(libc::SYS_openat, ANY, ANY, libc::O_RDWR as usize)],
@@ -162,22 +172,41 @@ const JOINS: &[Need] = &[
         "madvise",
         &[(libc::SYS_madvise, ANY, ANY, libc::MADV_DONTFORK as usize)],
     ),
-    ("fstat", &[(libc::SYS_fstat, ANY, ANY, ANY)]),
     (
         "dup3",
         &[(libc::SYS_dup3, ANY, ANY, libc::O_CLOEXEC as usize)],
     ),
     ("close", &[(libc::SYS_close, ANY, ANY, ANY)]),
-    (
-        "prctl",
-        &[(libc::SYS_prctl, libc::PR_GET_NAME as usize, ANY, ANY)],
-    ),
-    ("getpid", &[(libc::SYS_getpid, ANY, ANY, ANY)]),
     ("munmap", &[(libc::SYS_munmap, ANY, ANY, ANY)]),
     (
         "fcntl with F_OFD_SETLK",
         &[(libc::SYS_fcntl, ANY, libc::F_OFD_SETLK as usize, ANY)],
     ),
+];
+
+/// Or by what it has from its parent.
+const JOINS_BY_PROBE: &[Need] = &[
+    (
+        "fcntl with F_SETLK",
+        &[(libc::SYS_fcntl, ANY, libc::F_SETLK as usize, ANY)],
+    ),
+    (
+        "fcntl with F_GETLK",
+        &[(libc::SYS_fcntl, ANY, libc::F_GETLK as usize, ANY)],
+    ),
+];
+
+/// How a file is opened that is to be changed.
+const WRITES: &[Ask] = &[
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_open, ANY, libc::O_RDWR as usize, ANY),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_open, ANY, libc::O_WRONLY as usize, ANY),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_creat, ANY, ANY, ANY),
+    (libc::SYS_openat, ANY, ANY, libc::O_RDWR as usize),
+    (libc::SYS_openat, ANY, ANY, libc::O_WRONLY as usize),
+    (libc::SYS_openat2, ANY, ANY, ANY),
 ];
 
 /// What the library's constructor needs in a program that is started, beyond that.
@@ -268,9 +297,25 @@ pub fn may_look() -> bool {
     first_missing(ALWAYS).or(first_missing(LOOKS)).is_none()
 }
 
-/// Whether a forked child can enter the table.
-pub fn may_join() -> bool {
-    first_missing(JOINS).is_none()
+/// How a forked child can enter the table.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Join {
+    ByOpening,
+    /// Through the descriptor that it has from its parent: it may not open another.
+    ByProbe,
+    Not,
+}
+
+pub fn how_to_join() -> Join {
+    if first_missing(JOINS).is_some() {
+        Join::Not
+    } else if first_missing(JOINS_BY_OPENING).is_none() {
+        Join::ByOpening
+    } else if first_missing(JOINS_BY_PROBE).is_none() {
+        Join::ByProbe
+    } else {
+        Join::Not
+    }
 }
 
 /// What else there is to know before the filter is on: of the processes that this one makes. `alone`: nothing is fenced
@@ -284,20 +329,25 @@ pub fn look_at_children(alone: bool) {
             });
         }
     };
-    if any(FORKS) && !may_join() {
+    if any(FORKS) && how_to_join() == Join::Not {
         say(
-            "a seccomp filter that allows fork, but not what a child needs to join: openat, mmap, fcntl with F_OFD_SETLK, dup3, prctl",
+            "a seccomp filter that allows fork, but not what a child needs to join: fstat, prctl, getpid, fcntl with F_SETLK and F_GETLK",
             "its children pass through",
         );
     }
     if !any(EXECS) {
         return;
     }
-    let joins = JOINS.iter().all(|(_, asks)| survives(asks));
-    if joins && survives(STARTS) {
-        handed_on::what_kills();
-    } else {
-        handed_on::nothing();
+    let mut joins = JOINS.iter().chain(JOINS_BY_OPENING);
+    let joins = joins.all(|(_, asks)| survives(asks));
+    // Where nothing can be opened to be changed, nor so the table, they only look: that they do it unfenced matters
+    // where somebody uses a file of ours directly.
+    let look_only = !any(WRITES);
+    if joins && survives(STARTS) && !look_only {
+        return handed_on::what_kills();
+    }
+    handed_on::nothing();
+    if !look_only || files::all().any(|(_, file)| file.locks()) {
         say(
             "a seccomp filter that allows exec, but not what the library needs to start",
             "programs that it starts pass through",

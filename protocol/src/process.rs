@@ -84,7 +84,7 @@ fn is_vfork_child(thread: &Thread) -> bool {
     if raw::getpid() != pid() {
         return true;
     }
-    thread.after_vfork.set(0);
+    fork::lent(thread);
     unseen::look_if_due();
     false
 }

@@ -123,6 +123,7 @@ extern "C" fn at_thread_exit(_: *mut c_void) {
     let thread = current();
     thread.reclaim_down_to(0);
     variables::give_all_back(thread);
+    crate::fork::lent(thread);
     for frame in &thread.frames {
         let slot = frame.slot.replace(0);
         if slot != 0 {

@@ -72,7 +72,7 @@ family! { fclose, _IO_fclose => (stream: *mut FILE) -> c_int, |real| { closing_e
 family! { tmpfile, tmpfile64 => () -> *mut FILE, |real| { streamed(by(|| real())) }}
 family! { popen, _IO_popen => (command: *const c_char, kind: *const c_char) -> *mut FILE, |real| {
     sharing();
-    streamed(by(|| real(command, kind)))
+    streamed(protocol::fork::making(|| by(|| real(command, kind))))
 }}
 family! { pclose => (stream: *mut FILE) -> c_int, |real| { closing_elsewhere(number(stream), || real(stream)) }}
 family! { opendir => (path: *const c_char) -> *mut DIR, |real| {

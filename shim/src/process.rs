@@ -25,7 +25,7 @@ extern "C" fn before_vfork() -> usize {
     }
     let thread = protocol::thread::current();
     protocol::variables::before_child(thread, true);
-    thread.after_vfork.set(1);
+    protocol::fork::lending(thread, true);
     REAL_VFORK.load(Ordering::Acquire)
 }
 
@@ -48,8 +48,9 @@ extern "C" fn before_clone(flags: c_int) -> usize {
     protocol::fork::cloning(flags);
     if flags & (libc::CLONE_THREAD | libc::CLONE_VM) == libc::CLONE_VM {
         let thread = protocol::thread::current();
-        protocol::variables::before_child(thread, flags & libc::CLONE_VFORK != 0);
-        thread.after_vfork.set(1);
+        let waits = flags & libc::CLONE_VFORK != 0;
+        protocol::variables::before_child(thread, waits);
+        protocol::fork::lending(thread, waits);
     }
     if REAL_CLONE.load(Ordering::Acquire) == 0 {
         resolve_vfork();
@@ -104,7 +105,7 @@ family! { __register_atfork =>
 // Without the handlers of `pthread_atfork`: the child finds out by itself, the parent is told here.
 family! { _Fork => () -> pid_t, |real| {
     sharing();
-    real()
+    protocol::fork::making(|| real())
 }}
 
 macro_rules! vfork {

@@ -314,7 +314,7 @@ unsafe fn other(real: Syscall, number: c_long, [a, b, c, d, e, f]: [usize; 6]) -
         #[cfg(target_arch = "x86_64")]
         libc::SYS_fork => {
             sharing();
-            call()
+            protocol::fork::making(call)
         }
         libc::SYS_clone => {
             protocol::fork::cloning(a as c_int);

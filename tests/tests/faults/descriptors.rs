@@ -190,3 +190,25 @@ fn who_shares_a_description_puts_back_what_a_kill_left() {
     let right = "the other: killed by signal 9\nas before: 1\nit: buffered read: k..k\nit: direct read: k..k\n";
     assert_eq!(outcome.stdout, right, "{}", outcome.report());
 }
+
+/// The limit on numbers is raised for the moment in which one of ours is made: of the programs that another thread started
+/// then each fortieth kept the raised one. Kind: what is changed for a moment must not be handed on in it.
+#[test]
+fn programs_get_the_limit_that_the_program_has() {
+    let (program, fence) = (compile("limit_inherited", &[]), Fence::new());
+    let dir = main_place().directory();
+    let trace = dir.path().join("trace");
+    let mut command = Command::new(&program.path);
+    command.arg(dir.path());
+    fence.apply(&mut command);
+    command.env("PAGEFENCE_TRACE", &trace);
+    let outcome = done(&mut command);
+    assert_eq!(
+        outcome.stdout,
+        "enough: 1, wrong: 0\n",
+        "{}",
+        outcome.report()
+    );
+    let events = std::fs::read_to_string(&trace).expect("a trace");
+    assert!(events.contains("\"mixed\""), "no file was used both ways");
+}

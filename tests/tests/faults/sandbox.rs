@@ -365,3 +365,70 @@ fn filters_of_all_threads() {
         assert_eq!(fence.damage(), None);
     }
 }
+
+/// An allow-list of today has openat and not open, and one of a program that draws no random numbers has no getrandom:
+/// the program's first file, its children and what it started were killed by it. Where only files to read may be
+/// opened, as behind the filter of man(1), children didn't join, and each said so.
+#[test]
+fn children_behind_a_filter() {
+    let (program, place) = (compile("seccomp_children", &[]), main_place());
+    let kill: Vec<String> = {
+        #[cfg(target_arch = "x86_64")]
+        let calls = [libc::SYS_open, libc::SYS_getrandom];
+        #[cfg(not(target_arch = "x86_64"))]
+        let calls = [libc::SYS_getrandom];
+        calls.iter().map(i64::to_string).collect()
+    };
+    let ways = kill
+        .iter()
+        .map(|call| vec!["kill".to_owned(), call.clone()]);
+    for arguments in ways.chain([vec!["reader".to_owned()]]) {
+        let bare = once(&program, &place, None, &arguments);
+        if bare.outcome.code() != 0 {
+            skip("what is started makes this call itself");
+            continue;
+        }
+        let fence = Fence::new();
+        let fenced = once(&program, &place, Some(&fence), &arguments);
+        let report = format!(
+            "{arguments:?}: {} {}",
+            fenced.outcome.report(),
+            fenced.trace
+        );
+        assert_eq!(fenced.outcome.code(), 0, "{report}");
+        assert_eq!(fenced.outcome.stdout, bare.outcome.stdout, "{report}");
+        // The two children's reads beside the mapping.
+        assert!(fenced.fell_back() >= 2, "{report}");
+        let children = |line: &&String| !line.contains("programs that it starts");
+        assert_eq!(
+            fenced.own.iter().filter(children).count(),
+            0,
+            "{:?}",
+            fenced.own
+        );
+        assert_eq!(fence.damage(), None);
+    }
+}
+
+/// man(1) reads behind a filter in several processes, which start others: nothing is said of it.
+#[test]
+fn a_program_whose_filter_lets_it_only_read() {
+    let read = |fence: Option<&Fence>| {
+        let mut command = Command::new("man");
+        command.arg("man").env("PAGER", "cat").env("TERM", "dumb");
+        if let Some(fence) = fence {
+            fence.apply(&mut command);
+        }
+        run(&mut command, Duration::from_secs(20))
+    };
+    let bare = read(None).ok().filter(|bare| bare.code() == 0);
+    let Some(bare) = bare else {
+        return skip("man(1) and its page aren't installed");
+    };
+    let fence = Fence::new();
+    let fenced = read(Some(&fence)).expect("it ran bare");
+    assert_eq!(fenced.code(), 0, "{}", fenced.report());
+    assert_eq!(fenced.stdout, bare.stdout, "{}", fenced.report());
+    assert_eq!(fenced.stderr, bare.stderr, "{}", fenced.report());
+    assert!(fence.table().exists(), "it wasn't fenced");
+}
