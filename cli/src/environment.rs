@@ -45,7 +45,22 @@ impl Environment {
             };
             environment.set(names::ISOLATION, isolation.word());
         }
+        if !arguments.json {
+            environment.tell_warnings(&policy);
+        }
         Ok(environment)
+    }
+
+    /// What is right in the policy and perhaps not meant, unless this run says the mode for all.
+    fn tell_warnings(&self, policy: &Policy) {
+        let mode = self.get(names::MODE).and_then(OsStr::to_str);
+        let (overrides, _) = Overrides::from_words(mode, None);
+        let file = self.get(names::POLICY).unwrap_or_default();
+        if overrides.mode.is_none() {
+            for warning in policy.warnings() {
+                tell(warning.as_warning(&file.display().to_string()));
+            }
+        }
     }
 
     pub fn set(&mut self, name: &str, value: impl AsRef<OsStr>) {

@@ -198,6 +198,35 @@ fn a_rule_that_leaves_other_programs_out_is_right_with_a_warning() {
 }
 
 #[test]
+fn run_warns_of_such_a_rule_once_before_the_program_says_anything() {
+    let fixture = Fixture::new();
+    fixture.write("p.toml", SOME.as_bytes());
+    let said = |options: &[&str], variable: &str| {
+        let mut command = fixture.pagefence();
+        command.env("PAGEFENCE_MODE", variable);
+        command.args(["run", "--policy", "p.toml"]).args(options);
+        let output = command
+            .args(["--", "sh", "-c", "echo own >&2"])
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        stderr(&output)
+    };
+    let warning = "warning: the rule enforces for these programs only";
+    for options in [&[][..], &["--summary"]] {
+        let said = said(options, "");
+        assert!(said.starts_with(warning), "{said}");
+        assert!(said.contains("p.toml:6:11"), "{said}");
+        assert_eq!(said.matches(warning).count(), 1, "{said}");
+        assert!(said.contains("\nown\n"), "{said}");
+    }
+    // Where it is read by a program, and where the mode is another one for all.
+    assert!(!said(&["--summary", "--json"], "").contains("warning"));
+    assert_eq!(said(&["--observe"], ""), "own\n");
+    assert_eq!(said(&[], "observe"), "own\n");
+}
+
+#[test]
 fn explain_knows_a_program_by_what_its_link_leads_to() {
     let fixture = Fixture::new();
     fixture.write("p.toml", SOME.as_bytes());
