@@ -67,7 +67,7 @@ impl Request<'_> {
     }
 
     /// Where an append would begin if it were none: XFS looks at that, too.
-    fn asked_place(&self) -> Option<u64> {
+    pub fn asked_place(&self) -> Option<u64> {
         match self.call.at {
             _ if !self.append => None,
             Position::At(offset) => Some(offset as u64),

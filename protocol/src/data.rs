@@ -25,8 +25,6 @@ impl Data {
         }
     }
 
-    /// Apart from its caller, below which calls go deep: elements lie on the stack.
-    #[inline(never)]
     fn sum(&self, count: usize) -> Option<u64> {
         let (mut all, mut seen) = (0u64, 0);
         self.any_element(|_, len| {
@@ -39,6 +37,8 @@ impl Data {
 
     /// Calls `look` with each (address, length) until it says true; whether one did. The program's
     /// vector is copied through the kernel: a bad address ends it, and the real call will say EFAULT.
+    /// Apart from its callers, below some of which calls go deep.
+    #[inline(never)]
     pub fn any_element(&self, mut look: impl FnMut(*mut libc::c_void, usize) -> bool) -> bool {
         match *self {
             Data::Buffer(base, len) => look(base, len),

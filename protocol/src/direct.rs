@@ -4,25 +4,18 @@
 use core::cell::Cell;
 use policy::OnInvalidateFailure;
 
-use crate::alignment::alignment;
 use crate::descriptors::Pinned;
 use crate::events::{self, Event, Kind};
 use crate::files::{FELL_BACK_TOLD, File};
 use crate::ranges::{self, Terms};
-use crate::refused::RWF_ATOMIC;
 use crate::second::{self, For, InHand};
 use crate::storage::LAYERED;
 use crate::thread::{Frame, Thread};
 use crate::transfer::Transfer;
-use crate::writeback::{look, owe, seen};
+use crate::writeback::{is_being_looked_at, look, owe, seen};
 use crate::{process, raw};
 use lock_table::summary::Counter;
 use lock_table::{Mode, page, unit};
-
-const RWF_NOAPPEND: i32 = 0x20;
-/// The flags that a request through the cache does without: the rest is the kernel's to refuse.
-const LEFT_OUT: i32 =
-    libc::RWF_HIPRI | libc::RWF_DSYNC | libc::RWF_SYNC | libc::RWF_APPEND | RWF_NOAPPEND;
 
 /// What changes in a description while `O_DIRECT` is off it for one request, in one step: a mark that says so, on a
 /// flag that means nothing to files. Who shares the description and outlives a kill in that moment puts it back.
@@ -111,30 +104,6 @@ impl Request<'_> {
         });
     }
 
-    /// As the direct request would have ended. Where the cache can't promise not to wait, it would have.
-    /// And through the cache a request with a partly bad buffer moves what it can; directly it is refused.
-    fn as_direct(&self, n: raw::Raw) -> raw::Raw {
-        // A filesystem that asks for no alignment goes through the cache by itself when it has to.
-        if alignment(self.file(), self.call.fd).offset <= 1 {
-            return n;
-        }
-        if self.would_have_waited(n) {
-            return -libc::EAGAIN as isize;
-        }
-        let ends = !self.call.write && self.position.saturating_add(n as u64) >= self.size;
-        let short = n > 0 && (n as u64) < self.len && !ends;
-        if short && !self.call.data.is_readable_at(n as u64) {
-            return -libc::EFAULT as isize;
-        }
-        n
-    }
-
-    fn would_have_waited(&self, n: raw::Raw) -> bool {
-        n == -(libc::EOPNOTSUPP as isize)
-            && self.call.flags & libc::RWF_NOWAIT != 0
-            && alignment(self.file(), self.call.fd).offset > 1
-    }
-
     pub fn read(&self, real: &dyn Fn() -> isize) -> Outcome {
         // At the end there is nothing to read, however misaligned.
         if self.position >= self.size {
@@ -157,21 +126,28 @@ impl Request<'_> {
         }
         events::count(Counter::FallbackMapped, 1);
         self.told(Kind::Fallback, "mapped", "buffered");
-        let flags = self.call.flags & !LEFT_OUT;
+        let flags = self.flags_through_cache();
         let data = &self.call.data;
         let n = second.act(|fd| data.move_at(false, fd, self.position, flags));
+        let n = match raw::is_refused(n) {
+            true => n,
+            false => self.as_direct(n, Some(&second)),
+        };
         second.done();
+        if n < 0 && self.moves_offset {
+            // The kernel's word on alignment has moved it.
+            raw::lseek(self.call.fd, self.position as i64, libc::SEEK_SET);
+        }
         if raw::is_refused(n) {
-            if self.moves_offset {
-                // The kernel's word on alignment has moved it.
-                raw::lseek(self.call.fd, self.position as i64, libc::SEEK_SET);
-            }
             return self.without_second(real);
         }
-        Outcome::Done(raw::libc_result(self.advance(self.as_direct(n))))
+        Outcome::Done(raw::libc_result(self.advance(n)))
     }
 
     pub fn write(&self, real: &dyn Fn() -> isize) -> Outcome {
+        if self.may_not_wait() && self.file().is_mixed() && is_being_looked_at(self.file()) {
+            return Outcome::Done(raw::libc_result(-libc::EAGAIN as isize));
+        }
         if self.is_mapped_writable() {
             return self.write_buffered(real);
         }
@@ -180,7 +156,7 @@ impl Request<'_> {
             events::count(Counter::DirectWritesDirect, 1);
             return Outcome::Done(real());
         }
-        if self.file().has(LAYERED) || self.leaves_a_tail() {
+        if self.file().has(LAYERED) || (self.leaves_a_tail() && !self.is_atomic()) {
             return self.write_buffered(real);
         }
         let Some(second) = self.second(For::Writing) else {
@@ -290,7 +266,7 @@ impl Request<'_> {
         }
         let frame = ranges::begin_within(self.thread)?;
         let claim = self.terms.claim(Mode::DirectWrite, from, to);
-        let _ = ranges::take(self.thread, frame, self.terms, &claim, false);
+        let _ = ranges::take(self.thread, frame, self.terms, &claim, self.may_not_wait());
         Some(frame)
     }
 
@@ -392,7 +368,7 @@ impl Request<'_> {
 
     /// The same request through the page cache, where mappings see it.
     fn write_buffered(&self, real: &dyn Fn() -> isize) -> Outcome {
-        if self.call.flags & RWF_ATOMIC != 0 {
+        if self.is_atomic() {
             return Outcome::Done(raw::libc_result(self.refuse_atomic()));
         }
         if self.held == Held::Pages {
@@ -417,7 +393,7 @@ impl Request<'_> {
             false => "begins beyond the last page",
         };
         self.told(Kind::Fallback, why, "buffered");
-        let flags = self.call.flags & !LEFT_OUT;
+        let flags = self.flags_through_cache();
         let data = &self.call.data;
         let n = self.through_cache(&second, self.len, || {
             self.append(&second, flags)
@@ -425,7 +401,7 @@ impl Request<'_> {
         });
         let n = match raw::is_refused(n) {
             true => n,
-            false => self.as_direct(n),
+            false => self.as_direct(n, Some(&second)),
         };
         if n < 0 {
             self.shrink_back(&second);
@@ -444,7 +420,7 @@ impl Request<'_> {
         if self.held != Held::WholeFile {
             return Outcome::Needs(Held::WholeFile);
         }
-        if !self.is_aligned() {
+        if !self.is_aligned() || self.is_atomic() {
             return self.both_ways_alone(real);
         }
         // A handler that jumped out in between would leave the program without its O_DIRECT.
@@ -467,17 +443,18 @@ impl Request<'_> {
         events::count(Counter::FallbackDegraded, 1);
         self.told(Kind::Fallback, "no second descriptor", "buffered");
         let n = real();
-        let errno = match raw::errno() {
-            errno if n < 0 && self.would_have_waited(-errno as isize) => libc::EAGAIN,
-            errno => errno,
-        };
+        let errno = raw::errno();
         if self.call.write && n > 0 {
             let synced = self.sync_range(fd, n as u64);
             owe(self.file(), synced);
         }
+        let n = match n {
+            0.. => n,
+            _ => self.as_direct(-(errno as isize), None),
+        };
         raw::set_flags(fd, self.flags);
         raw::set_errno(errno);
-        Outcome::Done(n)
+        Outcome::Done(raw::libc_result(n))
     }
 
     /// Moves the program's file offset as its own call would have.

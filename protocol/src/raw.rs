@@ -188,6 +188,19 @@ pub fn direct_alignment(fd: c_int) -> Result<Option<(u32, u32)>, i32> {
     Ok(said.then_some((s.stx_dio_mem_align, s.stx_dio_offset_align)))
 }
 
+/// The least and the most that one atomic write takes. None: the filesystem doesn't say.
+pub fn atomic_sizes(fd: c_int) -> Option<(u64, u64)> {
+    const WRITE_ATOMIC: u32 = 0x1_0000;
+    let mut s = empty_statx();
+    let (path, flags) = (c"".as_ptr(), libc::AT_EMPTY_PATH);
+    let done = call!(SYS_statx, fd, path, flags, WRITE_ATOMIC, &raw mut s);
+    let said = done == 0 && s.stx_mask & WRITE_ATOMIC != 0;
+    said.then_some((
+        s.stx_atomic_write_unit_min.into(),
+        s.stx_atomic_write_unit_max.into(),
+    ))
+}
+
 pub fn get_flags(fd: c_int) -> Result<u32, i32> {
     let flags = call!(SYS_fcntl, fd, libc::F_GETFL, 0);
     if flags < 0 {

@@ -52,6 +52,11 @@ pub fn seen(file: &File, call: impl FnOnce() -> raw::Raw) -> (raw::Raw, u32) {
     (error, epoch)
 }
 
+/// Whether somebody else is looking, or syncs: a call that may not wait doesn't begin then.
+pub fn is_being_looked_at(file: &File) -> bool {
+    file.check.load(Relaxed) != FREE
+}
+
 /// An error that our call consumed: the program's next fsync reports it.
 pub fn owe(file: &File, error: raw::Raw) {
     if is_writeback_error(error) {

@@ -97,17 +97,20 @@ fn a_call_waits_no_longer_than_lock_timeout_with_all_its_parts() {
 #[test]
 fn an_open_that_waits_for_a_lease_keeps_nobody_out() {
     let program = compile("lease", &[]);
-    for fence in [None, Some(Fence::new())] {
-        let dir = main_place().directory();
-        let seen = start(&program.path, &[dir.path()], fence.as_ref());
-        let one = |name| *numbers(&seen, name).first().expect("a number");
-        assert!(one("read") < 900, "{}", seen.report());
-        assert!(
-            one("emptied") >= 1400,
-            "nothing was waited for: {}",
-            seen.report()
-        );
-        assert_eq!((one("old"), one("new")), (4096, 3), "{}", seen.report());
+    for arguments in [&[][..], &[Path::new("stream")]] {
+        for fence in [None, Some(Fence::new())] {
+            let dir = main_place().directory();
+            let arguments = [&[dir.path()], arguments].concat();
+            let seen = start(&program.path, &arguments, fence.as_ref());
+            let one = |name| *numbers(&seen, name).first().expect("a number");
+            assert!(one("read") < 900, "{}", seen.report());
+            assert!(
+                one("emptied") >= 1400,
+                "nothing was waited for: {}",
+                seen.report()
+            );
+            assert_eq!((one("old"), one("new")), (4096, 3), "{}", seen.report());
+        }
     }
 }
 
@@ -388,4 +391,46 @@ fn what_fails_beside_a_mapping_fails_as_bare() {
             });
         assert_eq!(seen.code(), 0, "{}", seen.report());
     }
+}
+
+/// Flags of `preadv2` and `pwritev2` that the kernel refuses went with a request through the cache all the same, and some
+/// that it takes were refused. The kind: what a request may do is the kernel's to say, whichever way it goes.
+#[test]
+fn flags_are_the_kernels_to_refuse() {
+    let program = compile("rwf_flags", &[]);
+    let alike = ["xfs64k", "btrfs-nocow"];
+    for place in places()
+        .iter()
+        .filter(|p| long() || !alike.contains(&p.name.as_str()))
+    {
+        let seen = Comparison::new("rwf_flags").check(place, &[("fenced", Fence::new())], |dir| {
+            let mut command = Command::new(&program.path);
+            command.arg(dir);
+            if long() {
+                command.arg("every form");
+            }
+            command
+        });
+        assert_eq!(seen.code(), 0, "{}", seen.report());
+    }
+}
+
+/// What may not wait doesn't: not for the file offset either, nor at a descriptor's first use.
+#[test]
+fn what_may_not_wait_comes_back_at_once() {
+    let program = compile("nowait_held", &[]);
+    let dir = main_place().directory();
+    let fence = Fence::new();
+    let outcome = std::thread::scope(|scope| {
+        let running = scope.spawn(|| start(&program.path, &[dir.path()], Some(&fence)));
+        wait_for(&dir.path().join("ready"));
+        let _held = fence.hold_whole(&dir.path().join("f"));
+        std::fs::write(dir.path().join("held"), "").expect("a file");
+        running.join().expect("the program's thread")
+    });
+    let taken = numbers(&outcome, "ms");
+    let quick = taken.iter().all(|ms| *ms < 500);
+    assert!(taken.len() == 16 && quick, "{}", outcome.report());
+    let refused = outcome.stdout.matches(": -1 EAGAIN").count();
+    assert_eq!(refused, 16, "{}", outcome.report());
 }
