@@ -43,6 +43,12 @@ pub fn open(dir: i32, path: *const c_char, flags: i32, real: impl Fn(i32) -> i32
     }
 }
 
+/// Whether an open with these flags empties a file that is there, and holds nothing while the kernel waits in it.
+#[inline(never)]
+pub fn waits_for_nobody(path: *const c_char, flags: i32) -> bool {
+    matches!(how(libc::AT_FDCWD, path, flags), How::InTwoSteps(Some(_)))
+}
+
 /// The file behind a handle, which has no name here.
 pub fn open_handle(flags: i32, real: impl Fn(i32) -> i32) -> i32 {
     let writes = matches!(flags & libc::O_ACCMODE, libc::O_WRONLY | libc::O_RDWR);

@@ -2,9 +2,11 @@
 //! number is forgotten, and its next use looks again; or that make something which is no file. And those
 //! that hand descriptions to other processes.
 
+use crate::numbers::{close, open};
 use crate::{family, resolve_all};
-use core::ffi::{c_char, c_int, c_uint, c_void};
+use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use libc::{DIR, FILE, msghdr, sockaddr, socklen_t, ssize_t};
+use libc::{O_CLOEXEC, O_CREAT, O_RDWR, O_TRUNC, O_WRONLY};
 use protocol::emptying::{open_handle, open_shared};
 use protocol::fork::sharing;
 use protocol::layout::{stream_is_refused, truncating_stream};
@@ -51,8 +53,50 @@ fn opening(path: *const c_char, mode: *const c_char, real: impl Fn() -> *mut FIL
     })
 }
 
+/// How a stream's file is opened that is emptied first; None: it isn't, or its mode says more than fdopen knows.
+fn emptying(path: *const c_char, mode: *const c_char) -> Option<c_int> {
+    if path.is_null() {
+        return None;
+    }
+    // SAFETY: the mode is a C string that libc is about to read too.
+    let letters = unsafe { CStr::from_ptr(mode) }.to_bytes();
+    let mut flags = O_WRONLY | O_CREAT | O_TRUNC;
+    for letter in letters.strip_prefix(b"w")? {
+        flags = match letter {
+            b'b' => flags,
+            b'e' => flags | O_CLOEXEC,
+            b'+' => flags & !O_WRONLY | O_RDWR,
+            _ => return None,
+        };
+    }
+    protocol::emptying::waits_for_nobody(path, flags).then_some(flags)
+}
+
+/// Opened, emptied, and then made a stream: nobody is kept out of the file while the kernel waits in the open.
+fn opened_in_steps(path: *const c_char, mode: *const c_char, flags: c_int) -> *mut FILE {
+    // SAFETY: what the program gave to fopen, and a number that was made for it.
+    unsafe {
+        let fd = protocol::emptying::open(libc::AT_FDCWD, path, flags, |flags| {
+            open::real()(path, flags, 0o666)
+        });
+        if fd < 0 {
+            return core::ptr::null_mut();
+        }
+        let stream = fdopen::real()(fd, mode);
+        if stream.is_null() {
+            let errno = protocol::raw::errno();
+            protocol::numbers::close(fd, || close::real()(fd));
+            protocol::raw::set_errno(errno);
+        }
+        stream
+    }
+}
+
 family! { fopen, fopen64, _IO_fopen => (path: *const c_char, mode: *const c_char) -> *mut FILE, |real| {
-    opening(path, mode, || by(|| real(path, mode)))
+    match emptying(path, mode) {
+        Some(flags) => streamed(opened_in_steps(path, mode, flags)),
+        None => opening(path, mode, || by(|| real(path, mode))),
+    }
 }}
 family! { freopen, freopen64 => (path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE, |real| {
     let fd = number(stream);

@@ -1,5 +1,5 @@
-// A file with a lease: who opens it to empty it waits in the kernel until the lease is given up. Whoever reads the file
-// meanwhile doesn't wait. Says after how many milliseconds each came back.
+// A file with a lease: who opens it to empty it, or a stream on it, waits in the kernel until the lease is given up.
+// Whoever reads the file meanwhile doesn't wait. Says after how many milliseconds each came back.
 #include "hazard.h"
 
 static double begun;
@@ -13,7 +13,7 @@ static int taken(void) {
 }
 
 int main(int argc, char **argv) {
-    (void)argc;
+    int stream = argc > 2;
     char *path = path_in(argv[1], "f"), *data = filled(PAGE, 'd');
     int made = MUST(open(path, O_RDWR | O_CREAT, 0600));
     MUST(pwrite(made, data, PAGE, 0));
@@ -41,7 +41,7 @@ int main(int argc, char **argv) {
     begun = now();
     pid_t opener = MUST(fork());
     if (opener == 0) {
-        int fd = MUST(open(path, O_WRONLY | O_TRUNC));
+        int fd = stream ? fileno(fopen(path, "w")) : open(path, O_WRONLY | O_TRUNC);
         say("emptied=%d", taken());
         MUST(pwrite(fd, "new", 3, 0));
         _exit(0);

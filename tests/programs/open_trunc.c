@@ -77,6 +77,26 @@ static void forms(void) {
     }
 }
 
+static void streams(void) {
+    static const char *const modes[] = {"w", "w+", "wb", "wb+", "we", "w+e", "wx", "wc", "wm", "w,ccs=UTF-8", "wz", "W", ""};
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
+        for (int there = 0; there < 2; there++) {
+            unlink(path);
+            if (there)
+                fill(0640);
+            forget_events();
+            FILE *stream = fopen(path, modes[i]);
+            int fd = stream ? fileno(stream) : -1;
+            if (stream)
+                say("fopen \"%s\": written %d, flushed %d, number's flags %x", modes[i], fputs("some", stream),
+                    fflush(stream), fcntl(fd, F_GETFD));
+            char bytes[8] = "";
+            if (stream && fseek(stream, 0, SEEK_SET) == 0)
+                say("read %zu \"%s\"", fread(bytes, 1, 4, stream), bytes);
+            result(modes[i], fd);
+        }
+}
+
 int main(int argc, char **argv) {
     (void)argc;
     umask(0);
@@ -107,9 +127,7 @@ int main(int argc, char **argv) {
     fill(0600);
     forget_events();
     result("syscall(SYS_creat)", syscall(SYS_creat, path, 0600));
-    fill(0600);
-    forget_events();
-    result("fopen", fileno(fopen(path, "w")));
+    streams();
 
     int dir = MUST(open(argv[1], O_RDONLY | O_DIRECTORY));
     fill(0600);
