@@ -48,12 +48,6 @@ __attribute__((constructor)) static void before_everybody(void) {
 extern char **environ;
 static char *map;
 
-static void step(const char *what) {
-    char go;
-    say("%s", what);
-    MUST(read(0, &go, 1));
-}
-
 // Both ways at the file, in a page of the child's own.
 static int use(int n) {
     alarm(20);

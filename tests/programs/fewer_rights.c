@@ -3,12 +3,6 @@
 #include "hazard.h"
 #include <sched.h>
 
-static void step(const char *what) {
-    char go;
-    say("%s", what);
-    MUST(read(0, &go, 1));
-}
-
 static int use(struct both *file, int n) {
     alarm(30);
     off_t at = (off_t)(8 + n) * PAGE;

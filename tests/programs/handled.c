@@ -75,6 +75,35 @@ static void vforks(const char *dir) {
         exit(1);
 }
 
+// Not by the calls' own names.
+static void by_number(const char *dir) {
+    struct both file = open_both(dir, "written by number");
+    char *page = filled(PAGE, 'd');
+    map_page(file.buffered, PAGE)[0] = 'm';
+    MUST(syscall(SYS_pwrite64, file.direct, page, PAGE, 2 * PAGE));
+    MUST(syscall(SYS_pwritev2, file.direct, &(struct iovec){page, PAGE}, 1, 2 * PAGE, 0, 0));
+}
+
+// The file grows into a mapping of its end: by appends, whatever place they name. What for once is no append stays away.
+static void appends(const char *dir) {
+    struct both file = open_both(dir, "grows into a mapping");
+    int append = MUST(open(file.path, O_RDWR | O_APPEND | O_DIRECT));
+    char *page = filled(PAGE, 'd');
+    struct iovec one = {page, PAGE};
+    if (mmap(NULL, 5 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, file.buffered, SIZE - PAGE) == MAP_FAILED)
+        MUST(-1);
+    MUST(write(append, page, PAGE));
+    MUST(pwrite(append, page, PAGE, 0));
+    MUST(pwritev2(file.direct, &one, 1, 0, RWF_APPEND));
+    MUST(pwritev2(file.direct, &one, 1, -1, RWF_APPEND));
+    if (pwritev2(append, &one, 1, 0, 0x20 /* RWF_NOAPPEND */) == -1 && errno != EOPNOTSUPP)
+        MUST(-1);
+    struct stat st;
+    MUST(fstat(append, &st));
+    if (st.st_size != SIZE + 4 * PAGE)
+        exit(1);
+}
+
 int main(int argc, char **argv) {
     if (argc < 3)
         return 2;
@@ -84,6 +113,8 @@ int main(int argc, char **argv) {
     case 's': setfl(argv[1]); break;
     case 'v': vforks(argv[1]); break;
     case 'a': closes_all(argv[1]); break;
+    case 'b': by_number(argv[1]); break;
+    case 'g': appends(argv[1]); break;
     }
     say("written");
     return 0;

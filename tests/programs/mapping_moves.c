@@ -1,14 +1,16 @@
 // A mapping is moved, grown, made writable, put over another, inherited; each time somebody loads
 // a word in its page and stores to it while a direct write of that page is under way. The write's
-// other bytes must be there afterwards. The kernel alone loses some of them; fenced, none.
+// other bytes must be there afterwards. The kernel alone loses some of them; fenced, none. With a second argument it
+// says instead where that page is, and waits.
 #include "hazard.h"
 
 static struct both file;
 static volatile struct {
-    int round, stop;
+    int round, stop, inherited;
 } *shared;
 static char *data, *seen;
 static long total;
+static int steps;
 static const double seconds = 0.3;
 
 static void spin(unsigned microseconds) {
@@ -45,6 +47,10 @@ static int lost(int fd, size_t length, off_t victim) {
 }
 
 static void write_over(const char *what, off_t victim) {
+    char place[100];
+    snprintf(place, sizeof place, "%s: %ld", what, (long)victim);
+    if (steps)
+        return step(place);
     size_t length = victim + PAGE;
     long count = 0, rounds = 0;
     for (double end = now() + seconds; now() < end; rounds++) {
@@ -74,8 +80,8 @@ static char *map(size_t length, int protection, off_t at) {
 }
 
 int main(int argc, char **argv) {
-    (void)argc;
     file = open_both(argv[1], "f");
+    steps = argc > 2;
     // In small pages, or the write is on its way in too few pieces to be met half done.
     data = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     madvise(data, SIZE, MADV_NOHUGEPAGE);
@@ -86,8 +92,9 @@ int main(int argc, char **argv) {
     series("mapped", p, at);
     p = mremap(p, PAGE, 2 * PAGE, MREMAP_MAYMOVE);
     series("grown", p + PAGE, at + PAGE);
-    void *elsewhere = mmap(NULL, 4 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *elsewhere = mmap(NULL, 4 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *before = p;
     p = mremap(p, 2 * PAGE, 2 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, elsewhere);
+    munmap(before, 2 * PAGE); // where nothing is any more
     series("moved", p + PAGE, at + PAGE);
     munmap(p, PAGE);
     series("first half unmapped", p + PAGE, at + PAGE);
@@ -109,12 +116,18 @@ int main(int argc, char **argv) {
     pid_t pid = MUST(fork());
     if (pid == 0) {
         alarm(20);
+        shared->inherited = 1;
         store_on(p);
         _exit(0);
     }
+    // The child's part is known before fork returns there; until then nobody stores to it.
+    while (steps && !shared->inherited)
+        usleep(1000);
     munmap(p, PAGE);
     write_over("inherited by a child", at);
     shared->stop = 1;
     say_child("storer", pid);
+    if (steps)
+        step("gone");
     say("anomalies=%ld", total);
 }

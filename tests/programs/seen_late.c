@@ -38,29 +38,6 @@ __attribute__((constructor)) static void before_everybody(void) {
 }
 #else
 
-static void step(const char *what) {
-    char go;
-    say("%s", what);
-    MUST(read(0, &go, 1));
-}
-
-// A system call that no library sees.
-static long past_libc(long number, long a, long b, long c, long d, long e, long f) {
-#if defined(__x86_64__)
-    register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
-    __asm__ volatile("syscall"
-                     : "+a"(number)
-                     : "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-                     : "rcx", "r11", "memory");
-    return number;
-#else
-    register long x8 __asm__("x8") = number, x0 __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c;
-    register long x3 __asm__("x3") = d, x4 __asm__("x4") = e, x5 __asm__("x5") = f;
-    __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
-    return x0;
-#endif
-}
-
 static int sized(const char *dir, const char *name) {
     char *path = path_in(dir, name);
     int fd = MUST(open(path, O_RDWR | O_CREAT, 0644));

@@ -57,6 +57,7 @@ impl Copy {
             .env("CARGO_TARGET_DIR", self.root.join(target))
             .env("CARGO_PROFILE_RELEASE_LTO", "off")
             .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
+            .env("CARGO_INCREMENTAL", "1")
             .env("RUST_BACKTRACE", "0");
         command
     }

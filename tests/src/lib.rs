@@ -11,6 +11,7 @@ pub mod fence;
 pub mod places;
 pub mod programs;
 pub mod run;
+pub mod state;
 pub mod stepper;
 pub mod tree;
 

@@ -17,10 +17,10 @@ const PATIENCE_WITH_DEFECT: Duration = Duration::from_secs(180);
 #[derive(Parser)]
 #[command(name = "mutants")]
 struct Args {
-    /// Only the defects whose name contains this
+    /// Only the defects whose name contains this (may be repeated)
     #[arg(long, value_name = "TEXT")]
-    mutant: Option<String>,
-    /// All of them (a quarter of an hour or more), not only those marked `quick`
+    mutant: Vec<String>,
+    /// All of them (ten minutes or more), not only those marked `quick`
     #[arg(long)]
     all: bool,
 }
@@ -62,9 +62,10 @@ fn all(args: &Args) -> Result<(usize, usize), String> {
     let file = source.join("tests/mutants.toml");
     let text = std::fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
     let list: List = toml::from_str(&text).map_err(|e| format!("{}: {e}", file.display()))?;
-    let wanted = |m: &&Mutant| match &args.mutant {
-        Some(text) => m.name.contains(text.as_str()),
-        None => args.all || m.quick,
+    let named = |m: &Mutant| args.mutant.iter().any(|text| m.name.contains(text));
+    let wanted = |m: &&Mutant| match args.mutant.is_empty() {
+        true => args.all || m.quick,
+        false => named(m),
     };
     let mutants: Vec<&Mutant> = list.mutant.iter().filter(wanted).collect();
     let copy = Copy::make(&source, "mutants")?;

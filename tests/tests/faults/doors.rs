@@ -4,6 +4,7 @@ use lock_table::summary::Counter;
 use object::read::elf::ElfFile64;
 use object::{Endianness, Object, ObjectSymbol};
 use pagefence_tests::artefacts;
+use pagefence_tests::compare::Comparison;
 use pagefence_tests::fence::{Fence, found, split_own_lines};
 use pagefence_tests::places::main_place;
 use pagefence_tests::programs::compile;
@@ -269,6 +270,8 @@ fn handled_all_the_same() {
         ("setfl", 1),
         ("vfork", 20),
         ("all closed", 1),
+        ("by number", 2),
+        ("grows", 4),
     ] {
         let fence = Fence::new();
         let dir = main_place().directory();
@@ -284,4 +287,23 @@ fn handled_all_the_same() {
         let trace = std::fs::read_to_string(&trace).expect("a trace");
         assert!(trace.contains("\"fallback\""), "{how}: {trace}");
     }
+}
+
+/// Programs of long ago are linked to the first versions of functions that have several.
+#[test]
+fn old_versions_of_symbols() {
+    let program = compile("versions", &[]);
+    let fences = [("fenced", Fence::new())];
+    let seen = Comparison::new("versions")
+        .expect_said(&["uncovered POSIX aio"])
+        .check(&main_place(), &fences, |dir| {
+            let mut command = Command::new(&program.path);
+            command.arg(dir);
+            command
+        });
+    assert_eq!(seen.code(), 0, "{}", seen.report());
+    // One for each file, and what is spawned joins.
+    let [(_, fence)] = &fences;
+    assert_eq!(fence.count(Counter::Uncovered), 3);
+    assert_eq!(fence.count(Counter::Processes), 2);
 }

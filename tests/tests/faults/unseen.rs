@@ -1,12 +1,12 @@
 //! What exists and wasn't seen being made: mappings of constructors, of vfork children; children of other rights.
 
-use lock_table::{FileId, MappingInfo, Snapshot, Table, USE_BUFFERED, USE_DIRECT};
+use lock_table::{USE_BUFFERED, USE_DIRECT};
 use pagefence_tests::fence::Fence;
 use pagefence_tests::places::{Place, main_place, places};
 use pagefence_tests::programs::{Program, compile};
 use pagefence_tests::run::run;
+use pagefence_tests::state::{id_of, mapped, snapshot, used};
 use pagefence_tests::stepper::Stepper;
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -29,39 +29,6 @@ impl WithLibrary {
             _library: library,
         }
     }
-}
-
-/// What the fence's table says.
-fn snapshot(fence: &Fence) -> Snapshot {
-    let table = Table::inspect(&fence.table_name());
-    table.expect("a table that a program has made").snapshot()
-}
-
-fn id_of(path: &Path) -> FileId {
-    let stat = path.metadata().expect("a file of the program's");
-    FileId {
-        dev: stat.dev(),
-        ino: stat.ino(),
-    }
-}
-
-/// First and last byte of each registered mapping of the file.
-fn mapped(fence: &Fence, path: &Path) -> Vec<(u64, u64)> {
-    let id = id_of(path);
-    let of_file = |m: &&MappingInfo| m.file == id && m.writable;
-    let all = snapshot(fence).mappings;
-    all.iter()
-        .filter(of_file)
-        .map(|m| (m.first, m.last))
-        .collect()
-}
-
-/// How the file is used, as far as the table knows.
-fn used(fence: &Fence, path: &Path) -> u32 {
-    let id = id_of(path);
-    let uses = snapshot(fence).uses;
-    let of_file = uses.iter().filter(|u| u.file == id);
-    of_file.fold(0, |bits, u| bits | u.bits)
 }
 
 fn events(path: &Path) -> Vec<serde_json::Value> {

@@ -165,3 +165,34 @@ fn a_policy_whose_name_is_not_utf8() {
         );
     }
 }
+
+/// A library for all programs, one of them setuid, which a stranger starts with an environment of his own.
+const SETUID: &str = r#"
+mount -t tmpfs -o mode=1777 tmpfs /dev/shm || exit 9
+cp -a /etc "$1/etc" && cp "$LIBRARY" "$1/library.so" && chmod 755 "$1" "$1/library.so" || exit 9
+cp "$PROGRAM" "$1/plain" && cp "$PROGRAM" "$1/setuid" && chmod 4755 "$1/setuid" && mkdir "$1/a" "$1/b" && chown 65534 "$1/a" || exit 9
+echo "$1/library.so" >"$1/etc/ld.so.preload" && mount --bind "$1/etc" /etc || exit 9
+PAGEFENCE_LOG=info setpriv --reuid 65534 --clear-groups -- "$1/plain" "$1/a"
+PAGEFENCE_LOG=info setpriv --reuid 65534 --clear-groups -- "$1/setuid" "$1/b"
+"#;
+
+/// A program that has more rights than who starts it takes nothing from his environment: neither a table nor a policy.
+#[test]
+fn setuid_programs_do_not_trust_the_environment() {
+    if !is_root() {
+        return skip("setuid programs and another /etc need root");
+    }
+    let program = compile("both_ways", &[]);
+    let dir = main_place().directory();
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "sh", "-c", SETUID, "sh"])
+        .arg(dir.path());
+    command.env("PROGRAM", &program.path);
+    command.env("LIBRARY", found(artefacts::library()));
+    let outcome = run(&mut command, super::LIMIT).expect("unshare");
+    let right = outcome.stdout.matches("data right").count();
+    assert_eq!(right, 2, "{}", outcome.report());
+    let fenced = ["program=plain", "program=setuid"].map(|p| said(&outcome, &["mixed", p]));
+    assert_eq!(fenced, [1, 0], "{}", outcome.report());
+}

@@ -1,0 +1,70 @@
+//! What a direct write, or one that fell back, leaves behind: nothing old in the page cache, everything on the device.
+
+use lock_table::summary::Counter;
+use pagefence_tests::fence::Fence;
+use pagefence_tests::places::{Place, places};
+use pagefence_tests::programs::compile;
+use pagefence_tests::run::run;
+use pagefence_tests::stepper::Stepper;
+use std::process::Command;
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// What falls back is on the device when the call returns, as the direct write would have been.
+#[test]
+fn what_falls_back_is_on_the_device() {
+    let program = compile("layers", &[]);
+    let on_device = |p: &&Place| ["ext4", "xfs"].contains(&p.name.as_str());
+    for place in places().iter().filter(on_device) {
+        let fence = Fence::new();
+        let seen = |fence| {
+            let dir = place.directory();
+            let mut command = Command::new(&program.path);
+            command.args([dir.path(); 2]);
+            if let Some(fence) = fence {
+                Fence::apply(fence, &mut command);
+            }
+            run(&mut command, LIMIT).expect("a program of ours")
+        };
+        let (bare, fenced) = (seen(None), seen(Some(&fence)));
+        assert_eq!(bare.stdout, fenced.stdout, "{}", fenced.report());
+        let clean = fenced.stdout.matches(": 0 dirty").count();
+        assert_eq!(clean, 2, "{}", fenced.report());
+        assert!(fence.count(Counter::FallbackMapped) >= 2, "{}", place.name);
+    }
+}
+
+/// Pages that the kernel can't drop after a direct write, because one who isn't fenced stores to them: the writeback error
+/// says so, and the bytes are written once more.
+#[test]
+fn what_could_not_be_dropped_is_written_again() {
+    let program = compile("undropped", &[]);
+    let can_fail = |p: &&Place| ["ext4", "xfs"].contains(&p.name.as_str());
+    for place in places().iter().filter(can_fail) {
+        let (fence, dir) = (Fence::new(), place.directory());
+        let mut write = Command::new(&program.path);
+        write.arg(dir.path()).arg("write");
+        fence.apply(&mut write);
+        write.env("PAGEFENCE_LOG", "off");
+        let mut writer = Stepper::start(&mut write);
+        assert_eq!(writer.line(), "made");
+        let mut storer = Stepper::start(Command::new(&program.path).arg(dir.path()).arg("store"));
+        assert_eq!(storer.line(), "storing");
+        writer.go_on();
+        // Chance decides when the one stores and the other writes.
+        for _ in 0..1500 {
+            if fence.count(Counter::FallbackInvalidation) > 0 {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        std::fs::write(dir.path().join("enough"), "").expect("a file of ours");
+        assert_eq!(writer.line(), "lost: 0", "{}", place.name);
+        let counts =
+            [Counter::InvalidateFailed, Counter::FallbackInvalidation].map(|c| fence.count(c));
+        eprintln!("{}: failed, written again: {counts:?}", place.name);
+        assert!(counts[0] > 0, "{}: all were dropped", place.name);
+        assert_eq!(counts[0], counts[1], "{}", place.name);
+    }
+}
