@@ -59,9 +59,7 @@ fn main() -> ExitCode {
 
 fn all(args: &Args) -> Result<(usize, usize), String> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let file = source.join("tests/mutants.toml");
-    let text = std::fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
-    let list: List = toml::from_str(&text).map_err(|e| format!("{}: {e}", file.display()))?;
+    let list = read(&source)?;
     let named = |m: &Mutant| args.mutant.iter().any(|text| m.name.contains(text));
     let wanted = |m: &&Mutant| match args.mutant.is_empty() {
         true => args.all || m.quick,
@@ -103,6 +101,12 @@ fn all(args: &Args) -> Result<(usize, usize), String> {
     Ok((passed, failed))
 }
 
+fn read(source: &Path) -> Result<List, String> {
+    let file = source.join("tests/mutants.toml");
+    let text = std::fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
+    toml::from_str(&text).map_err(|e| format!("{}: {e}", file.display()))
+}
+
 fn build(copy: &Copy, what: &[&str]) -> Result<(), String> {
     let mut command = copy.cargo("built");
     command.args(["build", "--release", "--quiet"]).args(what);
@@ -136,4 +140,20 @@ fn ran(outcome: &Outcome) -> u64 {
 /// Whether a test failed, or didn't end; and not the build.
 fn found(outcome: &Outcome) -> bool {
     outcome.hang.is_some() || outcome.stdout.contains("test result: FAILED")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where the code has changed, its defect must, too.
+    #[test]
+    fn what_they_replace_is_there() {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        for mutant in read(&source).unwrap().mutant {
+            let text = std::fs::read_to_string(source.join(&mutant.file)).unwrap();
+            let times = text.matches(&mutant.find).count();
+            assert_eq!(times, 1, "{}: {}", mutant.file, mutant.name);
+        }
+    }
 }
