@@ -66,6 +66,9 @@ static void read_in_children(int fd, int depth) {
 
 int main(int argc, char **argv) {
     int reads = argc > 2 && !strcmp(argv[2], "reader");
+    // libc draws one number itself, for its allocator: here before the filter, and in whatever is started behind it.
+    int draws = argc > 3 && atoi(argv[3]) == SYS_getrandom;
+    free(filled(PAGE, 0));
     if (!reads) {
         refuse_all(argv + 3);
         put_on();
@@ -79,6 +82,7 @@ int main(int argc, char **argv) {
         SAY(open(file.path, O_RDWR));
     }
     read_in_children(file.direct, 2);
-    execl("/bin/echo", "echo", "started", NULL);
-    return 99;
+    if (!draws)
+        execl("/bin/echo", "echo", "started", NULL);
+    return draws ? 0 : 99;
 }

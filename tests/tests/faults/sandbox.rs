@@ -384,10 +384,7 @@ fn children_behind_a_filter() {
         .map(|call| vec!["kill".to_owned(), call.clone()]);
     for arguments in ways.chain([vec!["reader".to_owned()]]) {
         let bare = once(&program, &place, None, &arguments);
-        if bare.outcome.code() != 0 {
-            skip("what is started makes this call itself");
-            continue;
-        }
+        assert_eq!(bare.outcome.code(), 0, "{}", bare.outcome.report());
         let fence = Fence::new();
         let fenced = once(&program, &place, Some(&fence), &arguments);
         let report = format!(
@@ -413,9 +410,13 @@ fn children_behind_a_filter() {
 /// man(1) reads behind a filter in several processes, which start others: nothing is said of it.
 #[test]
 fn a_program_whose_filter_lets_it_only_read() {
+    let dir = main_place().directory();
+    let page = dir.path().join("page.1");
+    std::fs::write(&page, ".TH X 1\n.SH NAME\nx \\- a page\n").expect("a page of ours");
     let read = |fence: Option<&Fence>| {
         let mut command = Command::new("man");
-        command.arg("man").env("PAGER", "cat").env("TERM", "dumb");
+        command.arg("-l").arg(&page);
+        command.env("PAGER", "cat").env("TERM", "dumb");
         if let Some(fence) = fence {
             fence.apply(&mut command);
         }
@@ -423,7 +424,7 @@ fn a_program_whose_filter_lets_it_only_read() {
     };
     let bare = read(None).ok().filter(|bare| bare.code() == 0);
     let Some(bare) = bare else {
-        return skip("man(1) and its page aren't installed");
+        return skip("man(1) isn't installed");
     };
     let fence = Fence::new();
     let fenced = read(Some(&fence)).expect("it ran bare");
