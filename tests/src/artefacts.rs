@@ -21,6 +21,17 @@ pub fn app(name: &str) -> Result<PathBuf, String> {
     fresh(name, &format!("{name}.d"))
 }
 
+/// The libc that this test itself runs with.
+pub fn libc() -> PathBuf {
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("/proc");
+    let path = maps.lines().find_map(|line| {
+        line.split_whitespace()
+            .last()
+            .filter(|p| p.ends_with("/libc.so.6"))
+    });
+    PathBuf::from(path.expect("a dynamically linked test"))
+}
+
 /// The directory that cargo puts finished artefacts into: `target/<profile>`.
 fn directory() -> Result<PathBuf, String> {
     let exe = std::env::current_exe().map_err(|e| format!("where is this test? {e}"))?;

@@ -6,7 +6,7 @@ use object::{Endianness, Object, ObjectSymbol, SymbolIndex, SymbolKind};
 use pagefence_tests::fence::found;
 use pagefence_tests::{artefacts, skip};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The functions that a shared library defines for others. Those of version `GLIBC_PRIVATE` are
 /// glibc's own: no program can be linked to them.
@@ -34,20 +34,9 @@ fn exported(path: &Path) -> BTreeSet<String> {
         .collect()
 }
 
-/// The libc that this test itself runs with.
-fn libc_path() -> PathBuf {
-    let maps = std::fs::read_to_string("/proc/self/maps").expect("/proc");
-    let path = maps.lines().find_map(|line| {
-        line.split_whitespace()
-            .last()
-            .filter(|p| p.ends_with("/libc.so.6"))
-    });
-    PathBuf::from(path.expect("a dynamically linked test"))
-}
-
 /// What a library beside libc exports; none if it isn't installed.
 fn exported_by(library: &str) -> Option<BTreeSet<String>> {
-    let path = libc_path().with_file_name(library);
+    let path = artefacts::libc().with_file_name(library);
     if !path.exists() {
         skip(&format!("{} is not there", path.display()));
         return None;
@@ -96,7 +85,7 @@ fn siblings<'a>(hook: &str, libc: &'a BTreeSet<String>) -> Vec<&'a String> {
 fn every_sibling_has_a_hook_or_a_reason() {
     let (hooks, libc, reasons) = (
         exported(&found(artefacts::library())),
-        exported(&libc_path()),
+        exported(&artefacts::libc()),
         reasons(),
     );
     let mut missing = BTreeMap::new();
@@ -140,7 +129,7 @@ fn the_calls_of_the_contract_are_hooked() {
 fn reasons_are_still_needed() {
     let (hooks, libc) = (
         exported(&found(artefacts::library())),
-        exported(&libc_path()),
+        exported(&artefacts::libc()),
     );
     for symbol in reasons().keys() {
         assert!(
@@ -159,7 +148,7 @@ fn reasons_are_still_needed() {
 fn nothing_else_is_exported() {
     let (hooks, libc) = (
         exported(&found(artefacts::library())),
-        exported(&libc_path()),
+        exported(&artefacts::libc()),
     );
     // libaio's functions are hooked to say that they are not covered, liburing's to refuse its rings.
     let (Some(aio), Some(uring)) = (exported_by("libaio.so.1"), exported_by("liburing.so.2"))

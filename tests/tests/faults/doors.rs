@@ -10,7 +10,7 @@ use pagefence_tests::places::main_place;
 use pagefence_tests::programs::compile;
 use pagefence_tests::run::{Outcome, run};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -185,19 +185,9 @@ fn since(bytes: &[u8]) -> BTreeMap<String, (u32, u32)> {
     all
 }
 
-fn libc_path() -> PathBuf {
-    let maps = std::fs::read_to_string("/proc/self/maps").expect("/proc");
-    let path = maps.lines().find_map(|line| {
-        line.split_whitespace()
-            .last()
-            .filter(|p| p.ends_with("/libc.so.6"))
-    });
-    PathBuf::from(path.expect("a dynamically linked test"))
-}
-
 /// A libc of this kind without some of its functions: their names are others in it.
 fn libc_without(names: &[&str], directory: &Path) {
-    let mut bytes = std::fs::read(libc_path()).expect("libc");
+    let mut bytes = std::fs::read(artefacts::libc()).expect("libc");
     for name in names {
         let whole = format!("\0{name}\0").into_bytes();
         let places: Vec<_> = (0..bytes.len() - whole.len())
@@ -213,7 +203,7 @@ fn libc_without(names: &[&str], directory: &Path) {
 /// on glibc older than 2.34. The kind: names that a libc may lack. This libc is as old as Debian 11's, of what is hooked.
 #[test]
 fn an_older_libc() {
-    let libc = since(&std::fs::read(libc_path()).expect("libc"));
+    let libc = since(&std::fs::read(artefacts::libc()).expect("libc"));
     let hooks = since(&std::fs::read(found(artefacts::library())).expect("our library"));
     // In librt then, which no program here is linked to.
     let elsewhere =
