@@ -138,18 +138,20 @@ fn our_descriptors_do_not_show() {
     }
 }
 
-/// A shell that has 12 numbers and moves its own to 10 and above.
+/// A shell that has 12 numbers and moves its own to 10 and above, where it misses a third. What the tests were started
+/// with up there is closed first (by bash: dash's redirections know one digit), so that the two are always free.
 #[test]
 fn a_shell_with_twelve_numbers() {
-    let script = "ulimit -n 12; exec dash -c 'echo one >f; { echo two; { echo three >&2; } 2>>f; } >>f; \
+    let script = "exec 10>&- 11>&-; ulimit -n 12; exec dash -c 'echo one >f; { echo two; { echo three >&2; } 2>>f; } >>f; \
          while read -r line; do echo $line; done <f; exec 9<f; read -r a <&9; echo $a'";
     let fences = [("fenced", Fence::new())];
     let seen = Comparison::new("dash").check(&main_place(), &fences, |_| {
-        let mut command = Command::new("sh");
+        let mut command = Command::new("bash");
         command.arg("-c").arg(script);
         command
     });
-    assert_eq!(seen.stdout, "one\ntwo\none\n", "{}", seen.report());
+    let right = "one\ntwo\ndash: 1: 1: Too many open files\none\n";
+    assert_eq!(seen.stdout, right, "{}", seen.report());
 }
 
 /// A handler that jumps out of calls left second descriptors in use, pins and entries in the register of mappings for
