@@ -15,7 +15,7 @@ pub fn answer(text: impl Display) -> Result<(), Failure> {
 
 /// A message for people.
 pub fn tell(text: impl Display) {
-    let _ = lock_table::sys::without_signals(|| {
+    let _ = kernel::without_signals(|| {
         lines(&mut io::stderr(), text).map_err(|error| {
             rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO)
         })

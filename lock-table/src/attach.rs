@@ -14,8 +14,9 @@ use crate::error::{Fault, Path, TableError};
 use crate::making::make;
 use crate::memory::{Geometry, HEADER_BYTES, Header, MAGIC, Memory, ProcessCell, VERSION};
 use crate::primitive::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Bytes};
-use crate::sys::Holder;
-use crate::{Table, death, high, sys};
+use crate::{Table, death};
+use kernel::high;
+use kernel::locks::Holder;
 
 /// How often a table that vanishes or is replaced under our eyes is looked for again.
 const TRIES: u32 = 8;
@@ -52,7 +53,7 @@ impl AsFd for Fd {
 
 impl Drop for Fd {
     fn drop(&mut self) {
-        sys::close(self.0);
+        kernel::close(self.0);
     }
 }
 
@@ -203,7 +204,7 @@ impl Table {
                     .map_err(|fault| TableError::new(fault, &self.path))
             }
             Err(e) => {
-                sys::close(inherited);
+                kernel::close(inherited);
                 self.probe.store(-1, Release);
                 Err(TableError::new(Fault::from_errno(e), &self.path))
             }
@@ -217,7 +218,7 @@ impl Table {
         let asked = [libc::AT_FDCWD as usize, 0, 0, 0, 0, 0];
         if ![libc::SYS_newfstatat, libc::SYS_fstat]
             .iter()
-            .all(|nr| sys::may(*nr as usize, &asked))
+            .all(|nr| kernel::may(*nr as usize, &asked))
         {
             return false; // a sandbox keeps us from looking
         }
@@ -245,7 +246,7 @@ impl Table {
     fn open_again(&self, through: RawFd) -> Result<Fd, Errno> {
         let flags = OPEN.difference(OFlags::NOFOLLOW);
         let asked = [libc::AT_FDCWD as usize, 0, flags.bits() as usize, 0, 0, 0];
-        if !sys::may(libc::SYS_openat as usize, &asked) {
+        if !kernel::may(libc::SYS_openat as usize, &asked) {
             return Err(Errno::NOSYS); // a sandbox
         }
         let link = Text::new(format_args!("/proc/self/fd/{through}"));
@@ -308,13 +309,13 @@ impl Table {
         // I10: with the byte locked nobody else writes this entry, and nobody who left something lives.
         self.clean(owner);
         let process = self.mem.process(owner).ok_or(Fault::Full)?;
-        let [low, high] = halves(sys::comm());
+        let [low, high] = halves(kernel::comm());
         let [a, b] = &process.comm;
         a.store(low, Relaxed);
         b.store(high, Relaxed);
         let pid = rustix::process::getpid().as_raw_pid() as u32;
         process.pid.store(pid, Relaxed);
-        process.since.store(sys::now_ns(), Relaxed);
+        process.since.store(kernel::now_ns(), Relaxed);
         process.state.store(1, Release);
         self.life.store(page, Relaxed);
         self.me.store(owner, Release);
@@ -332,7 +333,7 @@ impl Drop for Table {
         let probe = self.probe_fd();
         // The program may have closed it and opened something else at its number.
         if self.is_table(probe) {
-            sys::close(probe);
+            kernel::close(probe);
         }
         let (start, length) = self.mem.mapping();
         // SAFETY: `open` mapped it, and every reference into it borrows the table.

@@ -22,11 +22,11 @@ use rustix::fd::{BorrowedFd, RawFd};
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
+use crate::Table;
 use crate::matrix::Mode;
 use crate::primitive::{block_signals, now_ns, restore_signals, yield_now};
 use crate::slots::{Reading, Slot, word};
-use crate::sys::Holder;
-use crate::{Table, sys};
+use kernel::locks::Holder;
 
 /// The bytes stand far beyond the file's contents.
 const BYTES: u64 = 1 << 40;
@@ -66,12 +66,12 @@ fn byte(owner: u32) -> u64 {
 
 /// Locks a process's byte through `fd`.
 pub(crate) fn lock(holder: Holder, fd: RawFd, owner: u32) -> Result<(), Errno> {
-    sys::lock_byte(holder, fd, byte(owner))
+    kernel::locks::lock_byte(holder, fd, byte(owner))
 }
 
 #[inline(never)]
 fn unlock(holder: Holder, fd: RawFd, owner: u32) {
-    let _ = sys::unlock_byte(holder, fd, byte(owner)); // who can lock can unlock
+    let _ = kernel::locks::unlock_byte(holder, fd, byte(owner)); // who can lock can unlock
 }
 
 /// Ties the locks of the description behind `fd` to the life of this process: the caller closes `fd` right after.
@@ -135,7 +135,7 @@ impl Table {
         // One's own lock is in nobody's way.
         let own = self.holder() == Holder::Process && Some(owner) == self.me();
         own || self.with_probe(|probe| {
-            sys::byte_is_locked(self.holder(), probe, byte(owner)).unwrap_or(true)
+            kernel::locks::byte_is_locked(self.holder(), probe, byte(owner)).unwrap_or(true)
         })
     }
 
@@ -144,7 +144,8 @@ impl Table {
     fn probe_works(&self, probe: RawFd) -> bool {
         let own = |me| {
             self.holder() == Holder::Process
-                || sys::byte_is_locked(Holder::Description, probe, byte(me)).unwrap_or(true)
+                || kernel::locks::byte_is_locked(Holder::Description, probe, byte(me))
+                    .unwrap_or(true)
         };
         self.me().is_none_or(own) && self.is_table(probe)
     }

@@ -124,8 +124,6 @@ mod death;
 mod error;
 #[cfg(not(any(loom, shuttle)))]
 mod handles;
-#[cfg(not(any(loom, shuttle)))]
-pub mod high;
 mod hints;
 #[cfg(not(any(loom, shuttle)))]
 mod making;
@@ -147,7 +145,6 @@ mod slots;
 #[cfg(not(any(loom, shuttle)))]
 mod snapshot;
 pub mod summary;
-pub mod sys;
 mod under_way;
 mod unverified;
 mod uses;

@@ -9,7 +9,6 @@ use rustix::mm::{MapFlags, ProtFlags};
 use crate::attach::{Fd, OPEN, Text, trusted_group};
 use crate::error::{Fault, Path};
 use crate::memory::{Geometry, HEADER_BYTES, Header, MAGIC, VERSION};
-use crate::sys;
 
 pub(crate) fn make(path: &Path, geometry: &Geometry) -> Result<(), Fault> {
     if !geometry.is_sane() {
@@ -51,7 +50,7 @@ fn make_renamed(path: &Path, geometry: &Geometry) -> Result<(), Fault> {
     let suffix = Text::new(format_args!(
         ".{}.{}",
         rustix::process::getpid().as_raw_pid(),
-        sys::now_ns()
+        kernel::now_ns()
     ));
     let temporary = path
         .with_suffix(suffix.as_bytes())
@@ -84,7 +83,7 @@ fn make_renamed(path: &Path, geometry: &Geometry) -> Result<(), Fault> {
 fn fill(fd: &Fd, path: &Path, geometry: &Geometry) -> Result<(), Fault> {
     // All of it now: a page that can't be had later would be a SIGBUS in somebody's program.
     let length = geometry.layout().length;
-    sys::without_signals(|| fs::fallocate(fd, FallocateFlags::empty(), 0, length))
+    kernel::without_signals(|| fs::fallocate(fd, FallocateFlags::empty(), 0, length))
         .map_err(Fault::from_errno)?;
     if trusted_group(path).is_some() {
         // By fchmod, which the umask doesn't touch.

@@ -17,8 +17,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::sys;
-
 /// The table of the whole system, where an administrator made one.
 pub const SYSTEM_TABLE: &CStr = c"/run/pagefence/table";
 
@@ -121,7 +119,7 @@ fn make(usual: &Path, user: u32) -> Option<()> {
         Err(_) if is_own(usual, user) => return Some(()),
         Err(_) => {
             let mut other = usual.as_os_str().to_owned();
-            other.push(format!("-{:x}-{:x}", std::process::id(), sys::now_ns()));
+            other.push(format!("-{:x}-{:x}", std::process::id(), kernel::now_ns()));
             make(Path::new(&other)).ok()?;
             PathBuf::from(other)
         }

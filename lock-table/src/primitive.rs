@@ -22,10 +22,6 @@ pub(crate) enum Slept {
 mod real {
     use super::Slept;
     use crate::memory::Header;
-    use crate::sys::may;
-    pub(crate) use crate::sys::now_ns;
-    #[cfg(not(miri))]
-    pub(crate) use crate::sys::{block_signals, restore_signals};
     pub(crate) use core::hint::spin_loop;
     use core::ptr::NonNull;
     #[cfg(not(miri))]
@@ -34,6 +30,10 @@ mod real {
         AtomicBool, AtomicI32, AtomicU32, AtomicU32 as W32, AtomicU64, AtomicU64 as W64,
         AtomicUsize, fence,
     };
+    use kernel::may;
+    pub(crate) use kernel::now_ns;
+    #[cfg(not(miri))]
+    pub(crate) use kernel::{block_signals, restore_signals};
     use rustix::thread::futex;
 
     /// A futex call of ours, as a sandbox is asked for it.

@@ -3,8 +3,8 @@
 
 use core::sync::atomic::Ordering::{Acquire, SeqCst};
 
+use crate::Table;
 use crate::primitive::{block_signals, restore_signals, yield_now};
-use crate::{Table, sys};
 
 /// How often it is looked whether a question is over: none waits for anybody.
 const LOOKS: u32 = 10_000;
@@ -69,7 +69,7 @@ impl Table {
         let result = act(fd);
         // The program may have put something else there with dup2.
         if self.is_table(fd) {
-            sys::close(fd);
+            kernel::close(fd);
         }
         result
     }

@@ -132,7 +132,7 @@ impl Summary {
             OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(rustix::fs::CWD, path, flags, Mode::RUSR | Mode::WUSR)?;
         let whole = || rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, LENGTH as u64);
-        let allocated = crate::sys::without_signals(whole);
+        let allocated = kernel::without_signals(whole);
         let summary = match allocated.and_then(|()| Summary::map(file.as_fd())) {
             Ok(summary) => summary,
             Err(error) => {

@@ -62,7 +62,7 @@ fn pause() {
     };
     let call = [(&raw const time) as usize, 0, 0, 0, 0, 0];
     // SAFETY: the kernel reads one timespec. Where a sandbox forbids it we look again at once.
-    unsafe { crate::sys::own_call(libc::SYS_nanosleep as usize, call) };
+    unsafe { kernel::own_call(libc::SYS_nanosleep as usize, call) };
 }
 
 #[cfg(any(loom, shuttle))]

@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use lock_table::{Claim, Mode, Table, sys};
+use lock_table::{Claim, Mode, Table};
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
@@ -46,7 +46,7 @@ impl Kind {
         let c = (self.claim)(n.into());
         let (mut times, mut longest) = (0, 0);
         while goes_on(times) {
-            let begun = sys::now_ns();
+            let begun = kernel::now_ns();
             let in_it = match self.way {
                 Way::Waits => {
                     let deadline = begun + NEVER.as_nanos() as u64;
@@ -54,7 +54,7 @@ impl Kind {
                 }
                 Way::Tries => table.hold_now(s, &c).is_ok(),
             };
-            longest = longest.max(sys::now_ns() - begun);
+            longest = longest.max(kernel::now_ns() - begun);
             if in_it {
                 times += 1;
                 std::thread::sleep(self.inside);
@@ -91,8 +91,8 @@ fn crowd(what: &str, few: Kind, many: Kind) {
             .map(|n| scope.spawn(move || many.run(table, n, &goes_on)))
             .collect();
         until("the crowd is there", || held() == many.threads);
-        let begun = sys::now_ns();
-        let in_time = move || Duration::from_nanos(sys::now_ns() - begun) < 2 * NEVER;
+        let begun = kernel::now_ns();
+        let in_time = move || Duration::from_nanos(kernel::now_ns() - begun) < 2 * NEVER;
         let these: Vec<_> = (0..few.threads)
             .map(|n| {
                 scope.spawn(move || {

@@ -255,7 +255,7 @@ fn one_that_locks_for_itself_lives_on_when_its_probe_has_moved() {
         };
         let words = shared_words(1);
         let from = table.probe_fd();
-        table.set_probe_fd(lock_table::high::raise_copy(from, 0, &mut |_| true).unwrap_or(-1));
+        table.set_probe_fd(kernel::high::raise_copy(from, 0, &mut |_| true).unwrap_or(-1));
         // SAFETY: the old number is ours to close.
         unsafe { libc::close(from) };
         if !table.relive() || !lives(&words[0]) {
@@ -263,7 +263,7 @@ fn one_that_locks_for_itself_lives_on_when_its_probe_has_moved() {
         }
         // Once more, and somebody is quicker.
         let from = table.probe_fd();
-        table.set_probe_fd(lock_table::high::raise_copy(from, 0, &mut |_| true).unwrap_or(-1));
+        table.set_probe_fd(kernel::high::raise_copy(from, 0, &mut |_| true).unwrap_or(-1));
         // SAFETY: as above.
         unsafe { libc::close(from) };
         if lives(&words[0]) || table.relive() {

@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use lock_table::{FileId, Mode, NotHeld, Table, sys};
+use lock_table::{FileId, Mode, NotHeld, Table};
 use std::os::unix::thread::JoinHandleExt;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::SeqCst;
@@ -231,11 +231,11 @@ fn a_release_wakes_at_once() {
                 table
                     .hold(b, &claim(Mode::Layout, 0, 0), &[], in_ms(20_000), &mut no())
                     .unwrap();
-                sys::now_ns()
+                kernel::now_ns()
             });
             // Into its longest sleep.
             sleep_ms(150);
-            let released = sys::now_ns();
+            let released = kernel::now_ns();
             table.release(a);
             best = best.min(waiter.join().unwrap() - released);
         });

@@ -587,7 +587,7 @@ impl Description {
                 Ok(_) => return true,
                 Err(holder) => holder,
             };
-            let waits = deadline.is_some_and(|d| lock_table::sys::now_ns() < d);
+            let waits = deadline.is_some_and(|d| kernel::now_ns() < d);
             if holder & !WAITED_FOR == tid || !waits {
                 return false;
             }

@@ -7,7 +7,8 @@
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering::*, fence};
 use std::cell::UnsafeCell;
 
-use lock_table::{Table, high};
+use kernel::high;
+use lock_table::Table;
 
 use crate::events::{self, Event};
 use crate::needs::Join;

@@ -39,7 +39,6 @@
 
 pub mod alignment;
 pub mod append;
-pub mod arena;
 pub mod beyond;
 pub mod data;
 pub mod descriptors;
@@ -63,7 +62,6 @@ pub mod own;
 pub mod places;
 pub mod process;
 pub mod ranges;
-pub mod raw;
 pub mod refused;
 pub mod registry;
 pub mod remaps;
@@ -75,7 +73,6 @@ pub mod sandbox;
 pub mod scratch;
 pub mod second;
 pub mod storage;
-pub mod text;
 pub mod thread;
 pub mod told;
 pub mod trace;
@@ -83,3 +80,6 @@ pub mod transfer;
 pub mod unseen;
 pub mod variables;
 pub mod writeback;
+
+pub use kernel as raw;
+pub use kernel::{arena, text};

@@ -9,7 +9,7 @@ use crate::descriptors::{self, OURS, UNKNOWN, make, tag, unpin_index, word};
 use crate::events::{self, Event};
 use crate::registry::{self, Registry};
 use crate::{exec, files, process, raw, replace, second, trace};
-use lock_table::high::raise_copy;
+use kernel::high::raise_copy;
 
 #[inline]
 pub fn is_ours(fd: i32) -> bool {
@@ -125,9 +125,9 @@ pub fn surrender(fd: i32) -> Result<(), i32> {
             "dup2 onto our descriptor drops POSIX locks",
         ));
     }
-    let deadline = lock_table::sys::now_ns().saturating_add(PATIENCE);
+    let deadline = kernel::now_ns().saturating_add(PATIENCE);
     while !is_at_rest(fd) {
-        if lock_table::sys::now_ns() >= deadline {
+        if kernel::now_ns() >= deadline {
             return Err(libc::EBUSY);
         }
         raw::sleep_ms(1);

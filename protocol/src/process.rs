@@ -14,6 +14,7 @@ use crate::events::{self, Event, Kind};
 use crate::text::Text;
 use crate::thread::{self, Thread};
 use crate::{early, exec, fork, handed_on, names, own, raw, sandbox, scratch, unseen};
+pub use kernel::known::pid;
 
 /// Nothing is known yet, or the process is not fenced: every call passes through.
 const PASSING: u32 = 0;
@@ -22,16 +23,11 @@ const FENCED: u32 = 1;
 const REFUSING: u32 = 2;
 
 static STATE: AtomicU32 = AtomicU32::new(PASSING);
-static PID: AtomicU32 = AtomicU32::new(0);
 static GENERATION: AtomicU32 = AtomicU32::new(1);
 static MEMBARRIER: AtomicBool = AtomicBool::new(false);
 static TABLE: OnceBox<Table> = OnceBox::new();
 static POLICY: OnceBox<Policy> = OnceBox::new();
 static PROGRAM: OnceBox<Vec<u8>> = OnceBox::new();
-
-pub fn pid() -> u32 {
-    PID.load(Relaxed)
-}
 
 /// Counts forks: a thread record of another generation is the parent's.
 pub fn generation() -> u32 {
@@ -123,7 +119,7 @@ pub fn unwound_to(target: usize) {
 
 /// In a forked child.
 pub fn become_another() {
-    PID.store(raw::getpid(), Relaxed);
+    kernel::known::set_pid(raw::getpid());
     GENERATION.fetch_add(1, AcqRel);
     MEMBARRIER.store(raw::membarrier_register(), Relaxed);
 }
@@ -196,13 +192,14 @@ pub fn init() {
         return;
     }
     sandbox::init();
-    PID.store(raw::getpid(), Relaxed);
+    kernel::known::when_no_memory(tell_no_memory);
+    kernel::known::set_pid(raw::getpid());
     let _ = PROGRAM.set(Box::new(names::program()));
     thread::init();
     thread::current().forget_parent();
     scratch::init();
     // The clock's first reading searches for it, which takes room: no hook does that.
-    let _ = lock_table::sys::now_ns();
+    let _ = kernel::now_ns();
     events::init(
         text(c"PAGEFENCE_LOG"),
         variable(c"PAGEFENCE_TRACE"),

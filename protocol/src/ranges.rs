@@ -134,7 +134,7 @@ pub struct Wait {
 
 impl Wait {
     pub fn begin(frame: &Frame, limit_ns: u64) -> Wait {
-        let since = lock_table::sys::now_ns();
+        let since = kernel::now_ns();
         let left = limit_ns.saturating_sub(frame.waited.get());
         Wait {
             since,
@@ -143,11 +143,11 @@ impl Wait {
     }
 
     fn is_over(&self) -> bool {
-        lock_table::sys::now_ns() >= self.deadline
+        kernel::now_ns() >= self.deadline
     }
 
     pub fn end(&self, frame: &Frame) {
-        let waited = lock_table::sys::now_ns().saturating_sub(self.since);
+        let waited = kernel::now_ns().saturating_sub(self.since);
         frame.waited.set(frame.waited.get().saturating_add(waited));
     }
 }

@@ -5,7 +5,7 @@
 //! `fork` takes it too (see `process`), so a child never inherits half a change.
 
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use lock_table::sys::Blocked;
+use kernel::Blocked;
 
 const FREE: u32 = 0;
 const HELD: u32 = 1;

@@ -47,9 +47,9 @@ pub fn is_over(fd: i32) -> bool {
         let own = thread.frames.iter().any(|f| f.replacing.get() == fd + 1);
         !own && thread.outer_slots(0).next().is_none()
     });
-    let deadline = lock_table::sys::now_ns().saturating_add(PATIENCE);
+    let deadline = kernel::now_ns().saturating_add(PATIENCE);
     let mut rounds = 0;
-    while waits && lock_table::sys::now_ns() < deadline {
+    while waits && kernel::now_ns() < deadline {
         if rounds < 100 {
             rounds += 1;
             raw::yield_now();
@@ -266,7 +266,7 @@ fn calls_end(thread: &Thread, before: u64) {
     if !raw::membarrier() {
         raw::sleep_ms(2);
     }
-    let deadline = lock_table::sys::now_ns().saturating_add(LONGEST.max(file.lock_timeout_ns()));
+    let deadline = kernel::now_ns().saturating_add(LONGEST.max(file.lock_timeout_ns()));
     table.calls_end(file.id(), deadline);
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A seccomp filter is written for the system calls that the program makes. To the kernel ours are the program's too,
 //! and one that the filter doesn't know may end it. So every filter that the program installs is copied when it comes
-//! in, and asked before each call of ours (`lock_table::sys::own_call`): what it wouldn't allow isn't made, and fails
+//! in, and asked before each call of ours (`kernel::own_call`): what it wouldn't allow isn't made, and fails
 //! here as on a kernel that lacks it; most calls have a substitute. Filters add up, and the strictest answer counts.
 //! One that binds a single thread counts for all.
 //!
@@ -14,7 +14,7 @@
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::*};
 
-use lock_table::sys::Clock;
+use kernel::Clock;
 
 use crate::events::{self, Event};
 use crate::filter::{self, ARCHITECTURE, Answer, Call, Instruction};
@@ -45,16 +45,17 @@ pub fn init() {
     // SAFETY: prctl with an option that only asks.
     if unsafe { raw::any(libc::SYS_prctl as usize, [GET_MODE, 0, 0, 0, 0, 0]) } > 0 {
         INHERITED.store(true, Release);
-        lock_table::sys::set_gate(may);
+        kernel::known::avoid_statx();
+        kernel::set_gate(may);
     }
     set_clock(handed_on::is_refused(libc::SYS_clock_gettime as usize));
 }
 
 /// Times come from the vDSO, and, where the kernel may not be asked, only such as it gives without.
 fn set_clock(refused: bool) {
-    lock_table::sys::set_clock(if refused { Clock::Coarse } else { Clock::Vdso });
+    kernel::set_clock(if refused { Clock::Coarse } else { Clock::Vdso });
     // The vDSO is looked for at the first time: now, while that may be done.
-    let _ = lock_table::sys::now_ns();
+    let _ = kernel::now_ns();
 }
 
 /// Whether this process came with a filter that can't be asked.
@@ -65,8 +66,8 @@ pub fn is_inherited() -> bool {
 /// From now on no call of ours is made.
 pub fn refuse_all() {
     NONE.store(true, Release);
-    lock_table::sys::set_clock(Clock::Coarse);
-    lock_table::sys::set_gate(may);
+    kernel::set_clock(Clock::Coarse);
+    kernel::set_gate(may);
 }
 
 /// The gate: whether a call of ours may be made.
@@ -89,7 +90,7 @@ pub fn may(number: usize, arguments: &[usize; 6]) -> bool {
 
 /// Whether a file that was opened may be emptied by its number: a sandbox may let it be emptied by opening it only.
 pub fn may_empty() -> bool {
-    !is_inherited() && lock_table::sys::may(libc::SYS_ftruncate as usize, &[0; 6])
+    !is_inherited() && kernel::may(libc::SYS_ftruncate as usize, &[0; 6])
 }
 
 /// Whether a call of ours may be made when the filter that is coming is in force.
@@ -108,7 +109,7 @@ fn answer(newest: &AtomicPtr<Filter>, number: usize, arguments: &[usize; 6]) -> 
     let call = Call {
         number: number as u32,
         architecture: ARCHITECTURE,
-        from: lock_table::sys::syscall6 as *const () as u64,
+        from: kernel::syscall6 as *const () as u64,
         arguments: arguments.map(|a| a as u64),
     };
     let mut strictest = filter::ALLOWED;
@@ -290,7 +291,7 @@ pub fn enter(what: &Entering, failed: impl Fn(isize) -> bool, real: impl Fn() ->
         let clock = [libc::CLOCK_MONOTONIC as usize, 0, 0, 0, 0, 0];
         set_clock(!will_allow(libc::SYS_clock_gettime as usize, &clock));
         bring_into_force();
-        lock_table::sys::set_gate(may);
+        kernel::set_gate(may);
     } else {
         handed_on::nothing();
         refuse_all();

@@ -21,7 +21,7 @@ pub fn is_open() -> bool {
 
 /// In the constructor. Says why, if nothing can be written there.
 pub fn open(path: &CStr) {
-    let opened = open_quietly(path).map(lock_table::high::raise_fd);
+    let opened = open_quietly(path).map(kernel::high::raise_fd);
     match opened {
         Ok(Ok(high)) => {
             own::claim(high);

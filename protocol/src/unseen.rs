@@ -6,8 +6,8 @@
 //! another file directly.
 
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
+use kernel::now_ns;
 use lock_table::USE_BUFFERED;
-use lock_table::sys::now_ns;
 
 use policy::Mode;
 

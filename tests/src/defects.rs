@@ -9,9 +9,10 @@ use std::time::Duration;
 pub const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What is built and what it needs.
-const PARTS: [&str; 9] = [
+const PARTS: [&str; 10] = [
     "Cargo.toml",
     "Cargo.lock",
+    "kernel",
     "lock-table",
     "policy",
     "protocol",

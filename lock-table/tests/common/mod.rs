@@ -84,7 +84,7 @@ pub fn claim(mode: Mode, first: u64, last: u64) -> Claim {
 }
 
 pub fn in_ms(ms: u64) -> Option<u64> {
-    Some(lock_table::sys::now_ns() + ms * 1_000_000)
+    Some(kernel::now_ns() + ms * 1_000_000)
 }
 
 pub fn no() -> impl FnMut() -> bool {

@@ -6,7 +6,7 @@
 //! whose process is on its way out of the kernel or gone excludes nobody.
 
 use super::{Random, in_ms, no, shared_words};
-use lock_table::{Blocker, Claim, Held, NotHeld, Slot, Table, sort_and_merge, sys};
+use lock_table::{Blocker, Claim, Held, NotHeld, Slot, Table, sort_and_merge};
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
@@ -95,7 +95,7 @@ impl Oracle {
 
     /// The process is about to be killed.
     pub fn killed(&self, pid: i32) {
-        self.deaths[pid as usize % DEATHS].store(sys::now_ns(), SeqCst);
+        self.deaths[pid as usize % DEATHS].store(kernel::now_ns(), SeqCst);
     }
 
     /// The worker has ended, and his record is free. True if he was inside.
@@ -114,7 +114,7 @@ impl Oracle {
         self.head[LONGEST].fetch_max(held.waited_ns, SeqCst);
         let death = self.deaths[owner.pid as usize % DEATHS].load(SeqCst);
         if death != 0 {
-            let since = sys::now_ns() - death;
+            let since = kernel::now_ns() - death;
             self.head[AFTER_DEATH].fetch_max(held.waited_ns.min(since), SeqCst);
         }
     }

@@ -7,7 +7,7 @@ mod device;
 
 use common::*;
 use device::{BYTES_PER_SECOND, Device};
-use lock_table::{Mode, Table, sys};
+use lock_table::{Mode, Table};
 use std::ffi::CStr;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::sync::atomic::Ordering::SeqCst;
@@ -152,7 +152,7 @@ fn when_written(device: &Device, bytes: u64) -> u64 {
     while device.written() < bytes {
         sleep_ms(1);
     }
-    sys::now_ns()
+    kernel::now_ns()
 }
 
 fn die_writing(device: &Device, case: Case) {
@@ -170,7 +170,7 @@ fn die_writing(device: &Device, case: Case) {
     let all = before + calls * CALL as u64;
     let child = Child::run(|| {
         write_and_die(case, &paths, &path, &|| {
-            words[0].store(sys::now_ns(), SeqCst)
+            words[0].store(kernel::now_ns(), SeqCst)
         })
     });
     until("the child writes", || words[0].load(SeqCst) != 0);
@@ -180,7 +180,7 @@ fn die_writing(device: &Device, case: Case) {
     if case.end == End::Kill {
         child.signal(libc::SIGKILL);
     }
-    let killed = sys::now_ns();
+    let killed = kernel::now_ns();
     assert!(device.written() < all, "throttling didn't work: {case:?}");
     let (held, drained) = std::thread::scope(|scope| {
         let drained = scope.spawn(|| when_written(device, all));
@@ -189,7 +189,7 @@ fn die_writing(device: &Device, case: Case) {
         table
             .hold(s, &whole, &[], in_ms(30_000), &mut no())
             .unwrap();
-        let (held, written) = (sys::now_ns(), device.written());
+        let (held, written) = (kernel::now_ns(), device.written());
         assert!(
             written >= all,
             "held while {} bytes were to come",

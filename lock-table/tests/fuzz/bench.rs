@@ -1,7 +1,7 @@
 //! Carries a case out: the bytes are spoiled and the operations called, one step after the other, in this process.
 
 use super::case::{Case, Handle, Order, Place, Step, Value};
-use lock_table::{Claim, Fault, Geometry, MapEntry, Slot, Table, UseEntry, sys};
+use lock_table::{Claim, Fault, Geometry, MapEntry, Slot, Table, UseEntry};
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -157,7 +157,7 @@ impl Bench<'_> {
         }
         begin(case.orders.len());
         // What the tables hold of this process is given back where a fuzzer does this a million times.
-        seats.iter().for_each(|s| sys::close(s.table.probe_fd()));
+        seats.iter().for_each(|s| kernel::close(s.table.probe_fd()));
         Ok(met)
     }
 
@@ -193,7 +193,7 @@ impl Bench<'_> {
             Ok(table) => {
                 met.attached += 1;
                 if seats.len() == TABLES {
-                    sys::close(seats.remove(0).table.probe_fd());
+                    kernel::close(seats.remove(0).table.probe_fd());
                 }
                 seats.push(Seat {
                     table,
@@ -379,13 +379,13 @@ fn hold_in_time(
     polls: u8,
     hold: impl FnOnce(Option<u64>, &mut dyn FnMut() -> bool),
 ) -> Result<(), String> {
-    let (begun, mut asked) = (sys::now_ns(), 0);
+    let (begun, mut asked) = (kernel::now_ns(), 0);
     let wait = u64::from(ms) * 1_000_000;
     hold(Some(begun + wait), &mut || {
         asked += 1;
         asked > polls
     });
-    let took = sys::now_ns() - begun;
+    let took = kernel::now_ns() - begun;
     if took > wait + LATE_NS {
         return Err(format!("{took} ns for a wait of {wait}"));
     }
@@ -403,7 +403,7 @@ fn in_a_child(table: &Table, parents: Option<Slot>, c: &Claim) -> Result<(), Str
             let _ = table.hold_now(s, c);
         }
         if let Some(s) = table.take_slot(7) {
-            let _ = table.hold(s, c, &[], Some(sys::now_ns() + 1_000_000), &mut || false);
+            let _ = table.hold(s, c, &[], Some(kernel::now_ns() + 1_000_000), &mut || false);
             table.give_slot(s);
         }
         if let Some(e) = table.map_register(c.file, c.first, c.last, true) {

@@ -1,7 +1,7 @@
 //! Children that may crash or hang, and the one who watches them.
 
 use super::common::{Child, shared_words};
-use lock_table::sys;
+
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
@@ -20,7 +20,7 @@ impl Log {
     }
 
     pub fn begin(&self, step: usize) {
-        self.0[1].store(sys::now_ns(), Relaxed);
+        self.0[1].store(kernel::now_ns(), Relaxed);
         self.0[0].store(step as u64, Relaxed);
     }
 
@@ -125,11 +125,11 @@ impl Watched {
             if unsafe { libc::poll(&mut poll, 1, 500) } > 0 {
                 break true;
             }
-            if sys::now_ns().saturating_sub(self.log.0[1].load(Relaxed)) > HANG_NS {
+            if kernel::now_ns().saturating_sub(self.log.0[1].load(Relaxed)) > HANG_NS {
                 break false;
             }
         };
-        sys::close(fd);
+        kernel::close(fd);
         ended
     }
 }

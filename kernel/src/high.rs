@@ -14,8 +14,7 @@ use rustix::fd::{BorrowedFd, IntoRawFd, RawFd};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 
-use crate::primitive::yield_now;
-use crate::sys::{block_signals, close, may, own_call, restore_signals, result};
+use crate::{block_signals, close, may, own_call, restore_signals, result, yield_now};
 
 /// Where the soft limit is higher we stay below this: the kernel sizes a process's table of descriptors, and copies it
 /// at every fork, by the highest number in use.
@@ -198,7 +197,7 @@ fn lower_limit(before: Rlimit, raised: &Rlimit) {
 }
 
 /// Puts what is behind `fd` at exactly this number, which is ours, in place of what is there.
-pub(crate) fn put_at(fd: RawFd, number: RawFd) -> Result<(), Errno> {
+pub fn put_at(fd: RawFd, number: RawFd) -> Result<(), Errno> {
     let put = || {
         // SAFETY: dup3 of our descriptor onto a number that is ours.
         let done = unsafe {

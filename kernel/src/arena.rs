@@ -58,8 +58,8 @@ impl<T: Zeroed> Arena<T> {
         let cell = self.chunks.get((index / CHUNK) as usize)?;
         if cell.load(Ordering::Acquire).is_null() {
             let bytes = size_of::<T>() * CHUNK as usize;
-            let Some(fresh) = crate::raw::map_anonymous(bytes) else {
-                crate::process::tell_no_memory();
+            let Some(fresh) = crate::map_anonymous(bytes) else {
+                crate::known::no_memory();
                 return None;
             };
             let fresh = fresh.cast::<T>();
@@ -67,7 +67,7 @@ impl<T: Zeroed> Arena<T> {
                 .compare_exchange(null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire)
                 .is_err()
             {
-                crate::raw::unmap(fresh.cast(), bytes);
+                crate::unmap(fresh.cast(), bytes);
             }
         }
         self.end.fetch_max(index + 1, Ordering::AcqRel);

@@ -1,0 +1,147 @@
+//! Reading and writing: with the program's buffers as bare addresses, which only the kernel follows.
+
+use core::ffi::{c_int, c_void};
+
+use crate::call::{Raw, is_refused, result};
+use crate::known;
+use crate::signals::without_signals;
+
+pub fn lseek(fd: c_int, offset: i64, whence: c_int) -> Raw {
+    call!(SYS_lseek, fd, offset, whence)
+}
+
+/// Empties a part of a file, beyond its end, too.
+pub fn punch(fd: c_int, offset: u64, len: u64) {
+    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    call!(SYS_fallocate, fd, mode, offset, len);
+}
+
+pub fn ftruncate(fd: c_int, to: u64) -> Raw {
+    call!(SYS_ftruncate, fd, to)
+}
+
+/// One buffer of the program's, at a place of the file. Of the calls that do it, the first that may be made: a sandbox
+/// may know only one of them.
+pub fn move_at(write: bool, fd: c_int, base: usize, len: usize, offset: u64) -> Raw {
+    let n = match write {
+        true => call!(SYS_pwrite64, fd, base, len, offset),
+        false => call!(SYS_pread64, fd, base, len, offset),
+    };
+    if !is_refused(n) {
+        return n;
+    }
+    let one = libc::iovec {
+        iov_base: base as *mut c_void,
+        iov_len: len,
+    };
+    let n = move_vector_at(write, fd, &one, 1, offset);
+    if !is_refused(n) {
+        return n;
+    }
+    move_flagged_at(write, fd, &one, 1, offset, 0)
+}
+
+/// The same with a vector of buffers.
+pub fn move_vector_at(
+    write: bool,
+    fd: c_int,
+    iov: *const libc::iovec,
+    count: usize,
+    offset: u64,
+) -> Raw {
+    match write {
+        true => call!(SYS_pwritev, fd, iov, count, offset, 0),
+        false => call!(SYS_preadv, fd, iov, count, offset, 0),
+    }
+}
+
+/// And with `RWF_*`, which only this form takes.
+pub fn move_flagged_at(
+    write: bool,
+    fd: c_int,
+    iov: *const libc::iovec,
+    count: usize,
+    offset: u64,
+    flags: c_int,
+) -> Raw {
+    match write {
+        true => call!(SYS_pwritev2, fd, iov, count, offset, 0, flags),
+        false => call!(SYS_preadv2, fd, iov, count, offset, 0, flags),
+    }
+}
+
+pub fn read(fd: c_int, into: &mut [u8]) -> Raw {
+    call!(SYS_read, fd, into.as_mut_ptr(), into.len())
+}
+
+pub fn write(fd: c_int, bytes: &[u8]) -> Raw {
+    call!(SYS_write, fd, bytes.as_ptr(), bytes.len())
+}
+
+/// Writes something of ours: that raises no signal in the program, whatever becomes of it.
+pub fn write_quietly(fd: c_int, bytes: &[u8]) -> Raw {
+    let done = without_signals(|| result(write(fd, bytes)));
+    done.map_or_else(|e| -(e.raw_os_error() as isize), |n| n as isize)
+}
+
+/// The same to a descriptor of the program's: what a reader will take without waiting.
+pub fn write_politely(fd: c_int, bytes: &[u8]) {
+    let mut asked = libc::pollfd {
+        fd,
+        events: libc::POLLOUT,
+        revents: 0,
+    };
+    let now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let ready = call!(SYS_ppoll, &raw mut asked, 1, &raw const now, 0, 0);
+    if ready == 1 && asked.revents & libc::POLLOUT != 0 {
+        write_quietly(fd, bytes);
+    }
+}
+
+/// Copies from the program's memory; a bad address is EFAULT instead of a crash.
+#[allow(clippy::not_unsafe_ptr_arg_deref)] // Followed only where the kernel has just read.
+pub fn copy_from_program<T: Copy>(from: *const T, to: &mut [T]) -> Result<(), i32> {
+    let bytes = core::mem::size_of_val(to);
+    let local = libc::iovec {
+        iov_base: to.as_mut_ptr().cast(),
+        iov_len: bytes,
+    };
+    let remote = libc::iovec {
+        iov_base: from as *mut c_void,
+        iov_len: bytes,
+    };
+    let done = call!(
+        SYS_process_vm_readv,
+        known::pid(),
+        &raw const local,
+        1,
+        &raw const remote,
+        1,
+        0
+    );
+    if done == bytes as isize {
+        return Ok(());
+    }
+    if done >= 0 || done == -(libc::EFAULT as isize) {
+        return Err(libc::EFAULT);
+    }
+    // A filter that refuses it. Ask another way whether the bytes can be read, then read them.
+    let (first, end) = (from as usize / 8 * 8, (from as usize).saturating_add(bytes));
+    if !(first..end).step_by(8).all(is_readable) {
+        return Err(libc::EFAULT);
+    }
+    for (i, cell) in to.iter_mut().enumerate() {
+        // SAFETY: the kernel has just read these bytes.
+        *cell = unsafe { from.add(i).read_unaligned() };
+    }
+    Ok(())
+}
+
+/// Whether eight bytes can be read: a signal mask is copied before the senseless command is refused.
+fn is_readable(address: usize) -> bool {
+    const SENSELESS: usize = 255;
+    call!(SYS_rt_sigprocmask, SENSELESS, address, 0, 8) == -(libc::EINVAL as isize)
+}

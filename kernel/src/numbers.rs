@@ -1,0 +1,54 @@
+//! Descriptor numbers: their flags, opening and closing.
+
+use core::ffi::{CStr, c_int};
+
+use crate::call::Raw;
+
+pub fn get_flags(fd: c_int) -> Result<u32, i32> {
+    let flags = call!(SYS_fcntl, fd, libc::F_GETFL, 0);
+    if flags < 0 {
+        Err(-flags as i32)
+    } else {
+        Ok(flags as u32)
+    }
+}
+
+pub fn set_flags(fd: c_int, flags: u32) -> Raw {
+    call!(SYS_fcntl, fd, libc::F_SETFL, flags)
+}
+
+pub fn set_close_on_exec(fd: c_int, on: bool) {
+    let flag = if on { libc::FD_CLOEXEC } else { 0 };
+    call!(SYS_fcntl, fd, libc::F_SETFD, flag);
+}
+
+pub fn open(path: &CStr, flags: c_int) -> Raw {
+    call!(
+        SYS_openat,
+        libc::AT_FDCWD,
+        path.as_ptr(),
+        flags | libc::O_CLOEXEC,
+        0o600
+    )
+}
+
+/// To look at only. `path` is the program's pointer.
+pub fn open_path(dir: c_int, path: *const libc::c_char) -> Raw {
+    call!(SYS_openat, dir, path, libc::O_PATH | libc::O_CLOEXEC, 0)
+}
+
+pub fn close(fd: c_int) {
+    if fd >= 0 {
+        call!(SYS_close, fd);
+    }
+}
+
+/// And what it says.
+pub fn close_now(fd: c_int) -> Raw {
+    call!(SYS_close, fd)
+}
+
+/// The first number that the kernel won't give, nor put anything at.
+pub fn number_limit() -> Option<u64> {
+    crate::process::soft_limit(libc::RLIMIT_NOFILE)
+}
