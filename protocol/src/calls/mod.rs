@@ -1,0 +1,9 @@
+//! What is done, synchronously: reading and writing, changes of layout, mappings, the life of numbers.
+
+pub mod emptying;
+pub mod layout;
+pub mod locked;
+pub mod mappings;
+pub mod numbers;
+pub mod remaps;
+pub mod transfer;

@@ -1,0 +1,32 @@
+//! What a mapping has stored beyond the end of a file, in its last page, is no part of the file, and mustn't become part
+//! of it when something extends the file. Most filesystems clear the page then. tmpfs never does: there it is cleared
+//! here, under the range that whatever may extend the file holds. ext4 doesn't for a direct write that begins behind
+//! that page: such a write goes through the cache.
+
+use crate::direct::Request;
+use crate::raw;
+use crate::what::files::File;
+use crate::what::storage::KEEPS_TAIL;
+use crate::who::process;
+use lock_table::page;
+
+/// Before a call that extends a file of this size. Only where somebody has the last page mapped now: one who isn't
+/// fenced may have extended it in between, and nothing is taken from him for nothing.
+pub fn clear(fd: i32, file: &File, size: u64) {
+    let inside = size % page();
+    if !file.has(KEEPS_TAIL) || inside == 0 {
+        return;
+    }
+    if process::table().is_some_and(|t| t.mapped_writable(file.id(), size, size).is_some()) {
+        let errno = raw::errno();
+        raw::punch(fd, size, page() - inside);
+        raw::set_errno(errno);
+    }
+}
+
+impl Request<'_> {
+    /// Whether this write leaves the rest of the file's last page behind it.
+    pub fn leaves_a_tail(&self) -> bool {
+        !self.size.is_multiple_of(page()) && self.position / page() > self.size / page()
+    }
+}

@@ -1,0 +1,94 @@
+//! The file's writeback error: the sign that pages could not be dropped, and what is owed to the
+//! program's own fsync.
+
+use core::sync::atomic::Ordering::*;
+
+use crate::direct::second::{self, For, InHand};
+use crate::hold::ranges;
+use crate::raw;
+use crate::raw::is_writeback_error;
+use crate::what::files::File;
+use crate::who::thread::{Frame, Thread};
+
+/// Look at the file's writeback error through the second descriptor. None: the kernel doesn't let us look.
+pub fn look(second: &InHand, offset: u64, len: u64) -> Option<(raw::Raw, u32)> {
+    let (error, epoch) = seen(second.file, || {
+        raw::writeback_error(second.number(), offset, len)
+    });
+    if error < 0 && !is_writeback_error(error) {
+        None
+    } else {
+        Some((error, epoch))
+    }
+}
+
+/// The states of a file's `check` word.
+const FREE: u32 = 0;
+const TAKEN: u32 = 1;
+const WAITED_FOR: u32 = 2;
+
+/// A call that may report the file's writeback error, which the second descriptor does once: whoever
+/// sees it bumps the epoch, and a write during which the epoch moved has failed too. One at a time, and
+/// no signal handler in between, which might not come back.
+pub fn seen(file: &File, call: impl FnOnce() -> raw::Raw) -> (raw::Raw, u32) {
+    let signals = raw::block_signals();
+    if file
+        .check
+        .compare_exchange(FREE, TAKEN, Acquire, Relaxed)
+        .is_err()
+    {
+        while file.check.swap(WAITED_FOR, Acquire) != FREE {
+            raw::futex_wait_private(&file.check, WAITED_FOR);
+        }
+    }
+    let error = call();
+    if is_writeback_error(error) {
+        file.error_epoch.fetch_add(1, AcqRel);
+    }
+    let epoch = file.error_epoch.load(Acquire);
+    if file.check.swap(FREE, Release) == WAITED_FOR {
+        raw::futex_wake_private(&file.check);
+    }
+    raw::restore_signals(signals);
+    (error, epoch)
+}
+
+/// Whether somebody else is looking, or syncs: a call that may not wait doesn't begin then.
+pub fn is_being_looked_at(file: &File) -> bool {
+    file.check.load(Relaxed) != FREE
+}
+
+/// An error that our call consumed: the program's next fsync reports it.
+pub fn owe(file: &File, error: raw::Raw) {
+    if is_writeback_error(error) {
+        file.owed_error.store(-error as i32, Release);
+    }
+}
+
+/// After the program's own fsync or fdatasync: what we owe it.
+pub fn after_sync(thread: &Thread, frame: &Frame, file: &File, result: isize) -> isize {
+    if result < 0 && is_writeback_error(-(raw::errno() as isize)) {
+        // The kernel has told this descriptor itself; ours sees the same error, and nobody is told twice.
+        let errno = raw::errno();
+        for purpose in [For::Reading, For::Writing] {
+            let slot = ranges::slot_of(thread, frame);
+            let there = slot.and_then(|_| second::borrow_existing(frame, file, purpose));
+            if let Some(ours) = there {
+                let _ = seen(file, || raw::writeback_error(ours.number(), 0, 1));
+                ours.done();
+            }
+        }
+        file.owed_error.store(0, Release);
+        raw::set_errno(errno);
+        return result;
+    }
+    if file.owed_error.load(Relaxed) == 0 {
+        return result;
+    }
+    let owed = file.owed_error.swap(0, AcqRel);
+    if result == 0 && owed != 0 {
+        raw::set_errno(owed);
+        return -1;
+    }
+    result
+}

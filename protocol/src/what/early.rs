@@ -1,0 +1,80 @@
+//! What constructors that ran before ours did to numbers, as far as it can't be seen from the numbers later: a stream was
+//! opened on one, a POSIX lock taken through one.
+
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::calls::numbers;
+use crate::what::descriptors;
+use crate::what::files::POSIX_LOCKED;
+use crate::who::process;
+
+/// A bit for each number below 256: constructors don't open more.
+struct Numbers([AtomicU64; 4]);
+
+impl Numbers {
+    const fn none() -> Numbers {
+        Numbers([const { AtomicU64::new(0) }; 4])
+    }
+
+    fn word(&self, fd: i32) -> Option<(&AtomicU64, u64)> {
+        let fd = usize::try_from(fd).ok()?;
+        Some((self.0.get(fd / 64)?, 1 << (fd % 64)))
+    }
+
+    fn add(&self, fd: i32) {
+        if let Some((word, bit)) = self.word(fd) {
+            word.fetch_or(bit, Relaxed);
+        }
+    }
+
+    fn remove(&self, fd: i32) {
+        if let Some((word, bit)) = self.word(fd) {
+            word.fetch_and(!bit, Relaxed);
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = i32> + '_ {
+        let has = |fd: &i32| {
+            self.word(*fd)
+                .is_some_and(|(w, bit)| w.load(Relaxed) & bit != 0)
+        };
+        (0..256).filter(has)
+    }
+}
+
+static STREAMED: Numbers = Numbers::none();
+static LOCKED: Numbers = Numbers::none();
+
+fn is_early() -> bool {
+    process::table().is_none()
+}
+
+pub fn streamed(fd: i32) {
+    if is_early() {
+        STREAMED.add(fd);
+    }
+}
+
+pub fn locked(fd: i32) {
+    if is_early() {
+        LOCKED.add(fd);
+    }
+}
+
+pub fn closed(fd: i32) {
+    if is_early() {
+        STREAMED.remove(fd);
+        LOCKED.remove(fd);
+    }
+}
+
+/// In the constructor, when the process has joined.
+pub fn catch_up() {
+    for fd in LOCKED.all() {
+        if let Some(pinned) = descriptors::pin(fd) {
+            pinned.file.mark(POSIX_LOCKED);
+            pinned.unpin();
+        }
+    }
+    STREAMED.all().for_each(numbers::streamed);
+}

@@ -1,0 +1,292 @@
+//! A number that comes to stand for something else while it is open: dup2, dup3, freopen.
+//!
+//! The library must know before the kernel does. So the number's word says *being replaced* from before the real
+//! call to its end: nobody relies on what it stood for, and who uses it meanwhile waits, or looks at it for
+//! this one call. Calls that had looked before are waited for. Several may replace one number at the same time:
+//! the word counts them, and the last one leaves it to be looked at anew.
+//!
+//! Marked under the registry lock, under which also numbers for descriptors of our own are made: so nobody's comes
+//! to lie where the program is about to put something.
+
+use core::sync::atomic::Ordering::*;
+
+use crate::hold::ranges;
+use crate::raw;
+use crate::tell::events;
+use crate::what::descriptors::{
+    self, DESCRIPTION, OURS, REPLACED, UNKNOWN, carried, description, description_of, duplicated,
+    forget, make, pin, still, tag, unpin_index, word,
+};
+use crate::what::{files, own};
+use crate::who::thread::{Frame, Thread};
+use crate::who::{process, registry};
+
+/// What a word of this kind carries: how many, and whether it has been disturbed.
+const ONE: u32 = 1;
+const DISTURBED: u32 = 1 << 31;
+
+/// How long calls under way are waited for at least, in nanoseconds: they hold what they need, so they end unless
+/// somebody stops their thread or their device.
+const LONGEST: u64 = 10_000_000_000;
+
+/// How long who uses the number waits for the replacement to be over: longer than that takes, but for a kernel that
+/// has put the new description in and can't close the old one.
+const PATIENCE: u64 = 3 * LONGEST;
+
+/// How often dup2 is tried while an open is about to land on the number: one of ours may be that, and is moved away.
+const TRIES: u32 = 10_000;
+
+#[inline]
+pub fn is_under_way(fd: i32) -> bool {
+    word(fd).is_some_and(|w| tag(w.load(Acquire)) == REPLACED)
+}
+
+/// Waits until the number isn't being replaced any more. False: it still is; or this very thread does it (a signal
+/// handler's call, during which the kernel replaces nothing), or holds something that the replacer may wait for.
+pub fn is_over(fd: i32) -> bool {
+    if !is_under_way(fd) {
+        return true;
+    }
+    let waits = process::active().is_none_or(|thread| {
+        let own = thread.frames.iter().any(|f| f.replacing.get() == fd + 1);
+        !own && thread.outer_slots(0).next().is_none()
+    });
+    let deadline = kernel::now_ns().saturating_add(PATIENCE);
+    let mut rounds = 0;
+    while waits && kernel::now_ns() < deadline {
+        if rounds < 100 {
+            rounds += 1;
+            raw::yield_now();
+        } else {
+            raw::sleep_ms(1);
+        }
+        if !is_under_way(fd) {
+            return true;
+        }
+    }
+    false
+}
+
+/// The word, with a note that somebody else changed what the number stands for.
+pub fn disturbed(seen: u64) -> u64 {
+    make(REPLACED, carried(seen) | DISTURBED)
+}
+
+/// A call that puts what is behind `source`, or what isn't known, at `number`; `real` says -1 when it fails.
+pub fn number<R>(
+    number: i32,
+    source: Option<i32>,
+    real: impl Fn() -> R,
+    failed: impl Fn(&R) -> bool,
+    refused: R,
+) -> R {
+    let begun = process::active().and_then(|thread| Some((thread, ranges::begin(thread, false)?)));
+    let Some((thread, frame)) = begun.filter(|_| descriptors::ensure(number).is_some()) else {
+        if let Some((thread, frame)) = begun {
+            ranges::end(thread, frame);
+        }
+        return plainly(number, source, real, failed);
+    };
+    let seen = source.and_then(pin).map(|pinned| {
+        frame.pinned.set(pinned.index);
+        pinned.seen
+    });
+    let before = match take_out(frame, number) {
+        Ok(before) => before,
+        Err(error) => {
+            ranges::end(thread, frame);
+            raw::set_errno(error);
+            return refused;
+        }
+    };
+    if let Some(before) = before {
+        calls_end(thread, before);
+        if number == 2 {
+            events::end_telling();
+        }
+    }
+    let mut result = real();
+    for _ in 0..TRIES {
+        if !failed(&result) || raw::errno() != libc::EBUSY {
+            break;
+        }
+        raw::yield_now();
+        result = real();
+    }
+    let errno = raw::errno();
+    let after = match failed(&result) {
+        true => After::AsBefore(before),
+        false => After::Duplicate(source.zip(seen)),
+    };
+    if let Some(before) = before {
+        put_in(frame, number, after, tag(before) == OURS && failed(&result));
+    }
+    ranges::end(thread, frame);
+    if before.is_some_and(|word| tag(word) == OURS) {
+        process::surrendered();
+    }
+    raw::set_errno(errno);
+    result
+}
+
+/// In a process without a table, or too deep in nested calls.
+fn plainly<R>(
+    number: i32,
+    source: Option<i32>,
+    real: impl Fn() -> R,
+    failed: impl Fn(&R) -> bool,
+) -> R {
+    let result = real();
+    if !failed(&result) {
+        match source {
+            Some(old) => duplicated(old, number),
+            None => forget(number),
+        }
+    }
+    result
+}
+
+/// Marks the number; what it stood for so far is kept in the frame. None: it is ours, and the kernel will refuse the
+/// call. Err: it is ours, and can't be given up.
+fn take_out(frame: &Frame, number: i32) -> Result<Option<u64>, i32> {
+    let mut surrendered = None;
+    loop {
+        let registry = registry::lock();
+        let Some(w) = word(number) else {
+            return Ok(None);
+        };
+        let seen = w.load(Acquire);
+        if tag(seen) == OURS && surrendered != Some(seen) {
+            if raw::number_limit().is_some_and(|limit| number as u64 >= limit) {
+                return Ok(None);
+            }
+            drop(registry);
+            own::surrender(number)?;
+            surrendered = Some(seen);
+            continue;
+        }
+        let new = match tag(seen) {
+            REPLACED => make(REPLACED, (carried(seen) + ONE) | DISTURBED),
+            _ => make(REPLACED, ONE),
+        };
+        if w.compare_exchange(seen, new, AcqRel, Acquire).is_ok() {
+            frame.replaced.set(description_of(seen).unwrap_or(0));
+            frame.replacing.set(number + 1);
+            return Ok(Some(seen));
+        }
+    }
+}
+
+/// What the number stands for after the call.
+enum After {
+    /// The call failed: what this word says.
+    AsBefore(Option<u64>),
+    /// What the other number stood for, if its word still says so; else it must be looked at.
+    Duplicate(Option<(i32, u64)>),
+}
+
+impl After {
+    /// The word, and the description of which it takes a reference.
+    fn word(&self, frame: &Frame) -> (u64, Option<u32>) {
+        match *self {
+            After::AsBefore(Some(before)) if tag(before) == OURS => (make(UNKNOWN, 0), None),
+            After::AsBefore(Some(before)) => (
+                make(tag(before), carried(before)),
+                (tag(before) == DESCRIPTION).then(|| carried(before)),
+            ),
+            After::Duplicate(Some((old, seen))) if still(old, seen) => {
+                let index = frame.pinned.get();
+                (make(DESCRIPTION, index), Some(index))
+            }
+            _ => (make(UNKNOWN, 0), None),
+        }
+    }
+}
+
+/// The call is over; `is_left`: what we had there is there still, and nobody's.
+fn put_in(frame: &Frame, number: i32, after: After, is_left: bool) {
+    let _registry = registry::lock();
+    if is_left && word(number).is_some_and(|w| carried(w.load(Acquire)) == ONE) {
+        raw::close(number);
+    }
+    let (new, takes) = after.word(frame);
+    if leave(number, new) {
+        // The frame's reference is the word's now; what it had is let go with the frame.
+        match takes {
+            Some(index) if index == frame.replaced.get() => frame.replaced.set(0),
+            Some(index) if index == frame.pinned.get() => frame.pinned.set(0),
+            _ => {}
+        }
+    }
+    frame.replacing.set(0);
+}
+
+/// One who replaces the number less; the last one, if nobody disturbed him, leaves this word. Whether he did.
+fn leave(number: i32, new: u64) -> bool {
+    let Some(w) = word(number) else { return false };
+    loop {
+        let seen = w.load(Acquire);
+        if tag(seen) != REPLACED {
+            return false;
+        }
+        let others = (carried(seen) & !DISTURBED).saturating_sub(ONE);
+        let quiet = others == 0 && carried(seen) & DISTURBED == 0;
+        let next = match others {
+            0 if quiet => new,
+            0 => make(UNKNOWN, 0),
+            _ => make(REPLACED, others | DISTURBED),
+        };
+        if w.compare_exchange(seen, next, AcqRel, Acquire).is_ok() {
+            return quiet;
+        }
+    }
+}
+
+/// The call was jumped out of: what the number stands for must be looked at.
+pub fn abandoned(frame: &Frame) {
+    let number = frame.replacing.replace(0);
+    if number != 0 {
+        leave(number - 1, make(UNKNOWN, 0));
+    }
+    let replaced = frame.replaced.replace(0);
+    if replaced != 0 {
+        unpin_index(replaced);
+    }
+}
+
+/// Calls of this process that looked at the number before it was marked may still be about to use it: they have
+/// announced or hold something of the file. Not from inside another call of this thread, which would wait for itself.
+fn calls_end(thread: &Thread, before: u64) {
+    let file = description_of(before)
+        .and_then(description)
+        .and_then(|d| files::get(d.file_index()));
+    let (Some(file), Some(table)) = (file, process::table()) else {
+        return;
+    };
+    if thread.outer_slots(0).next().is_some() {
+        return;
+    }
+    // They announce with a plain store.
+    if !raw::membarrier() {
+        raw::sleep_ms(2);
+    }
+    let deadline = kernel::now_ns().saturating_add(LONGEST.max(file.lock_timeout_ns()));
+    table.calls_end(file.id(), deadline);
+}
+
+/// A fork copied the word in the middle: the child has no thread that will end it. Under the registry lock.
+pub fn recount_in_child() {
+    for w in descriptors::words() {
+        if tag(w.load(Relaxed)) == REPLACED {
+            w.store(make(UNKNOWN, 0), Relaxed);
+        }
+    }
+}
+
+/// What a frame holds of it, at its end.
+#[inline]
+pub fn let_go(frame: &Frame) {
+    if frame.replacing.get() != 0 || frame.replaced.get() != 0 {
+        abandoned(frame);
+    }
+}

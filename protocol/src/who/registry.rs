@@ -1,0 +1,87 @@
+//! The one lock inside a process. It guards what changes when descriptors, files and mappings come
+//! and go, never an I/O call, and nobody waits for a range while holding it.
+//!
+//! Signals are blocked while it is held: a handler that opens a file would wait for its own thread.
+//! `fork` takes it too (see `process`), so a child never inherits half a change.
+
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use kernel::Blocked;
+
+const FREE: u32 = 0;
+const HELD: u32 = 1;
+const WAITED_FOR: u32 = 2;
+
+static LOCK: AtomicU32 = AtomicU32::new(FREE);
+
+/// The record of the thread that holds it for a fork; 0: none. The same in the child.
+static FORKER: AtomicUsize = AtomicUsize::new(0);
+
+/// Proof that the registry lock is held.
+pub struct Registry {
+    signals: Blocked,
+    /// Within a fork: whoever forks has it already.
+    nested: bool,
+}
+
+pub fn lock() -> Registry {
+    let signals = crate::raw::block_signals();
+    if LOCK
+        .compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed)
+        .is_err()
+    {
+        if is_forking_here() {
+            let nested = true;
+            return Registry { signals, nested };
+        }
+        while LOCK.swap(WAITED_FOR, Ordering::Acquire) != FREE {
+            crate::raw::futex_wait_private(&LOCK, WAITED_FOR);
+        }
+    }
+    Registry {
+        signals,
+        nested: false,
+    }
+}
+
+fn this_thread() -> usize {
+    &raw const *crate::who::thread::current() as usize
+}
+
+/// Held from here on for a fork, in which other libraries' handlers may come by in this thread.
+pub fn hold_for_fork(held: &Registry) {
+    if !held.nested {
+        FORKER.store(this_thread(), Ordering::Relaxed);
+    }
+}
+
+pub fn end_of_fork() {
+    FORKER.store(0, Ordering::Relaxed);
+}
+
+/// Whether it is held for a fork by this thread, or was by the one that became this process.
+pub fn is_forking_here() -> bool {
+    FORKER.load(Ordering::Relaxed) == this_thread()
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        if !self.nested && LOCK.swap(FREE, Ordering::Release) == WAITED_FOR {
+            crate::raw::futex_wake_private(&LOCK);
+        }
+        crate::raw::restore_signals(self.signals);
+    }
+}
+
+/// Whether anybody holds it: asked in a child that was forked behind our back.
+pub fn is_held() -> bool {
+    LOCK.load(Ordering::Acquire) != FREE
+}
+
+/// In a forked child whose parent held the lock for the fork: nobody waits here.
+pub fn reset_in_child(mut held: Registry) {
+    end_of_fork();
+    LOCK.store(FREE, Ordering::Release);
+    let signals = core::mem::take(&mut held.signals);
+    core::mem::forget(held);
+    crate::raw::restore_signals(signals);
+}

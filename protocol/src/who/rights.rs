@@ -1,0 +1,148 @@
+//! Before the program gives up rights: what its files will need later is got now.
+//!
+//! After setuid, chroot, a new namespace or a sandbox the second descriptors of files that are used directly can't be
+//! opened any more (see `second`), and behind a filter a number can't be looked at.
+
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
+
+use crate::direct::second;
+use crate::raw;
+use crate::what::{descriptors, own, unseen};
+use crate::who::process;
+
+/// How far the numbers had changed when this was last done.
+static DONE: AtomicU64 = AtomicU64::new(0);
+/// The numbers that the process came with have been asked for: a system call for each that may be open.
+static MET: AtomicBool = AtomicBool::new(false);
+
+/// Before a call that takes rights on files away. Cheap where nothing was opened since the last time.
+pub fn before_losing() {
+    if process::active().is_none() {
+        return;
+    }
+    let now = descriptors::changes();
+    if DONE.load(Relaxed) == now {
+        return;
+    }
+    let errno = raw::errno();
+    let first = !MET.swap(true, AcqRel);
+    for fd in descriptors::not_looked_at(first) {
+        if raw::get_flags(fd).is_ok_and(|flags| flags & libc::O_DIRECT as u32 != 0) {
+            look_at(fd);
+        }
+    }
+    open_seconds();
+    DONE.store(descriptors::changes(), Relaxed);
+    raw::set_errno(errno);
+}
+
+/// Before a sandbox: every number is looked at, whatever stands behind it.
+pub fn before_losing_all() {
+    if process::active().is_none() {
+        return;
+    }
+    let errno = raw::errno();
+    each_open_number(look_at);
+    unseen::look();
+    open_seconds();
+    raw::set_errno(errno);
+}
+
+fn look_at(fd: i32) {
+    if let Some(pinned) = descriptors::pin(fd) {
+        pinned.unpin();
+    }
+}
+
+/// The second descriptors of everything that is used directly here.
+fn open_seconds() {
+    for fd in descriptors::known_in(0, u32::MAX) {
+        // Only what has been looked at: a peek, no system call.
+        if !descriptors::is_direct(fd) {
+            continue;
+        }
+        if let Some(pinned) = descriptors::pin(fd) {
+            second::prepare(pinned.file, fd, pinned.description.flags());
+            pinned.unpin();
+        }
+    }
+}
+
+/// Every number that is open, from `/proc` or, without it, by asking for each.
+fn each_open_number(act: impl Fn(i32)) {
+    const MOST: i32 = 65_536;
+    let as_directory = libc::O_RDONLY | libc::O_DIRECTORY;
+    let Some(dir) = own::open_for_a_while(c"/proc/thread-self/fd", as_directory) else {
+        (0..MOST)
+            .filter(|fd| raw::get_flags(*fd).is_ok())
+            .for_each(act);
+        return;
+    };
+    let mut entries = Entries { bytes: [0; 256] };
+    loop {
+        let n = raw::directory_entries(dir, &mut entries.bytes);
+        if n <= 0 {
+            break;
+        }
+        let mut rest = entries.bytes.get(..n as usize).unwrap_or(&[]);
+        while let Some((number, after)) = first_entry(rest) {
+            if let Some(fd) = number.filter(|fd| *fd != dir) {
+                act(fd);
+            }
+            rest = after;
+        }
+    }
+    own::close(dir);
+}
+
+/// Aligned as the kernel writes them.
+#[repr(align(8))]
+struct Entries {
+    bytes: [u8; 256],
+}
+
+/// The number that the first entry names, if it names one, and the entries behind it.
+fn first_entry(entries: &[u8]) -> Option<(Option<i32>, &[u8])> {
+    // struct linux_dirent64: inode, offset, length of the record, type, name.
+    const LENGTH: usize = 16;
+    const NAME: usize = 19;
+    let length = match entries.get(LENGTH..LENGTH + 2)? {
+        [low, high] => usize::from(u16::from_ne_bytes([*low, *high])),
+        _ => return None,
+    };
+    let name = entries.get(NAME..length)?;
+    let name = name.split(|b| *b == 0).next().unwrap_or(&[]);
+    let number = core::str::from_utf8(name).ok().and_then(|n| n.parse().ok());
+    Some((number, entries.get(length..)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsRawFd;
+    use std::sync::Mutex;
+
+    /// A system call for each number that may be open would be made again and again.
+    #[test]
+    fn numbers_that_were_never_met_are_asked_for_once() {
+        let (met, unmet) = (70_001, 70_002);
+        assert!(descriptors::ensure(unmet).is_some() && descriptors::ensure(met).is_some());
+        descriptors::opened(met, descriptors::sharings());
+        let looked = |all| descriptors::not_looked_at(all).filter(|n| [met, unmet].contains(n));
+        assert_eq!(looked(true).collect::<Vec<_>>(), [met, unmet]);
+        assert_eq!(looked(false).collect::<Vec<_>>(), [met]);
+    }
+
+    #[test]
+    fn every_open_number_is_met() {
+        let files: Vec<_> = (0..200)
+            .map(|_| std::fs::File::open("/dev/null").unwrap())
+            .collect();
+        let met = Mutex::new(Vec::new());
+        each_open_number(|fd| met.lock().unwrap().push(fd));
+        let met = met.into_inner().unwrap();
+        for file in files {
+            assert_eq!(met.iter().filter(|fd| **fd == file.as_raw_fd()).count(), 1);
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! A process that puts itself into a sandbox: which of our own system calls may still be made.
+//!
+//! A seccomp filter is written for the system calls that the program makes. To the kernel ours are the program's too,
+//! and one that the filter doesn't know may end it. So every filter that the program installs is copied when it comes
+//! in, and asked before each call of ours (`kernel::own_call`): what it wouldn't allow isn't made, and fails
+//! here as on a kernel that lacks it; most calls have a substitute. Filters add up, and the strictest answer counts.
+//! One that binds a single thread counts for all.
+//!
+//! Without some calls nothing can be fenced. That is said before the filter is on, and from then on everything passes
+//! through.
+//!
+//! Of filters that came with the process (a container's, a service manager's) nothing can be asked: `is_inherited`.
+
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::*};
+
+use kernel::Clock;
+
+use crate::raw;
+use crate::tell::events::{self, Event};
+use crate::text::Text;
+use crate::who::filter::{self, ARCHITECTURE, Answer, Call, Instruction};
+use crate::who::process::{self, Standing};
+use crate::who::{handed_on, needs, rights};
+
+/// A copy of a filter: its instructions stand behind it in the same mapping.
+struct Filter {
+    next: AtomicPtr<Filter>,
+    length: usize,
+}
+
+/// The newest, and through it all: also one that is about to come into force.
+static FILTERS: AtomicPtr<Filter> = AtomicPtr::new(null_mut());
+/// The same, of those in force.
+static IN_FORCE: AtomicPtr<Filter> = AtomicPtr::new(null_mut());
+/// No call of ours may be made any more: strict mode, or nothing is fenced and there is nothing to make calls for.
+static NONE: AtomicBool = AtomicBool::new(false);
+/// There were filters before us.
+static INHERITED: AtomicBool = AtomicBool::new(false);
+/// Numbers that all filters in force allow whatever the arguments are: one bit each.
+static ALWAYS: [AtomicU64; 8] = [const { AtomicU64::new(u64::MAX) }; 8];
+
+/// In the constructor.
+pub fn init() {
+    const GET_MODE: usize = 21;
+    // SAFETY: prctl with an option that only asks.
+    if unsafe { raw::any(libc::SYS_prctl as usize, [GET_MODE, 0, 0, 0, 0, 0]) } > 0 {
+        INHERITED.store(true, Release);
+        kernel::known::avoid_statx();
+        kernel::set_gate(may);
+    }
+    set_clock(handed_on::is_refused(libc::SYS_clock_gettime as usize));
+}
+
+/// Times come from the vDSO, and, where the kernel may not be asked, only such as it gives without.
+fn set_clock(refused: bool) {
+    kernel::set_clock(if refused { Clock::Coarse } else { Clock::Vdso });
+    // The vDSO is looked for at the first time: now, while that may be done.
+    let _ = kernel::now_ns();
+}
+
+/// Whether this process came with a filter that can't be asked.
+pub fn is_inherited() -> bool {
+    INHERITED.load(Relaxed)
+}
+
+/// From now on no call of ours is made.
+pub fn refuse_all() {
+    NONE.store(true, Release);
+    kernel::set_clock(Clock::Coarse);
+    kernel::set_gate(may);
+}
+
+/// The gate: whether a call of ours may be made.
+pub fn may(number: usize, arguments: &[usize; 6]) -> bool {
+    if NONE.load(Relaxed) {
+        // But another thread that is in the middle of a call gets its signals back.
+        let restores = arguments.first() == Some(&(libc::SIG_SETMASK as usize));
+        return restores && number == libc::SYS_rt_sigprocmask as usize;
+    }
+    // Service managers' and containers' usual lists leave it out, and we have a substitute.
+    let left_out = number == libc::SYS_process_vm_readv as usize || handed_on::is_refused(number);
+    if is_inherited() && left_out {
+        return false;
+    }
+    let always = ALWAYS
+        .get(number / 64)
+        .is_some_and(|bits| bits.load(Relaxed) & 1 << (number % 64) != 0);
+    always || answer(&IN_FORCE, number, arguments).allows()
+}
+
+/// Whether a file that was opened may be emptied by its number: a sandbox may let it be emptied by opening it only.
+pub fn may_empty() -> bool {
+    !is_inherited() && kernel::may(libc::SYS_ftruncate as usize, &[0; 6])
+}
+
+/// Whether a call of ours may be made when the filter that is coming is in force.
+pub fn will_allow(number: usize, arguments: &[usize; 6]) -> bool {
+    !NONE.load(Relaxed) && answer(&FILTERS, number, arguments).allows()
+}
+
+/// Whether such a call would at worst fail: in a program that is started, which knows of no gate.
+pub fn will_not_kill(number: usize, arguments: &[usize; 6]) -> bool {
+    let answer = answer(&FILTERS, number, arguments);
+    !NONE.load(Relaxed) && (answer.allows() || answer.is_error())
+}
+
+/// What all filters together say of a call of ours.
+fn answer(newest: &AtomicPtr<Filter>, number: usize, arguments: &[usize; 6]) -> Answer {
+    let call = Call {
+        number: number as u32,
+        architecture: ARCHITECTURE,
+        from: kernel::syscall6 as *const () as u64,
+        arguments: arguments.map(|a| a as u64),
+    };
+    let mut strictest = filter::ALLOWED;
+    let mut at = newest.load(Acquire);
+    // SAFETY: null, or a filter that is never unmapped once it has been in the list.
+    while let Some(f) = unsafe { at.as_ref() } {
+        strictest = strictest.stricter(filter::ask(f.instructions(), &call));
+        at = f.next.load(Acquire);
+    }
+    strictest
+}
+
+impl Filter {
+    fn instructions(&self) -> &[Instruction] {
+        // SAFETY: `copy` has filled so many instructions behind the head, in a mapping that stays.
+        unsafe { core::slice::from_raw_parts((&raw const *self).add(1).cast(), self.length) }
+    }
+
+    /// A copy of the program's. None: the kernel won't take it either.
+    fn copy(program: *const Program) -> Option<Copied> {
+        const MOST: usize = 4096;
+        let mut given = [Program::default()];
+        raw::copy_from_program(program, &mut given).ok()?;
+        let given = given.first()?;
+        let length = usize::from(given.length);
+        if length == 0 || length > MOST {
+            return None;
+        }
+        let bytes = size_of::<Filter>() + length * size_of::<Instruction>();
+        let Some(at) = raw::map_anonymous(bytes) else {
+            return Some(Copied::Unknown);
+        };
+        let at = at.cast::<Filter>();
+        // SAFETY: a fresh mapping of ours with room for the head and the instructions, which all-zero bytes are.
+        let (head, instructions) = unsafe {
+            at.write(Filter {
+                next: AtomicPtr::new(null_mut()),
+                length,
+            });
+            (
+                &*at,
+                core::slice::from_raw_parts_mut(at.add(1).cast::<Instruction>(), length),
+            )
+        };
+        let copied = raw::copy_from_program(given.instructions, instructions);
+        if copied.is_err() || !filter::is_sound(instructions) {
+            raw::unmap(at.cast(), bytes);
+            return None;
+        }
+        Some(Copied::Filter(head))
+    }
+}
+
+enum Copied {
+    Filter(&'static Filter),
+    /// There is no room for it: it may refuse anything.
+    Unknown,
+}
+
+/// The kernel's `struct sock_fprog`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Program {
+    length: u16,
+    instructions: *const Instruction,
+}
+
+impl Default for Program {
+    fn default() -> Program {
+        Program {
+            length: 0,
+            instructions: core::ptr::null(),
+        }
+    }
+}
+
+fn add(filter: &'static Filter) {
+    let mut newest = FILTERS.load(Acquire);
+    loop {
+        filter.next.store(newest, Release);
+        let it = (&raw const *filter).cast_mut();
+        match FILTERS.compare_exchange(newest, it, AcqRel, Acquire) {
+            Ok(_) => break,
+            Err(now) => newest = now,
+        }
+    }
+}
+
+/// From now on the gate asks all filters there are.
+fn bring_into_force() {
+    let newest = FILTERS.load(Acquire);
+    IN_FORCE.store(newest, Release);
+    let mut at = newest;
+    let mut all = [u64::MAX; 8];
+    // SAFETY: as in `answer`.
+    while let Some(f) = unsafe { at.as_ref() } {
+        for (word, bits) in all.iter_mut().enumerate() {
+            for bit in 0..64 {
+                let call = Call {
+                    number: word as u32 * 64 + bit,
+                    architecture: ARCHITECTURE,
+                    from: 0,
+                    arguments: [0; 6],
+                };
+                let answer = filter::ask(f.instructions(), &call);
+                if answer.depends || !answer.allows() {
+                    *bits &= !(1 << bit);
+                }
+            }
+        }
+        at = f.next.load(Acquire);
+    }
+    for (cell, bits) in ALWAYS.iter().zip(all) {
+        cell.store(bits, Release);
+    }
+}
+
+/// The filter that was refused by the kernel after all. One that came in between stays below it, and so does this one:
+/// it then forbids us more than it needs to.
+fn take_back(filter: &'static Filter) {
+    let it = (&raw const *filter).cast_mut();
+    if FILTERS
+        .compare_exchange(it, filter.next.load(Acquire), AcqRel, Acquire)
+        .is_ok()
+    {
+        bring_into_force();
+    }
+}
+
+/// What the program is about to put itself into.
+pub enum Entering {
+    Strict,
+    Filter {
+        program: *const Program,
+        all_threads: bool,
+    },
+}
+
+/// The call that does it: everything is prepared and said before. `failed` looks at its result.
+pub fn enter(what: &Entering, failed: impl Fn(isize) -> bool, real: impl Fn() -> isize) -> isize {
+    match process::standing() {
+        // It shares our memory, but not what is about to be forbidden.
+        Standing::VforkChild => return real(),
+        Standing::Passing => {
+            refuse_all();
+            return real();
+        }
+        Standing::Fenced | Standing::Refusing => {}
+    }
+    let added = match *what {
+        Entering::Strict => Some(Copied::Unknown),
+        Entering::Filter { program, .. } => Filter::copy(program),
+    };
+    let Some(added) = added else {
+        return real();
+    };
+    let lacks = match added {
+        Copied::Unknown => Some("any other call than read and write"),
+        Copied::Filter(filter) => {
+            add(filter);
+            needs::missing()
+        }
+    };
+    // What passes through from now on is at least known to others as used.
+    if lacks.is_some() || !needs::may_look() {
+        rights::before_losing_all();
+    } else {
+        rights::before_losing();
+    }
+    let fenced = process::standing() == Standing::Fenced;
+    if let Some(what) = lacks
+        && fenced
+        && needs::any_file()
+    {
+        tell(what);
+    }
+    needs::look_at_children(!fenced || lacks.is_some());
+    if let Copied::Filter(_) = added {
+        let clock = [libc::CLOCK_MONOTONIC as usize, 0, 0, 0, 0, 0];
+        set_clock(!will_allow(libc::SYS_clock_gettime as usize, &clock));
+        bring_into_force();
+        kernel::set_gate(may);
+    } else {
+        handed_on::nothing();
+        refuse_all();
+    }
+    if let Entering::Filter {
+        all_threads: true, ..
+    } = *what
+    {
+        // Others may be between the gate and the kernel.
+        raw::sleep_ms(2);
+    }
+    let result = real();
+    if failed(result) {
+        let errno = raw::errno();
+        match added {
+            Copied::Filter(filter) => take_back(filter),
+            Copied::Unknown => NONE.store(false, Release),
+        }
+        raw::set_errno(errno);
+    } else if lacks.is_some() && fenced {
+        process::stop_fencing();
+    }
+    result
+}
+
+fn tell(what: &str) {
+    let reason = Text::<200>::of(format_args!(
+        "a seccomp filter that refuses {what}, without which nothing can be fenced: allow it there"
+    ));
+    events::emit(&Event {
+        done: "from now on this process and what it starts pass through",
+        ..Event::uncovered(0, reason.as_str())
+    });
+}
