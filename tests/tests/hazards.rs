@@ -89,6 +89,7 @@ macro_rules! tests {
 tests! { alike:
     vfork_exec close_lowest dup_modes setfl_direct no_name append rwf scm_rights shared_offset
     number_reuse efault misaligned nofile20 posix_locks senseless fork_in_handler
+    access_modes
 }
 tests! { alike_on_one: fork_threads signals cancel threads descriptors }
 

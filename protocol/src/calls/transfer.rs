@@ -105,15 +105,16 @@ fn look_closer(call: &Transfer, mode: Mode, real: &dyn Fn() -> isize) -> isize {
     }
     under_frame(call.fd, true, real, |thread, frame, pinned| {
         let access = pinned.description.flags() as i32 & libc::O_ACCMODE;
-        let refused = if call.write {
-            libc::O_RDONLY
+        // And a fourth access mode, 3, is for ioctl alone.
+        let allowed = if call.write {
+            access == libc::O_WRONLY || access == libc::O_RDWR
         } else {
-            libc::O_WRONLY
+            access == libc::O_RDONLY || access == libc::O_RDWR
         };
         match call.data.bytes() {
             // Nothing to move, or the kernel will refuse it: no range.
             None | Some(0) => Some(real()),
-            Some(_) if access == refused => Some(real()),
+            Some(_) if !allowed => Some(real()),
             Some(len) => under_range(call, len, thread, frame, pinned, real),
         }
     })
