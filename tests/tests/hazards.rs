@@ -31,6 +31,8 @@ fn said(name: &str) -> &'static [&'static str] {
         "number_reuse" => &["uncovered reason=stdio"],
         // A child that has lost the rights to open the table.
         "less_rights" => &["uncovered can't join"],
+        // A child for which no number is left.
+        "child_without_numbers" => &["can't join Too many open files"],
         // The program that the last descriptor is used up for has none left to join with.
         "nofile20" => &[
             "can't join Too many open files",
@@ -89,7 +91,7 @@ macro_rules! tests {
 tests! { alike:
     vfork_exec close_lowest dup_modes setfl_direct no_name append rwf scm_rights shared_offset
     number_reuse efault misaligned nofile20 posix_locks senseless fork_in_handler
-    access_modes
+    access_modes child_without_numbers
 }
 tests! { alike_on_one: fork_threads signals cancel threads descriptors }
 

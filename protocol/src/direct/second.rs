@@ -262,6 +262,12 @@ pub fn close_all(file: &File) {
     }
 }
 
+/// In a forked child, which has no POSIX locks yet, and will not be fenced: the program could write to the file by a
+/// number that it has not opened.
+pub fn close_all_in_child() {
+    files::all().for_each(|(_, file)| close_all(file));
+}
+
 /// The program has no number left: gives up the table's probe, and those second descriptors that can be made again.
 /// Whether that freed any. Under the registry lock, as is whoever else empties or fills a cell.
 pub fn shed() -> bool {

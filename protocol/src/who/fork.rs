@@ -182,13 +182,15 @@ fn join(registry: &Registry) -> bool {
         Join::ByProbe => Table::reattach_through_probe,
         Join::Not => {
             // Said when the filter came: see `needs`.
+            second::close_all_in_child();
             process::stop_fencing();
             return false;
         }
     };
     exec::close_kept_in_child();
     if let Some(Err(error)) = table().map(enter) {
-        // What it has open already it goes on using, past the fence.
+        // What it has open already it goes on using, past the fence. Nobody hides our numbers from it any more.
+        second::close_all_in_child();
         let done = process::without_table("passed through");
         let reason = Text::<400>::of(format_args!("a forked child can't join: {error}"));
         events::emit(&Event {
