@@ -42,8 +42,11 @@ pub fn opening(real: impl Fn() -> i32) -> i32 {
 
 /// A call that makes a number; where the program has no more, we give ours up.
 fn with_room(real: &impl Fn() -> i32) -> i32 {
+    let errno = raw::errno();
     let fd = real();
     if fd < 0 && raw::errno() == libc::EMFILE && second::shed() {
+        // A success leaves errno alone, as the kernel does.
+        raw::set_errno(errno);
         return real();
     }
     fd
@@ -51,9 +54,11 @@ fn with_room(real: &impl Fn() -> i32) -> i32 {
 
 /// A call that makes numbers and says with -1, or a null, that it can't; where there are no more, with ours.
 pub fn making<R>(real: impl Fn() -> R, failed: impl Fn(&R) -> bool) -> R {
+    let errno = raw::errno();
     let result = real();
     let none = failed(&result) && raw::errno() == libc::EMFILE;
     if none && process::follows_numbers() && second::shed() {
+        raw::set_errno(errno);
         return real();
     }
     result
