@@ -32,9 +32,14 @@ pub fn open(path: &CStr, flags: c_int) -> Raw {
     )
 }
 
+/// `path` is the program's pointer.
+pub fn open_at(dir: c_int, path: *const libc::c_char, flags: c_int) -> Raw {
+    call!(SYS_openat, dir, path, flags | libc::O_CLOEXEC, 0)
+}
+
 /// To look at only. `path` is the program's pointer.
 pub fn open_path(dir: c_int, path: *const libc::c_char) -> Raw {
-    call!(SYS_openat, dir, path, libc::O_PATH | libc::O_CLOEXEC, 0)
+    open_at(dir, path, libc::O_PATH)
 }
 
 pub fn close(fd: c_int) {

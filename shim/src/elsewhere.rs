@@ -45,7 +45,10 @@ fn opening(path: *const c_char, mode: *const c_char, real: impl Fn() -> *mut FIL
         return core::ptr::null_mut();
     }
     // SAFETY: the mode is a C string that libc is about to read too.
-    let empties = !path.is_null() && unsafe { *mode } == b'w' as c_char;
+    let letters = unsafe { CStr::from_ptr(mode) }.to_bytes();
+    // Not if it must be new. (libc looks at no more letters.)
+    let is_new = letters.iter().take(7).any(|letter| *letter == b'x');
+    let empties = !path.is_null() && letters.first() == Some(&b'w') && !is_new;
     streamed(if empties {
         truncating_stream(path, real)
     } else {

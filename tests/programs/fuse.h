@@ -1,5 +1,5 @@
 // A filesystem in user space, as small as can be: one file "f", whose bytes the serving process keeps. It can be slow:
-// while `slow` is set a read waits.
+// while `slow` is set a read waits, and while `slow_call` is a request's number, such a request.
 #pragma once
 #include "hazard.h"
 #include <linux/fuse.h>
@@ -11,6 +11,7 @@
 
 static struct fuse_shared {
     volatile int slow, ready;
+    volatile unsigned slow_call, attributes_valid;
     volatile long size;
     char bytes[FUSE_SIZE];
 } *fuse;
@@ -31,7 +32,9 @@ static struct fuse_attr fuse_attributes(uint64_t node) {
 }
 
 static void fuse_answer(int device, struct fuse_in_header *in, const void *argument) {
-    struct fuse_attr_out attributes = {.attr_valid = 3600, .attr = fuse_attributes(in->nodeid)};
+    while (fuse->slow_call == in->opcode)
+        usleep(1000);
+    struct fuse_attr_out attributes = {.attr_valid = fuse->attributes_valid, .attr = fuse_attributes(in->nodeid)};
     switch (in->opcode) {
     case FUSE_INIT: {
         struct fuse_init_out out = {.major = 7, .minor = 31, .max_write = 65536, .max_background = 16,
@@ -41,7 +44,8 @@ static void fuse_answer(int device, struct fuse_in_header *in, const void *argum
         return;
     }
     case FUSE_LOOKUP: {
-        struct fuse_entry_out out = {.nodeid = 2, .entry_valid = 3600, .attr_valid = 3600, .attr = fuse_attributes(2)};
+        struct fuse_entry_out out = {.nodeid = 2, .entry_valid = 3600, .attr_valid = fuse->attributes_valid,
+                                     .attr = fuse_attributes(2)};
         int there = strcmp(argument, "f") == 0;
         fuse_reply(device, in->unique, there ? 0 : ENOENT, &out, there ? sizeof out : 0);
         return;
@@ -103,6 +107,7 @@ static void fuse_answer(int device, struct fuse_in_header *in, const void *argum
 // Mounts it on a directory, in a mount namespace of this process's own, and serves it in a child until this process ends.
 UNUSED static void serve_fuse(const char *at) {
     fuse = mmap(NULL, sizeof *fuse, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    fuse->attributes_valid = 3600;
     MUST(unshare(CLONE_NEWNS));
     MUST(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
     int device = MUST(open("/dev/fuse", O_RDWR | O_CLOEXEC));

@@ -7,6 +7,7 @@ use core::ffi::c_char;
 use core::sync::atomic::Ordering::Relaxed;
 use lock_table::{FileId, Mode, unit};
 
+use crate::calls::leases;
 use crate::calls::transfer::{under_frame, unmixed};
 use crate::direct::beyond;
 use crate::hold::ranges::{self, END_OF_TIME, Got, Terms};
@@ -127,13 +128,22 @@ pub fn alone(
     })
 }
 
-/// A call that changes a file's layout by its name: look, lock, call.
-fn by_name(
+/// A file's name, and how it is opened by that.
+struct Name {
     dir: i32,
     path: *const c_char,
-    follow: i32,
-    real: &dyn Fn() -> isize,
-) -> (Option<FileId>, isize) {
+    flags: i32,
+    /// The call ends where its opening is interrupted; a stream's does more than that.
+    is_one_call: bool,
+}
+
+/// A call that changes a file's layout by its name: look, wait for leases, lock, call.
+fn by_name(name: &Name, real: &dyn Fn() -> isize) -> (Option<FileId>, isize) {
+    let (dir, path) = (name.dir, name.path);
+    let follow = match name.flags & libc::O_NOFOLLOW {
+        0 => 0,
+        _ => libc::AT_SYMLINK_NOFOLLOW,
+    };
     let stat = raw::fstatat(dir, path, follow).ok();
     let id = stat
         .filter(raw::Stat::is_regular)
@@ -150,6 +160,11 @@ fn by_name(
     let Some(terms) = terms else {
         return (None, real());
     };
+    if let Err(error) = leases::are_given_up(&terms, dir, path, name.flags)
+        && name.is_one_call
+    {
+        return (None, raw::libc_result(-error as isize));
+    }
     let Some(frame) = ranges::begin(thread, false) else {
         return (None, real());
     };
@@ -170,7 +185,13 @@ pub fn truncate_path(path: *const c_char, real: impl Fn() -> isize) -> isize {
     if process::active().is_none() {
         return real();
     }
-    by_name(libc::AT_FDCWD, path, 0, &real).1
+    let name = Name {
+        dir: libc::AT_FDCWD,
+        path,
+        flags: libc::O_WRONLY,
+        is_one_call: true,
+    };
+    by_name(&name, &real).1
 }
 
 /// Whether a stream on this file may not be opened; errno says so.
@@ -187,7 +208,13 @@ pub fn truncating_stream<R>(path: *const c_char, real: impl Fn() -> *mut R) -> *
     if process::active().is_none() {
         return real();
     }
-    match by_name(libc::AT_FDCWD, path, 0, &|| real() as isize).1 {
+    let name = Name {
+        dir: libc::AT_FDCWD,
+        path,
+        flags: libc::O_WRONLY,
+        is_one_call: false,
+    };
+    match by_name(&name, &|| real() as isize).1 {
         -1 => core::ptr::null_mut(),
         stream => stream as *mut R,
     }
@@ -221,12 +248,13 @@ pub fn open_truncating(
     if process::active().is_none() {
         return real();
     }
-    let follow = if flags & libc::O_NOFOLLOW != 0 {
-        libc::AT_SYMLINK_NOFOLLOW
-    } else {
-        0
+    let name = Name {
+        dir,
+        path,
+        flags: flags & (libc::O_ACCMODE | libc::O_NOFOLLOW),
+        is_one_call: true,
     };
-    let (seen, fd) = by_name(dir, path, follow, &real);
+    let (seen, fd) = by_name(&name, &real);
     if fd >= 0
         && let Some(seen) = seen
         && raw::fstat(fd as i32)

@@ -2,6 +2,7 @@
 
 pub mod emptying;
 pub mod layout;
+pub mod leases;
 pub mod locked;
 pub mod mappings;
 pub mod numbers;

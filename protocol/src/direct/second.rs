@@ -230,7 +230,7 @@ fn open(file: &File, fd: i32, purpose: For) -> Option<i32> {
         // The program is about to put something else there: it closes ours by that.
         return None;
     }
-    if !raw::fstat(opened).is_ok_and(|stat| stands_for(&stat, file)) {
+    if !raw::fstat_at_once(opened).is_ok_and(|stat| stands_for(&stat, file)) {
         raw::close(opened);
         return None;
     }

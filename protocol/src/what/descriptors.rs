@@ -203,7 +203,7 @@ fn resolve(fd: i32) -> Option<()> {
         if !matches!(seen & 0xff, UNKNOWN | FRESH) {
             return Some(());
         }
-        let stat = raw::fstat(fd).ok()?;
+        let stat = raw::fstat_at_once(fd).ok()?;
         // One look for both: a fork in between must not make it private.
         let now = SHARINGS.load(Acquire);
         let fresh = seen & 0xff == FRESH && carried(seen) == now;
@@ -249,7 +249,7 @@ fn look_once(fd: i32) -> Option<Pinned> {
     for _ in 0..64 {
         let registry = registry::lock();
         let seen = w.load(Acquire);
-        let stat = raw::fstat(fd).ok()?;
+        let stat = raw::fstat_at_once(fd).ok()?;
         let known = said.filter(|s: &Said| s.is_of(&stat));
         let shared = (true, SHARINGS.load(Acquire));
         let describe = || describe(fd, &stat, known, shared, &registry);

@@ -1,4 +1,4 @@
-//! `/proc/thread-self/maps`, line by line.
+//! `/proc/thread-self/maps`, and other such files, line by line.
 
 use core::ffi::CStr;
 
@@ -9,13 +9,16 @@ use crate::what::own;
 /// More than the longest line has, which is a path's 4,096 bytes and a hundred.
 const ROOM: usize = 1 << 16;
 
-pub struct Maps {
+/// A file of the kernel's.
+pub struct Lines {
     fd: i32,
     buffer: &'static mut [u8],
     /// What has been read and not been returned.
     from: usize,
     to: usize,
 }
+
+pub struct Maps(Lines);
 
 /// One mapping of this process.
 pub struct Line<'a> {
@@ -30,17 +33,17 @@ pub struct Line<'a> {
     path: &'a CStr,
 }
 
-impl Maps {
+impl Lines {
     /// None: there is no `/proc`, no number or no memory.
-    pub fn open() -> Option<Maps> {
-        let fd = own::open_for_a_while(c"/proc/thread-self/maps", libc::O_RDONLY)?;
+    pub fn of(path: &CStr) -> Option<Lines> {
+        let fd = own::open_for_a_while(path, libc::O_RDONLY)?;
         let Some(at) = raw::map_anonymous(ROOM) else {
             own::close(fd);
             return None;
         };
         // SAFETY: fresh memory of ours, of that size, until dropped.
         let buffer = unsafe { core::slice::from_raw_parts_mut(at, ROOM) };
-        Some(Maps {
+        Some(Lines {
             fd,
             buffer,
             from: 0,
@@ -48,13 +51,12 @@ impl Maps {
         })
     }
 
-    /// The next mapping.
-    pub fn next_line(&mut self) -> Option<Line<'_>> {
+    /// The next line, with a zero at its end, as the end of a C string.
+    pub fn next_line(&mut self) -> Option<&[u8]> {
         let end = self.read_line()?;
         let from = core::mem::replace(&mut self.from, end + 1);
-        // As the end of a C string.
         *self.buffer.get_mut(end)? = 0;
-        Line::parse(self.buffer.get(from..=end)?)
+        self.buffer.get(from..=end)
     }
 
     /// Where the line ends that begins at `from`.
@@ -75,7 +77,18 @@ impl Maps {
     }
 }
 
-impl Drop for Maps {
+impl Maps {
+    pub fn open() -> Option<Maps> {
+        Lines::of(c"/proc/thread-self/maps").map(Maps)
+    }
+
+    /// The next mapping.
+    pub fn next_line(&mut self) -> Option<Line<'_>> {
+        Line::parse(self.0.next_line()?)
+    }
+}
+
+impl Drop for Lines {
     fn drop(&mut self) {
         own::close(self.fd);
         raw::unmap(self.buffer.as_mut_ptr(), self.buffer.len());

@@ -4,10 +4,11 @@
 //! The policy speaks of names. So the first name by which this process meets a file, and by which it is fenced,
 //! decides; and where the policy says something else by another name, that is told once.
 //!
-//! Matching takes time linear in the path, and still is no work for the registry lock: the policy is asked before.
+//! Matching takes time linear in the path, and a server may be slow to say what it is: no work for the registry lock. So
+//! the policy is asked before.
 
 use core::ffi::{CStr, c_char};
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
 use std::os::unix::ffi::OsStrExt;
 
 use lock_table::{FileId, USE_DIRECT};
@@ -37,6 +38,9 @@ pub struct Said {
 pub fn ask(fd: i32, stat: &raw::Stat) -> Said {
     let id = descriptors::identity(stat);
     let filesystem = policy::filesystem_name(raw::filesystem_magic(fd).unwrap_or(0) as u64);
+    if !policy::is_shared_with_others(filesystem) {
+        quick(stat).store(stat.mount, Relaxed);
+    }
     let settings = id.and_then(|_| ask_policy(fd, filesystem, stat.is_block_device()));
     Said {
         id,
@@ -46,10 +50,22 @@ pub fn ask(fd: i32, stat: &raw::Stat) -> Said {
     }
 }
 
+/// Mounts that answered without asking a server what they are; 0: none. The number of one that is gone may be another's
+/// by now: then that one is asked under the registry once, and nothing worse.
+static QUICK: [AtomicU64; 64] = [const { AtomicU64::new(0) }; 64];
+
+fn quick(stat: &raw::Stat) -> &'static AtomicU64 {
+    let [first, ..] = &QUICK;
+    QUICK
+        .get(stat.mount as usize % QUICK.len())
+        .unwrap_or(first)
+}
+
 /// The same, where the answer depends on no name and so costs next to nothing.
 pub fn ask_at_once(fd: i32, stat: &raw::Stat) -> Option<Said> {
     let simple = process::policy().is_none_or(|policy| policy.for_all().is_some());
-    simple.then(|| ask(fd, stat))
+    let known = stat.mount != 0 && quick(stat).load(Relaxed) == stat.mount;
+    (simple && known).then(|| ask(fd, stat))
 }
 
 /// None: no policy matters for it.

@@ -86,9 +86,14 @@ pub fn close(fd: i32) {
 /// Closes what was opened to look at only (`O_PATH`). Opening that may make us wait, so it lay where any open of the
 /// program's would: unless the program has put something else there.
 pub fn close_looked_at(fd: i32) {
+    close_opened_with(libc::O_PATH, fd);
+}
+
+/// The same of what was opened with a flag that no open of the program's has.
+pub fn close_opened_with(flag: i32, fd: i32) {
     let _registry = registry::lock();
     let is_it = match raw::get_flags(fd) {
-        Ok(flags) => flags & libc::O_PATH as u32 != 0,
+        Ok(flags) => flags & flag as u32 != 0,
         Err(error) => error != libc::EBADF, // a sandbox
     };
     if is_it && !replace::is_under_way(fd) {

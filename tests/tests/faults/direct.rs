@@ -93,23 +93,50 @@ fn a_call_waits_no_longer_than_lock_timeout_with_all_its_parts() {
 }
 
 /// `open(O_TRUNC)` held the whole file while the kernel waited for another process's lease: everybody else waited, and
-/// timed out. The kind: what may wait for a third party holds no range meanwhile.
+/// timed out. So did `truncate`, streams, and layers. The kind: what may wait for a third party holds no range meanwhile.
 #[test]
-fn an_open_that_waits_for_a_lease_keeps_nobody_out() {
+fn who_waits_for_a_lease_keeps_nobody_out() {
     let program = compile("lease", &[]);
-    for arguments in [&[][..], &[Path::new("stream")]] {
+    let check = |dir: &Path, way: &str, fence: Option<&Fence>| {
+        let seen = start(&program.path, &[dir, Path::new(way)], fence);
+        let one = |name| *numbers(&seen, name).first().expect("a number");
+        assert!(one("read") < 900, "{way}: {}", seen.report());
+        assert!(
+            one("emptied") >= 1400,
+            "{way}: nothing was waited for: {}",
+            seen.report()
+        );
+        assert_eq!((one("old"), one("new")), (4096, 3), "{}", seen.report());
+        seen
+    };
+    for way in [
+        "open",
+        "fopen",
+        "fopen, odd",
+        "freopen",
+        "truncate",
+        "interrupted",
+    ] {
+        let left = [None, Some(Fence::new())].map(|fence| {
+            let dir = main_place().directory();
+            let seen = check(dir.path(), way, fence.as_ref());
+            let interrupted = seen.stdout.contains("-1 EINTR")
+                && (400..1200).contains(&numbers(&seen, "interrupted")[0]);
+            assert!(way != "interrupted" || interrupted, "{}", seen.report());
+            numbers(&seen, "left")
+        });
+        assert_eq!(left[0], left[1], "{way}: a descriptor was left");
+    }
+    if !is_root() {
+        return skip("mounting needs root");
+    }
+    for way in ["open", "truncate"] {
         for fence in [None, Some(Fence::new())] {
             let dir = main_place().directory();
-            let arguments = [&[dir.path()], arguments].concat();
-            let seen = start(&program.path, &arguments, fence.as_ref());
-            let one = |name| *numbers(&seen, name).first().expect("a number");
-            assert!(one("read") < 900, "{}", seen.report());
-            assert!(
-                one("emptied") >= 1400,
-                "nothing was waited for: {}",
-                seen.report()
-            );
-            assert_eq!((one("old"), one("new")), (4096, 3), "{}", seen.report());
+            let Some(layers) = Layers::on(dir.path()) else {
+                return skip("overlayfs can't be mounted");
+            };
+            check(&layers.merged, way, fence.as_ref());
         }
     }
 }
@@ -159,6 +186,35 @@ fn a_mapping_that_is_read_in_slowly_keeps_nobody_out() {
             "{}",
             seen.report()
         );
+    }
+}
+
+/// What a file is and what it lies on was asked under the registry, of a server that may be slow: no thread of the program
+/// could open or map a file meanwhile. The same kind.
+#[test]
+fn a_server_that_is_slow_to_say_what_a_file_is_keeps_nobody_out() {
+    if !is_root() || !Path::new("/dev/fuse").exists() {
+        return skip("a filesystem in user space needs root and /dev/fuse");
+    }
+    let program = compile("slow_looks", &[]);
+    for fence in [None, Some(Fence::new())] {
+        let dir = main_place().directory();
+        let seen = start(&program.path, &[dir.path()], fence.as_ref());
+        assert_eq!(
+            seen.stdout.matches("first byte s").count(),
+            2,
+            "{}",
+            seen.report()
+        );
+        let needed = numbers(&seen, "needed");
+        assert!(
+            needed.len() == 2 && needed.iter().all(|ms| *ms < 500),
+            "{}",
+            seen.report()
+        );
+        // Fenced, what it lies on is asked for; else this would show nothing.
+        let waited = numbers(&seen, "waited");
+        assert_eq!(waited[0], u64::from(fence.is_some()), "{}", seen.report());
     }
 }
 
@@ -260,19 +316,18 @@ impl Drop for Mounted {
     }
 }
 
-/// On layers `sync_file_range` answers 0 with every page dirty: the look after a direct write saw nothing, and what fell
-/// back wasn't on the device. The kind: a sign that a filesystem doesn't give was taken for good news.
-#[test]
-fn on_layers_direct_writes_are_on_the_device() {
-    if !is_root() {
-        return skip("mounting needs root");
-    }
-    let program = compile("layers", &[]);
-    let mut seen = Vec::new();
-    for fence in [None, Some(Fence::new())] {
-        let dir = main_place().directory();
+/// An overlay in a directory, until it goes.
+struct Layers {
+    merged: PathBuf,
+    upper: PathBuf,
+    _mounted: Mounted,
+}
+
+impl Layers {
+    /// None: it can't be mounted.
+    fn on(dir: &Path) -> Option<Layers> {
         let part = |name: &str| {
-            let path = dir.path().join(name);
+            let path = dir.join(name);
             std::fs::create_dir(&path).expect("a directory of ours");
             path
         };
@@ -288,14 +343,34 @@ fn on_layers_direct_writes_are_on_the_device() {
             .args(["-t", "overlay", "none", "-o", &layers])
             .arg(&merged)
             .status();
-        if !mounted.is_ok_and(|status| status.success()) {
+        mounted
+            .is_ok_and(|status| status.success())
+            .then(|| Layers {
+                upper,
+                _mounted: Mounted(merged.clone()),
+                merged,
+            })
+    }
+}
+
+/// On layers `sync_file_range` answers 0 with every page dirty: the look after a direct write saw nothing, and what fell
+/// back wasn't on the device. The kind: a sign that a filesystem doesn't give was taken for good news.
+#[test]
+fn on_layers_direct_writes_are_on_the_device() {
+    if !is_root() {
+        return skip("mounting needs root");
+    }
+    let program = compile("layers", &[]);
+    let mut seen = Vec::new();
+    for fence in [None, Some(Fence::new())] {
+        let dir = main_place().directory();
+        let Some(layers) = Layers::on(dir.path()) else {
             return skip("overlayfs can't be mounted");
-        }
-        let _mounted = Mounted(merged.clone());
+        };
         let mut command = Command::new(&program.path);
         command
-            .arg(&merged)
-            .arg(&upper)
+            .arg(&layers.merged)
+            .arg(&layers.upper)
             .env("PAGEFENCE_LOG", "fallback=debug");
         if let Some(fence) = &fence {
             fence.apply(&mut command);
