@@ -68,3 +68,26 @@ fn what_could_not_be_dropped_is_written_again() {
         assert_eq!(counts[0], counts[1], "{}", place.name);
     }
 }
+
+/// A direct write looks at the file's writeback error, which is told once: what it is told of others' errors, the
+/// program's own fsync still has to hear.
+#[test]
+fn an_error_from_before_is_the_programs_own_fsyncs() {
+    let program = compile("owed", &[]);
+    let can_fail = |p: &&Place| ["ext4", "xfs"].contains(&p.name.as_str());
+    for place in places().iter().filter(can_fail) {
+        let seen = |fence: Option<&Fence>| {
+            let dir = place.directory();
+            let mut command = Command::new(&program.path);
+            command.arg(dir.path());
+            if let Some(fence) = fence {
+                fence.apply(&mut command);
+            }
+            run(&mut command, LIMIT).expect("a program of ours")
+        };
+        let (bare, fenced) = (seen(None), seen(Some(&Fence::new())));
+        let told = "fsync(fd): EIO\nfsync(fd): 0\n";
+        assert!(bare.stdout.ends_with(told), "{}", bare.report());
+        assert_eq!(bare.stdout, fenced.stdout, "{}", fenced.report());
+    }
+}
