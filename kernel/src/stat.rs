@@ -69,7 +69,13 @@ fn fstat_by(fd: c_int, flags: c_int) -> Result<Stat, i32> {
     if let Ok(stat) = statx(fd, c"".as_ptr(), flags) {
         return Ok(stat);
     }
-    // An old kernel, or a filter that refuses statx.
+    fstat_without_statx(fd)
+}
+
+/// On an old kernel, or under a filter that refuses statx. Apart from who may have it: both take room on the stack.
+#[cold]
+#[inline(never)]
+fn fstat_without_statx(fd: c_int) -> Result<Stat, i32> {
     let mut s = empty_stat();
     let mut n = call!(SYS_fstat, fd, &raw mut s);
     if is_refused(n) {
@@ -84,6 +90,7 @@ fn fstat_by(fd: c_int, flags: c_int) -> Result<Stat, i32> {
     Stat::from(n, &s)
 }
 
+#[inline(never)]
 fn statx(dir: c_int, path: *const libc::c_char, flags: c_int) -> Result<Stat, i32> {
     let mut x = empty_statx();
     const MOUNT: u32 = 0x1000;

@@ -232,6 +232,7 @@ impl Table {
     }
 
     /// Is the descriptor one of this table?
+    #[inline(never)]
     pub(crate) fn is_table(&self, fd: RawFd) -> bool {
         if fd < 0 {
             return false;
@@ -249,11 +250,8 @@ impl Table {
         if !kernel::may(libc::SYS_openat as usize, &asked) {
             return Err(Errno::NOSYS); // a sandbox
         }
-        let link = Text::new(format_args!("/proc/self/fd/{through}"));
-        let by_link = fs::openat(fs::CWD, link.as_c_str(), flags, Mode::empty()).map(Fd::from);
-        match by_link {
-            Ok(fd) if self.is_table(fd.0) => return Ok(fd),
-            _ => {}
+        if let Some(fd) = open_link(through, flags).filter(|fd| self.is_table(fd.0)) {
+            return Ok(fd);
         }
         let fd = Fd::from(fs::openat(
             fs::CWD,
@@ -348,6 +346,18 @@ fn halves(comm: [u8; 16]) -> [u64; 2] {
 
 pub(crate) fn identity(stat: &Stat) -> (u64, u64) {
     (stat.st_dev, stat.st_ino)
+}
+
+/// What stands at a number, opened anew; none: there is no number, or no `/proc`. Apart from its caller: to write the
+/// number takes room on the stack.
+#[inline(never)]
+fn open_link(number: RawFd, flags: OFlags) -> Option<Fd> {
+    if number < 0 {
+        return None;
+    }
+    let link = Text::new(format_args!("/proc/self/fd/{number}"));
+    let opened = fs::openat(fs::CWD, link.as_c_str(), flags, Mode::empty());
+    opened.map(Fd::from).ok()
 }
 
 /// Opens and checks the table at the path.

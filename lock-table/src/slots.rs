@@ -287,10 +287,13 @@ impl Table {
         ticket: u64,
         ignore: &[Slot],
     ) -> Scan {
-        let look = |at: Position, cell: &SlotCell| self.look(at, cell, me, c, ticket, ignore);
-        let scan = match near {
-            Near::Buckets(buckets) => self.scan_buckets(from, me, buckets, look),
-            Near::Everywhere => self.scan_all(from, look),
+        // Handed down, not up: a copy in every frame is more than a small stack has room for.
+        let mut scan = Scan::Clear;
+        let mut look =
+            |at: Position, cell: &SlotCell| self.look(at, cell, me, c, ticket, ignore, &mut scan);
+        match near {
+            Near::Buckets(buckets) => self.scan_buckets(from, me, buckets, &mut look),
+            Near::Everywhere => self.scan_all(from, &mut look),
         };
         // I3: relaxed loads that saw a later generation's fields, or a cleared hint, come after the release of the
         // earlier claim.
@@ -298,14 +301,15 @@ impl Table {
         scan
     }
 
+    /// As long as `look` says so; whether it always did.
     #[inline]
     fn scan_buckets(
         &self,
         from: Position,
         me: Slot,
         buckets: &Buckets,
-        look: impl Fn(Position, &SlotCell) -> Scan,
-    ) -> Scan {
+        look: &mut impl FnMut(Position, &SlotCell) -> bool,
+    ) -> bool {
         let (mine, my_bit) = place(me);
         let my_stack = own_stack(mine);
         let mut at = from;
@@ -314,16 +318,15 @@ impl Table {
             let stacks = self.mem.hint_stacks(bucket);
             // Mostly there is nobody here but me. (Both loads at once: neither's address needs the other.)
             let beside_me = self.mem.hint_word(bucket, mine) & !my_bit;
-            if stacks & !my_stack != 0 || beside_me != 0 {
-                match self.scan_bucket(at, bucket, stacks, me, &look) {
-                    Scan::Clear => {}
-                    blocked_or_absurd => return blocked_or_absurd,
-                }
+            if (stacks & !my_stack != 0 || beside_me != 0)
+                && !self.scan_bucket(at, bucket, stacks, me, look)
+            {
+                return false;
             }
             let bucket = at.bucket.wrapping_add(1);
             at = Position { bucket, slot: 0 };
         }
-        Scan::Clear
+        true
     }
 
     #[inline(never)]
@@ -333,8 +336,8 @@ impl Table {
         bucket: u32,
         stacks: u64,
         me: Slot,
-        look: &impl Fn(Position, &SlotCell) -> Scan,
-    ) -> Scan {
+        look: &mut impl FnMut(Position, &SlotCell) -> bool,
+    ) -> bool {
         let (first, first_bit) = place(Slot(from.slot));
         for word in words_of(stacks, first, self.mem.used_hint_words()) {
             let mut bits = self.mem.hint_word(bucket, word);
@@ -352,31 +355,30 @@ impl Table {
                     break;
                 };
                 let bucket = from.bucket;
-                match look(Position { bucket, slot }, cell) {
-                    Scan::Clear => {}
-                    blocked_or_absurd => return blocked_or_absurd,
+                if !look(Position { bucket, slot }, cell) {
+                    return false;
                 }
             }
         }
-        Scan::Clear
+        true
     }
 
-    fn scan_all(&self, from: Position, mut look: impl FnMut(Position, &SlotCell) -> Scan) -> Scan {
+    fn scan_all(&self, from: Position, look: &mut impl FnMut(Position, &SlotCell) -> bool) -> bool {
         for (base, cells) in self.mem.used_slots() {
             let skip = from.slot.saturating_sub(base);
             let rest = cells.get(skip as usize..).unwrap_or(&[]);
             for (slot, cell) in (base.saturating_add(skip)..).zip(rest) {
-                match look(Position { bucket: 0, slot }, cell) {
-                    Scan::Clear => {}
-                    blocked_or_absurd => return blocked_or_absurd,
+                if !look(Position { bucket: 0, slot }, cell) {
+                    return false;
                 }
             }
         }
-        Scan::Clear
+        true
     }
 
-    /// Is what this slot announces in the way?
+    /// Is what this slot announces in the way? Whether the scan goes on; if not, what has ended it.
     #[inline]
+    #[allow(clippy::too_many_arguments)]
     fn look(
         &self,
         at: Position,
@@ -385,14 +387,15 @@ impl Table {
         c: &Claim,
         ticket: u64,
         ignore: &[Slot],
-    ) -> Scan {
+        end: &mut Scan,
+    ) -> bool {
         // Acquire: the fields that follow are of this generation or a later one (I4).
         if cell.state.load(Acquire) & word::STATE <= word::WRITING {
-            return Scan::Clear; // free, or being written: its owner has not fenced yet and will see us (I1, I5)
+            return true; // free, or being written: its owner has not fenced yet and will see us (I1, I5)
         }
         // Another file's inode may also be that of a later generation, which will see us (I5).
         if cell.ino.load(Relaxed) != c.file.ino || at.slot == me.0 {
-            return Scan::Clear;
+            return true;
         }
         // Nothing is excluded further off than a unit. If one of the two is a later generation's, skipping is right as
         // well (I5).
@@ -400,24 +403,26 @@ impl Table {
         if cell.first.load(Relaxed) >> shift > c.last >> shift
             || cell.last.load(Relaxed) >> shift < c.first >> shift
         {
-            return Scan::Clear;
+            return true;
         }
-        self.in_the_way(at, cell, c, ticket, ignore)
+        self.goes_by(at, cell, c, ticket, ignore, end)
     }
 
-    fn in_the_way(
+    fn goes_by(
         &self,
         at: Position,
         cell: &SlotCell,
         c: &Claim,
         ticket: u64,
         ignore: &[Slot],
-    ) -> Scan {
+        end: &mut Scan,
+    ) -> bool {
         match self.read_slot(at.slot, cell) {
-            Reading::Nothing => Scan::Clear,
+            Reading::Nothing => true,
             Reading::Absurd => {
                 self.poison();
-                Scan::Absurd
+                *end = Scan::Absurd;
+                false
             }
             Reading::Claim {
                 mut found,
@@ -427,10 +432,10 @@ impl Table {
                 let behind_us = found.word & word::STATE == word::WAITING && its > ticket;
                 if behind_us || !conflict(c, &found.claim) || ignore.iter().any(|i| i.0 == at.slot)
                 {
-                    Scan::Clear
-                } else {
-                    Scan::Blocked(found)
+                    return true;
                 }
+                *end = Scan::Blocked(found);
+                false
             }
         }
     }

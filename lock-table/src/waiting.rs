@@ -61,15 +61,19 @@ pub(crate) enum Stop {
     Nested,
     Poisoned,
     NotOurs,
+    /// Who is in the way is dead (`Wait::dead`). Not a reason to stop, but the cleaning takes more of a small stack
+    /// than is left so deep in a wait.
+    Dead,
 }
 
 /// One call's wait, over all its ranges.
 struct Wait {
     deadline: u64,
     started: u64,
-    first: Option<Blocker>,
-    /// Who was in the way when the wait stopped.
-    last: Option<Blocker>,
+    /// Who was in the way first; once the wait has stopped, who was when it did.
+    blocker: Option<Blocker>,
+    /// The process to clean up after.
+    dead: u32,
     sleep: u64,
     next_ask: u64,
     next_poll: u64,
@@ -84,8 +88,8 @@ impl Wait {
         Wait {
             deadline: deadline.unwrap_or(u64::MAX),
             started: 0,
-            first: None,
-            last: None,
+            blocker: None,
+            dead: 0,
             sleep: SLEEP.0,
             next_ask: 0,
             next_poll: 0,
@@ -97,8 +101,8 @@ impl Wait {
 
     /// The first time that somebody is in the way.
     fn begin(&mut self, blocker: Blocker, suspicious: bool) {
-        if self.first.is_none() {
-            self.first = Some(blocker);
+        if self.blocker.is_none() {
+            self.blocker = Some(blocker);
             self.started = now_ns();
             self.next_ask = self.started.saturating_add(self.sleep);
             self.next_poll = self.started.saturating_add(self.poll_pause);
@@ -110,7 +114,7 @@ impl Wait {
 
     /// What it means for the caller.
     fn not_held(&self, stop: Stop) -> NotHeld {
-        match (stop, self.last) {
+        match (stop, self.blocker) {
             (Stop::TimedOut, Some(by)) => NotHeld::TimedOut(by),
             (Stop::Deadlock, Some(by)) => NotHeld::Deadlock(by),
             (Stop::Nested, Some(by)) => NotHeld::Nested(by),
@@ -121,13 +125,13 @@ impl Wait {
     }
 
     fn held(&self) -> Held {
-        let waited_ns = match self.first {
+        let waited_ns = match self.blocker {
             Some(_) => now_ns().saturating_sub(self.started).max(1),
             None => 0,
         };
         Held {
             waited_ns,
-            first_blocker: self.first,
+            first_blocker: self.blocker,
         }
     }
 }
@@ -203,7 +207,12 @@ impl Table {
         }
         let ticket = self.queue(slots);
         for (s, c) in slots.iter().zip(claims) {
-            self.wait_turn(*s, c, ticket, slots, wait)?;
+            while let Err(stop) = self.wait_turn(*s, c, ticket, slots, wait) {
+                if stop != Stop::Dead {
+                    return Err(stop);
+                }
+                self.reap_one(wait.dead);
+            }
         }
         for s in slots {
             self.enter(*s)?;
@@ -220,13 +229,12 @@ impl Table {
         mine: &[Slot],
         wait: &mut Wait,
     ) -> Result<bool, Stop> {
-        let found = match self.try_all(slots, claims) {
+        match &self.try_all(slots, claims) {
             Scan::Clear => return Ok(true),
             Scan::Absurd => return Err(Stop::Poisoned),
             Scan::NotOurs => return Err(Stop::NotOurs),
-            Scan::Blocked(found) => found,
-        };
-        self.begin(wait, &found, !mine.is_empty());
+            Scan::Blocked(found) => self.begin(wait, found, !mine.is_empty()),
+        }
         match claims.iter().any(|c| self.is_own(wait, mine, c)) {
             true => Err(Stop::Nested),
             false => Ok(false),
@@ -241,13 +249,15 @@ impl Table {
     #[inline(never)]
     fn is_own(&self, wait: &mut Wait, mine: &[Slot], c: &Claim) -> bool {
         let own = self.conflict_among(mine, c);
-        wait.last = own.map(|own| self.named(&own));
+        if let Some(own) = &own {
+            self.stopped_by(wait, own);
+        }
         own.is_some()
     }
 
     #[inline(never)]
     fn stopped_by(&self, wait: &mut Wait, found: &Found) {
-        wait.last = Some(self.named(found));
+        wait.blocker = Some(self.named(found));
     }
 
     /// In the queue: until nobody before us is in this claim's way.
@@ -264,7 +274,8 @@ impl Table {
         let (mut from, near) = (Position::default(), Near::of(c));
         loop {
             // I6: what a slot before `from` was found to be it stays, for us: whoever announces later sees us.
-            let found = match self.scan(from, &near, s, c, ticket, slots) {
+            let scan = self.scan(from, &near, s, c, ticket, slots);
+            let found = match &scan {
                 Scan::Clear => return Ok(()),
                 Scan::Absurd | Scan::NotOurs => return Err(Stop::Poisoned),
                 Scan::Blocked(found) => found,
@@ -272,7 +283,7 @@ impl Table {
             from = found.at;
             slot.waiting_on
                 .store(found.at.slot.saturating_add(1), Relaxed);
-            let paused = self.pause(s, ticket, &found, wait);
+            let paused = self.pause(s, ticket, found, wait);
             slot.waiting_on.store(0, Relaxed);
             paused?;
         }
@@ -289,13 +300,14 @@ impl Table {
         }
         // I1: all hints and announcements stand before any scan's loads.
         fence(SeqCst);
+        let mut scan = Scan::Clear;
         for (s, c) in slots.iter().zip(claims) {
-            match self.scan(Position::default(), &Near::of(c), *s, c, u64::MAX, slots) {
-                Scan::Clear => {}
-                blocked_or_absurd => return blocked_or_absurd,
+            scan = self.scan(Position::default(), &Near::of(c), *s, c, u64::MAX, slots);
+            if !matches!(scan, Scan::Clear) {
+                break;
             }
         }
-        Scan::Clear
+        scan
     }
 
     #[inline(never)]
@@ -406,8 +418,8 @@ impl Table {
             wait.sleep = wait.sleep.saturating_mul(2).min(SLEEP.1);
             wait.next_ask = now.saturating_add(wait.sleep);
             if !self.lives(found.owner) {
-                self.reap_one(found.owner);
-                return Ok(());
+                wait.dead = found.owner;
+                return Err(Stop::Dead);
             }
         }
         if now >= wait.next_search {

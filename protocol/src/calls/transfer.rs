@@ -5,7 +5,7 @@ use core::sync::atomic::{Ordering::*, compiler_fence, fence};
 use lock_table::{Mode, unit};
 
 use crate::direct::beyond;
-use crate::direct::{Held, Outcome, Request, TAKEN_OFF};
+use crate::direct::{Held, Outcome, Request, TAKEN_OFF, Under};
 use crate::hold::ranges::{self, END_OF_TIME, Got, Terms, Wait};
 use crate::raw;
 use crate::tell::events;
@@ -309,9 +309,10 @@ fn under_range(
         }
         let under = Under {
             size,
-            first,
+            touches_from: first,
             len,
             held,
+            holds: (claim.first, claim.last),
         };
         match under.directly(call, &v, (thread, frame, &terms), pinned, real)? {
             Outcome::Done(n) => return Some(n),
@@ -326,14 +327,6 @@ fn under_range(
 /// Whether somebody who shares the description has taken `O_DIRECT` off it for one request of his.
 fn is_taken_off(known: u32, now: u32) -> bool {
     known & libc::O_DIRECT as u32 != 0 && now ^ known == TAKEN_OFF
-}
-
-/// What holds under the range.
-struct Under {
-    size: u64,
-    first: u64,
-    len: u64,
-    held: Held,
 }
 
 impl Under {
@@ -356,20 +349,20 @@ impl Under {
             call,
             pinned,
             position,
-            len: self.len,
-            touches_from: self.first,
             flags: v.flags,
             moves_offset: call.at == Position::Offset,
             append: v.append,
             landed: Cell::new(None),
-            size: self.size,
-            held: self.held,
+            under: self,
             thread,
             frame,
             terms,
         };
         Some(match call.write {
-            true => request.write(real),
+            true => match request.write(real) {
+                Ok(outcome) => outcome,
+                Err(again) => Outcome::Done(request.written_again(&again)),
+            },
             false => request.read(real),
         })
     }

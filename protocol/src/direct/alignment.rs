@@ -59,7 +59,7 @@ impl Request<'_> {
         let apart =
             |base: u64, len: usize| off(base, align.memory) || off(len as u64, align.memory);
         !off(self.position, align.offset)
-            && !off(self.len, align.offset)
+            && !off(self.under.len, align.offset)
             && !self.asked_place().is_some_and(|at| off(at, align.offset))
             && !self
                 .call

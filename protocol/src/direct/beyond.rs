@@ -27,6 +27,6 @@ pub fn clear(fd: i32, file: &File, size: u64) {
 impl Request<'_> {
     /// Whether this write leaves the rest of the file's last page behind it.
     pub fn leaves_a_tail(&self) -> bool {
-        !self.size.is_multiple_of(page()) && self.position / page() > self.size / page()
+        !self.under.size.is_multiple_of(page()) && self.position / page() > self.under.size / page()
     }
 }

@@ -44,8 +44,8 @@ impl Request<'_> {
         if n == -(libc::EOPNOTSUPP as isize) && self.may_not_wait() && !self.refuses_flags(second) {
             return -libc::EAGAIN as isize;
         }
-        let ends = !self.call.write && self.position.saturating_add(n as u64) >= self.size;
-        let short = n > 0 && (n as u64) < self.len && !ends;
+        let ends = !self.call.write && self.position.saturating_add(n as u64) >= self.under.size;
+        let short = n > 0 && (n as u64) < self.under.len && !ends;
         if short && !self.call.data.is_readable_at(n as u64) {
             return -libc::EFAULT as isize;
         }
@@ -84,9 +84,9 @@ impl Request<'_> {
         }
         let given = self.asked_place().unwrap_or(self.position);
         let whole = !matches!(self.call.data, Data::Vector(_, 2..));
-        let fits = self.len.is_power_of_two() && given.is_multiple_of(self.len);
+        let fits = self.under.len.is_power_of_two() && given.is_multiple_of(self.under.len);
         let (least, most) = raw::atomic_sizes(fd).unwrap_or((0, u64::MAX));
-        match whole && fits && flags & BOTH != BOTH && (least..=most).contains(&self.len) {
+        match whole && fits && flags & BOTH != BOTH && (least..=most).contains(&self.under.len) {
             true => -libc::EAGAIN as isize,
             false => -libc::EINVAL as isize,
         }
@@ -95,10 +95,10 @@ impl Request<'_> {
     /// Directly a write that fails moves no end of file. Through the cache a part of it may have been written, and has
     /// made the file longer: by no more than the request, and nobody else's bytes lie there.
     pub fn shrink_back(&self, second: &InHand) {
-        let end = self.position.saturating_add(self.len);
-        let longer = |s: raw::Stat| s.size > self.size && s.size <= end;
+        let end = self.position.saturating_add(self.under.len);
+        let longer = |s: raw::Stat| s.size > self.under.size && s.size <= end;
         if !self.file().has(BLOCK_DEVICE) && raw::fstat(self.call.fd).is_ok_and(longer) {
-            second.act(|fd| raw::ftruncate(fd, self.size));
+            second.act(|fd| raw::ftruncate(fd, self.under.size));
         }
     }
 }

@@ -26,11 +26,8 @@ pub const TAKEN_OFF: u32 = (libc::O_DIRECT | libc::O_NONBLOCK) as u32;
 pub struct Request<'a> {
     pub call: &'a Transfer,
     pub pinned: &'a Pinned,
-    /// Where it begins, and how many bytes are asked for.
+    /// Where it begins.
     pub position: u64,
-    pub len: u64,
-    /// From where the kernel may touch pages on behalf of this write (it zeroes a partial last block).
-    pub touches_from: u64,
     /// The open flags, as they are now.
     pub flags: u32,
     /// The file offset is to move.
@@ -39,15 +36,26 @@ pub struct Request<'a> {
     pub append: bool,
     /// Where an append through the cache went (see `append`).
     pub landed: Cell<Option<u64>>,
-    /// The end of the file under the range.
-    pub size: u64,
-    /// How much is held beyond the pages of the range.
-    pub held: Held,
+    pub under: &'a Under,
     /// For ranges beside the one that is held.
     pub thread: &'a Thread,
     /// The call's own.
     pub frame: &'a Frame,
     pub terms: &'a Terms,
+}
+
+/// What holds under the range.
+pub struct Under {
+    /// The end of the file.
+    pub size: u64,
+    /// From where the kernel may touch pages on behalf of this write (it zeroes a partial last block).
+    pub touches_from: u64,
+    /// How many bytes are asked for.
+    pub len: u64,
+    /// How much is held beyond the pages of the range.
+    pub held: Held,
+    /// The first and last byte that are held.
+    pub holds: (u64, u64),
 }
 
 /// How wide a range is held.
@@ -68,17 +76,26 @@ pub enum Outcome {
     Needs(Held),
 }
 
+/// What a direct write has written is to be written once more, through the cache.
+pub struct Again<'a> {
+    second: InHand<'a>,
+    n: isize,
+    errno: i32,
+    reason: &'static str,
+}
+
 impl Request<'_> {
     pub fn file(&self) -> &File {
         self.pinned.file
     }
 
     fn last(&self) -> u64 {
-        self.position.saturating_add(self.len.saturating_sub(1))
+        self.position
+            .saturating_add(self.under.len.saturating_sub(1))
     }
 
     fn is_mapped_writable(&self) -> bool {
-        let first = self.touches_from.min(self.position);
+        let first = self.under.touches_from.min(self.position);
         process::table().is_some_and(|t| {
             t.mapped_writable(self.file().id(), first, self.last())
                 .is_some()
@@ -105,9 +122,10 @@ impl Request<'_> {
         });
     }
 
+    #[inline(never)]
     pub fn read(&self, real: &dyn Fn() -> isize) -> Outcome {
         // At the end there is nothing to read, however misaligned.
-        if self.position >= self.size {
+        if self.position >= self.under.size {
             return Outcome::Done(real());
         }
         if !self.is_mapped_writable() {
@@ -145,50 +163,72 @@ impl Request<'_> {
         Outcome::Done(raw::libc_result(self.advance(n)))
     }
 
-    pub fn write(&self, real: &dyn Fn() -> isize) -> Outcome {
+    /// `Err`: it is made, and [`written_again`](Self::written_again) follows. That waits for others, with a deep stack
+    /// below it, which this has none of.
+    #[inline(never)]
+    pub fn write(&self, real: &dyn Fn() -> isize) -> Result<Outcome, Again<'_>> {
         if self.may_not_wait() && self.file().is_mixed() && is_being_looked_at(self.file()) {
-            return Outcome::Done(raw::libc_result(-libc::EAGAIN as isize));
+            return Ok(Outcome::Done(raw::libc_result(-libc::EAGAIN as isize)));
         }
         if self.is_mapped_writable() {
-            return self.write_buffered(real);
+            return Ok(self.write_buffered(real));
         }
         // Nobody uses the page cache of this file: nothing can be stale in it.
         if !self.file().is_mixed() {
             events::count(Counter::DirectWritesDirect, 1);
-            return Outcome::Done(real());
+            return Ok(Outcome::Done(real()));
         }
         if self.file().has(LAYERED) || (self.leaves_a_tail() && !self.is_atomic()) {
-            return self.write_buffered(real);
+            return Ok(self.write_buffered(real));
         }
         let Some(second) = self.second(For::Writing) else {
-            return self.without_second(real);
+            return Ok(self.without_second(real));
         };
-        let done = self.write_and_look(&second, real);
+        let done = match self.write_and_look(&second, real) {
+            Some(Ok(n)) => Some(Outcome::Done(n)),
+            Some(Err((n, errno, reason))) => {
+                return Err(Again {
+                    second,
+                    n,
+                    errno,
+                    reason,
+                });
+            }
+            None => None,
+        };
         second.done();
         // Where nobody lets us look, the cache mustn't be gone past.
-        done.unwrap_or_else(|| self.write_buffered(real))
+        Ok(done.unwrap_or_else(|| self.write_buffered(real)))
     }
 
-    /// None: the kernel doesn't let us look at the writeback error, and nothing was written.
-    fn write_and_look(&self, second: &InHand, real: &dyn Fn() -> isize) -> Option<Outcome> {
+    /// What the call returns, or what is to be written again, and why. None: the kernel doesn't let us look at the
+    /// writeback error, and nothing was written.
+    fn write_and_look(
+        &self,
+        second: &InHand,
+        real: &dyn Fn() -> isize,
+    ) -> Option<Result<isize, (isize, i32, &'static str)>> {
         // An error from before is not this write's: it belongs to the program's next fsync.
-        let (before, epoch) = look(second, self.position, self.len)?;
+        let (before, epoch) = look(second, self.position, self.under.len)?;
         owe(self.file(), before);
         let n = real();
         let errno = raw::errno();
         events::count(Counter::DirectWritesDirect, 1);
-        let (fresh, n) = match look(second, self.position, self.len) {
+        let (fresh, n) = match look(second, self.position, self.under.len) {
             Some((after, now)) if after >= 0 && now == epoch => (true, n),
-            Some(_) => (false, self.repair(second, n)),
+            Some(_) => match self.not_dropped(n) {
+                Some(n) => (false, n),
+                None => return Some(Err((n, errno, "invalidation failed"))),
+            },
             // A sandbox came in between: nobody knows, so as if they couldn't be dropped, and no more is said.
             None if n <= 0 || self.has_lost_its_place(n) => (true, n),
-            None => (false, self.written_again(second, n, "no look is allowed")),
+            None => return Some(Err((n, errno, "no look is allowed"))),
         };
         if n >= 0 || fresh {
             // A success leaves errno alone, as the kernel does.
             raw::set_errno(errno);
         }
-        Some(Outcome::Done(n))
+        Some(Ok(n))
     }
 
     /// A second descriptor for falling back; None also where the program's offset couldn't be moved by hand.
@@ -200,9 +240,10 @@ impl Request<'_> {
     }
 
     /// The page cache may hold old bytes over what was written. Never flush: that would write them
-    /// over the new ones. Write the same bytes again, through the cache.
+    /// over the new ones. None: write the same bytes again, through the cache. Otherwise, what the call returns.
     #[cold]
-    fn repair(&self, second: &InHand, n: isize) -> isize {
+    #[inline(never)]
+    fn not_dropped(&self, n: isize) -> Option<isize> {
         let policy = self.file().settings().on_invalidate_failure();
         let lost = self.has_lost_its_place(n);
         let done = match policy {
@@ -214,28 +255,37 @@ impl Request<'_> {
         let what = "pages could not be dropped after a direct write";
         self.told(Kind::InvalidateFailed, what, done);
         match policy {
-            OnInvalidateFailure::Warn => return n,
-            OnInvalidateFailure::Error => return raw::libc_result(-libc::EIO as isize),
-            OnInvalidateFailure::Buffered if n <= 0 || lost => return n,
-            OnInvalidateFailure::Buffered => {}
+            OnInvalidateFailure::Warn => Some(n),
+            OnInvalidateFailure::Error => Some(raw::libc_result(-libc::EIO as isize)),
+            OnInvalidateFailure::Buffered if n <= 0 || lost => Some(n),
+            OnInvalidateFailure::Buffered => None,
         }
-        self.written_again(second, n, "invalidation failed")
     }
 
     /// What a direct write has written, once more through the cache.
     #[cold]
-    fn written_again(&self, second: &InHand, n: isize, reason: &'static str) -> isize {
+    #[inline(never)]
+    pub fn written_again(&self, again: &Again<'_>) -> isize {
         events::count(Counter::FallbackInvalidation, 1);
-        self.told(Kind::Fallback, reason, "buffered");
-        let written = n as u64;
+        self.told(Kind::Fallback, again.reason, "buffered");
         let beside = self.hold_neighbours();
-        let again = self.through_cache(second, written, || self.write_again(second, written));
-        if let Some(frames) = beside {
-            frames
-                .into_iter()
-                .flatten()
-                .for_each(|f| ranges::end(self.thread, f));
+        let n = self.through_cache_too(&again.second, again.n);
+        // The last one first, as calls end: a signal handler's would begin in the place of the one that has ended.
+        for frame in beside.into_iter().flatten().rev() {
+            ranges::end(self.thread, frame);
         }
+        second::let_go(self.frame);
+        if n >= 0 {
+            raw::set_errno(again.errno);
+        }
+        n
+    }
+
+    /// Apart from its caller, below which a wait goes deep.
+    #[inline(never)]
+    fn through_cache_too(&self, second: &InHand, n: isize) -> isize {
+        let written = n as u64;
+        let again = self.through_cache(second, written, || self.write_again(second, written));
         if raw::is_writeback_error(again) {
             return raw::libc_result(again);
         }
@@ -251,18 +301,21 @@ impl Request<'_> {
 
     /// The rest of the units that the pages of this write lie in: the folios that its second writing
     /// dirties may reach into them. Without them (a deadlock, a timeout) the repair goes on all the same.
-    fn hold_neighbours(&self) -> Option<[Option<&crate::who::thread::Frame>; 2]> {
-        if self.held != Held::Pages {
-            return None;
+    #[inline(always)]
+    fn hold_neighbours(&self) -> [Option<&Frame>; 2] {
+        if self.under.held != Held::Pages {
+            return [None; 2];
         }
         let (first, last) = (self.position / page() * page(), self.last() | (page() - 1));
         let below = (first / unit() * unit(), first.wrapping_sub(1));
         let above = (last.wrapping_add(1), last | (unit() - 1));
-        Some([self.hold_beside(below), self.hold_beside(above)])
+        [self.hold_beside(below), self.hold_beside(above)]
     }
 
-    fn hold_beside(&self, (from, to): (u64, u64)) -> Option<&crate::who::thread::Frame> {
-        if to <= from || to == u64::MAX {
+    fn hold_beside(&self, (from, to): (u64, u64)) -> Option<&Frame> {
+        // A write beyond the end holds everything from the end's unit on.
+        let is_held = self.under.holds.0 <= from && to <= self.under.holds.1;
+        if to <= from || to == u64::MAX || is_held {
             return None;
         }
         let frame = ranges::begin_within(self.thread)?;
@@ -372,7 +425,7 @@ impl Request<'_> {
         if self.is_atomic() {
             return Outcome::Done(raw::libc_result(self.refuse_atomic()));
         }
-        if self.held == Held::Pages {
+        if self.under.held == Held::Pages {
             return Outcome::Needs(Held::Units);
         }
         let Some(second) = self.second(For::Writing) else {
@@ -384,7 +437,7 @@ impl Request<'_> {
             return done;
         }
         // Errors from before are not this write's.
-        if let Some((before, _)) = look(&second, self.position, self.len) {
+        if let Some((before, _)) = look(&second, self.position, self.under.len) {
             owe(self.file(), before);
         }
         events::count(Counter::FallbackMapped, 1);
@@ -396,7 +449,7 @@ impl Request<'_> {
         self.told(Kind::Fallback, why, "buffered");
         let flags = self.flags_through_cache();
         let data = &self.call.data;
-        let n = self.through_cache(&second, self.len, || {
+        let n = self.through_cache(&second, self.under.len, || {
             self.append(&second, flags)
                 .unwrap_or_else(|| second.act(|fd| data.move_at(true, fd, self.place(), flags)))
         });
@@ -418,7 +471,7 @@ impl Request<'_> {
     /// while nobody else is in the file.
     #[cold]
     fn without_second(&self, real: &dyn Fn() -> isize) -> Outcome {
-        if self.held != Held::WholeFile {
+        if self.under.held != Held::WholeFile {
             return Outcome::Needs(Held::WholeFile);
         }
         if !self.is_aligned() || self.is_atomic() {
