@@ -13,7 +13,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-const LIMIT: Duration = Duration::from_secs(20);
+/// Only a hang takes so long: thousands of files are made and used within it, on a busy machine too.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// A run of `program`, started by `through` if that isn't empty: only the program itself is fenced.
 fn through(
