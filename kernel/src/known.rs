@@ -4,7 +4,7 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize};
 
 static PID: AtomicU32 = AtomicU32::new(0);
-static STATX_IS_RARE: AtomicBool = AtomicBool::new(false);
+static FILTERED: AtomicBool = AtomicBool::new(false);
 static NO_MEMORY: AtomicUsize = AtomicUsize::new(0);
 
 /// This process's number, as it was when it was last asked for: in the constructor, and in a forked child.
@@ -17,14 +17,14 @@ pub fn set_pid(pid: u32) {
     PID.store(pid, Relaxed);
 }
 
-/// A filter was there before the program, of which nothing can be asked: what the dynamic linker uses is sure to pass,
-/// statx isn't.
-pub fn avoid_statx() {
-    STATX_IS_RARE.store(true, Relaxed);
+/// A seccomp filter was there before the program (a container's, a service manager's), of which nothing can be asked: what
+/// the dynamic linker uses is sure to pass, statx isn't.
+pub fn filters_came_first() {
+    FILTERED.store(true, Relaxed);
 }
 
-pub(crate) fn statx_is_rare() -> bool {
-    STATX_IS_RARE.load(Relaxed)
+pub fn is_filtered() -> bool {
+    FILTERED.load(Relaxed)
 }
 
 /// Whom to tell that the kernel has no memory left for us.

@@ -62,7 +62,7 @@ pub fn fstat_at_once(fd: c_int) -> Result<Stat, i32> {
 }
 
 fn fstat_by(fd: c_int, flags: c_int) -> Result<Stat, i32> {
-    if known::statx_is_rare() {
+    if known::is_filtered() {
         // The dynamic linker itself has used this one.
         return fstatat(fd, c"".as_ptr(), libc::AT_EMPTY_PATH);
     }

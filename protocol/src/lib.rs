@@ -28,6 +28,7 @@
 pub mod calls;
 pub mod direct;
 pub mod hold;
+pub mod life;
 pub mod tell;
 pub mod what;
 pub mod who;
@@ -36,6 +37,7 @@ pub mod who;
 pub use calls::*;
 pub use kernel as raw;
 pub use kernel::{arena, text};
+pub use life::*;
 pub use tell::*;
 pub use what::*;
 pub use who::*;

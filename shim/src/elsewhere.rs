@@ -104,12 +104,12 @@ family! { fopen, fopen64, _IO_fopen => (path: *const c_char, mode: *const c_char
 family! { freopen, freopen64 => (path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE, |real| {
     let fd = number(stream);
     // Without a path: the stream's own file.
-    let own = protocol::events::number_path(fd);
+    let own = protocol::raw::number_path(fd);
     let named = if path.is_null() { own.as_c_str().as_ptr() } else { path };
     reopening(fd, || opening(named, mode, || real(path, mode, stream)), core::ptr::null_mut())
 }}
 family! { fdopen, _IO_fdopen => (fd: c_int, mode: *const c_char) -> *mut FILE, |real| {
-    let stream = if protocol::own::is_ours(fd) { real(-1, mode) } else { real(fd, mode) };
+    let stream = if protocol::words::is_ours(fd) { real(-1, mode) } else { real(fd, mode) };
     if !stream.is_null() {
         protocol::numbers::streamed(fd);
     }

@@ -108,5 +108,5 @@ extern "C" fn constructor() {
     rights::resolve();
     elsewhere::resolve();
     uncovered::resolve();
-    protocol::process::init();
+    protocol::start::init();
 }

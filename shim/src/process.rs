@@ -237,7 +237,7 @@ fn jumping(buffer: *const usize) {
         core::arch::asm!("mov {0}, qword ptr fs:[0x30]", out(reg) guard, options(nostack, readonly, pure));
         buffer.add(STACK_POINTER).read()
     };
-    protocol::process::unwound_to(mixed.rotate_right(17) ^ guard);
+    protocol::hold::give_back::unwound_to(mixed.rotate_right(17) ^ guard);
 }
 
 /// Elsewhere the thread's next call finds what was left behind.

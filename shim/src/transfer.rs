@@ -4,7 +4,8 @@ use crate::{family, resolve_all};
 use core::ffi::{c_int, c_void};
 use libc::{iovec, off64_t, size_t, ssize_t};
 use protocol::data::Data;
-use protocol::transfer::{Position, Transfer, seek, transfer};
+use protocol::data::{Position, Transfer};
+use protocol::transfer::{seek, transfer};
 
 fn reading(fd: c_int, data: Data, at: Position, flags: c_int) -> Transfer {
     Transfer {

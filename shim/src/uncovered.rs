@@ -6,6 +6,7 @@ use crate::{family, resolve_all};
 use core::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
 use libc::{iovec, off64_t, pid_t, size_t, ssize_t};
 use protocol::data::Data;
+use protocol::data::{Position, Transfer};
 use protocol::emptying::{open as opening, open_handle};
 use protocol::exec::exec;
 use protocol::fork::sharing;
@@ -14,7 +15,7 @@ use protocol::locked::{lock_all, unlock_all};
 use protocol::mappings::{Map, map, unmap};
 use protocol::numbers::{self as ours, uncovered};
 use protocol::remaps::{Remap, protect, remap};
-use protocol::transfer::{Position, Transfer, seek, transfer};
+use protocol::transfer::{seek, transfer};
 
 /// The head of a `struct aiocb` (POSIX) or `struct iocb` (Linux), as far as it names the descriptor.
 fn number_at(block: *const c_void, offset: usize) -> c_int {
@@ -63,7 +64,7 @@ family! { splice => (from: c_int, at: *mut off64_t, to: c_int, into: *mut off64_
     })
 }}
 family! { process_vm_writev => (pid: pid_t, local: *const iovec, n: c_ulong, remote: *const iovec, m: c_ulong, flags: c_ulong) -> ssize_t, |real| {
-    protocol::process::uncovered_call("process_vm_writev");
+    protocol::once::uncovered_call("process_vm_writev");
     real(pid, local, n, remote, m, flags)
 }}
 
@@ -337,7 +338,7 @@ unsafe fn other(real: Syscall, number: c_long, [a, b, c, d, e, f]: [usize; 6]) -
             -1
         }
         libc::SYS_process_vm_writev => {
-            protocol::process::uncovered_call("process_vm_writev");
+            protocol::once::uncovered_call("process_vm_writev");
             call()
         }
         libc::SYS_prctl => crate::rights::control(fd, b, c, || call() as isize) as c_long,

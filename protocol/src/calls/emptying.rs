@@ -3,13 +3,14 @@
 //! is opened first and emptied then, by its number, under the range that a truncate takes.
 
 use core::ffi::{CStr, c_char};
+
+use kernel as raw;
 use lock_table::FileId;
 
 use crate::calls::layout::{self, Change};
 use crate::calls::numbers;
-use crate::raw;
-use crate::what::{descriptors, own};
-use crate::who::{process, sandbox};
+use crate::what::{descriptors, identity, own};
+use crate::who::process;
 
 enum How {
     /// There is nothing that needs a fence.
@@ -94,7 +95,7 @@ fn how(dir: i32, path: *const c_char, flags: i32) -> How {
     let stat = match raw::fstatat(dir, path, follow) {
         Ok(stat) if stat.is_regular() => stat,
         // Somebody else may make it in between.
-        Err(libc::ENOENT) if makes(0) && sandbox::may_empty() => return How::InTwoSteps(None),
+        Err(libc::ENOENT) if makes(0) && may_empty() => return How::InTwoSteps(None),
         _ => return How::Bare,
     };
     if !matches!(flags & libc::O_ACCMODE, libc::O_WRONLY | libc::O_RDWR) {
@@ -111,8 +112,8 @@ fn how(dir: i32, path: *const c_char, flags: i32) -> How {
             Some(_) => {}
         }
     }
-    match sandbox::may_empty() {
-        true => How::InTwoSteps(descriptors::identity(&stat)),
+    match may_empty() {
+        true => How::InTwoSteps(identity::identity(&stat)),
         false => How::Held,
     }
 }
@@ -139,4 +140,9 @@ fn empty(fd: i32, was_there: bool, errno: i32) -> i32 {
     }
     raw::set_errno(errno);
     fd
+}
+
+/// Whether a file that was opened may be emptied by its number: a sandbox may let it be emptied by opening it only.
+fn may_empty() -> bool {
+    !kernel::known::is_filtered() && kernel::may(libc::SYS_ftruncate as usize, &[0; 6])
 }

@@ -5,16 +5,17 @@
 
 use core::ffi::c_char;
 use core::sync::atomic::Ordering::Relaxed;
+
+use kernel as raw;
 use lock_table::{FileId, Mode, unit};
 
-use crate::calls::leases;
 use crate::calls::transfer::{under_frame, unmixed};
+use crate::calls::{by_name, leases};
 use crate::direct::beyond;
+use crate::hold::call;
 use crate::hold::ranges::{self, END_OF_TIME, Got, Terms};
-use crate::raw;
 use crate::tell::events;
-use crate::what::descriptors;
-use crate::what::{files, names, own};
+use crate::what::{descriptors, files, identity, names, own, words};
 use crate::who::process;
 
 #[derive(Clone, Copy)]
@@ -84,7 +85,7 @@ pub fn change(fd: i32, what: Change, real: impl Fn() -> isize) -> isize {
     }
     under_frame(fd, false, &real, |thread, frame, pinned| {
         let file = pinned.file;
-        let terms = Terms::of(pinned.file_index, file, fd);
+        let terms = Terms::of(file, fd);
         for _ in 0..16 {
             ranges::release(frame);
             let (first, last) = what.range(file.size_guess.load(Relaxed));
@@ -92,8 +93,8 @@ pub fn change(fd: i32, what: Change, real: impl Fn() -> isize) -> isize {
             if let Got::Refused(error) = ranges::take(thread, frame, &terms, &claim, false) {
                 return Some(raw::libc_result(-error as isize));
             }
-            let size = descriptors::size_through(fd, file)
-                .filter(|_| descriptors::still(fd, pinned.seen))?;
+            let size =
+                descriptors::size_through(fd, file).filter(|_| words::still(fd, pinned.seen))?;
             file.size_guess.store(size, Relaxed);
             let (first, last) = what.range(size);
             if claim.first <= first && claim.last >= last {
@@ -104,7 +105,7 @@ pub fn change(fd: i32, what: Change, real: impl Fn() -> isize) -> isize {
             }
         }
         let reason = "the file's size would not hold still";
-        events::emit_uncovered(pinned.file_index, fd, reason);
+        events::emit_uncovered(Some(pinned.file.id()), fd, reason);
         Some(real())
     })
 }
@@ -117,14 +118,14 @@ pub fn alone(
     act: impl Fn(&descriptors::Pinned) -> isize,
 ) -> isize {
     under_frame(fd, false, real, |thread, frame, pinned| {
-        let terms = Terms::of(pinned.file_index, pinned.file, fd);
+        let terms = Terms::of(pinned.file, fd);
         let claim = terms.claim(Mode::Layout, 0, END_OF_TIME);
         if needed(pinned)
             && let Got::Refused(error) = ranges::take(thread, frame, &terms, &claim, false)
         {
             return Some(raw::libc_result(-error as isize));
         }
-        descriptors::still(fd, pinned.seen).then(|| act(pinned))
+        words::still(fd, pinned.seen).then(|| act(pinned))
     })
 }
 
@@ -148,14 +149,14 @@ fn by_name(name: &Name, real: &dyn Fn() -> isize) -> (Option<FileId>, isize) {
     let id = stat
         .filter(raw::Stat::is_regular)
         .as_ref()
-        .and_then(descriptors::identity);
+        .and_then(identity::identity);
     let (Some(thread), Some(id)) = (process::active(), id) else {
         return (None, real());
     };
     // As by a number: the record's settings, or what the policy says by the name.
     let terms = match files::find(id) {
-        Some((index, known)) => Some(Terms::of(index, known, -1)),
-        None => names::ask_by_path(dir, path).map(|settings| Terms::said(id, &settings)),
+        Some(known) => Some(Terms::of(known, -1)),
+        None => by_name::ask_by_path(dir, path).map(|settings| Terms::said(id, &settings)),
     };
     let Some(terms) = terms else {
         return (None, real());
@@ -165,7 +166,7 @@ fn by_name(name: &Name, real: &dyn Fn() -> isize) -> (Option<FileId>, isize) {
     {
         return (None, raw::libc_result(-error as isize));
     }
-    let Some(frame) = ranges::begin(thread, false) else {
+    let Some(frame) = call::begin(thread, false) else {
         return (None, real());
     };
     let claim = terms.claim(Mode::Layout, 0, END_OF_TIME);
@@ -173,7 +174,7 @@ fn by_name(name: &Name, real: &dyn Fn() -> isize) -> (Option<FileId>, isize) {
         Got::Go => real(),
         Got::Refused(error) => raw::libc_result(-error as isize),
     };
-    ranges::end(thread, frame);
+    call::end(thread, frame);
     (Some(id), result)
 }
 
@@ -228,7 +229,7 @@ pub fn refused_by_name(dir: i32, path: *const c_char) -> bool {
     let fd = raw::open_path(dir, path);
     // With no number free it can't be known: rather one refused for nothing.
     let refused = match fd {
-        0.. => process::would_be_fenced(fd as i32),
+        0.. => names::would_be_fenced(fd as i32),
         error => error == -(libc::EMFILE as isize),
     };
     own::close_looked_at(fd as i32);
@@ -260,10 +261,10 @@ pub fn open_truncating(
         && raw::fstat(fd as i32)
             .ok()
             .as_ref()
-            .and_then(descriptors::identity)
+            .and_then(identity::identity)
             != Some(seen)
     {
-        events::emit_uncovered(0, fd as i32, "another file took the name during O_TRUNC");
+        events::emit_uncovered(None, fd as i32, "another file took the name during O_TRUNC");
     }
     fd
 }

@@ -5,13 +5,14 @@
 //! watches the file: so only where there is a lease.
 
 use core::ffi::{CStr, c_char};
+
+use kernel as raw;
 use lock_table::USE_DIRECT;
 
 use crate::hold::ranges::Terms;
-use crate::raw;
-use crate::what::files::{self, POSIX_LOCKED};
+use crate::what::file::POSIX_LOCKED;
 use crate::what::maps::Lines;
-use crate::what::own;
+use crate::what::{files, own};
 use crate::who::{process, scratch};
 
 /// It does nothing in an open, and nobody gives it there: so what has it is ours.
@@ -22,7 +23,7 @@ pub fn are_given_up(terms: &Terms, dir: i32, path: *const c_char, flags: i32) ->
     let users = |table: &lock_table::Table| table.users(terms.id).bits;
     let others_wait = terms.atomic || process::table().is_some_and(|t| users(t) & USE_DIRECT != 0);
     // Closing any descriptor of a file drops the process's locks on it.
-    let is_locked = files::get(terms.file).is_some_and(|f| f.has(POSIX_LOCKED));
+    let is_locked = files::find(terms.id).is_some_and(|f| f.has(POSIX_LOCKED));
     if terms.observe || !others_wait || is_locked || !scratch::roomy(|| may_be_on(terms.id.ino)) {
         return Ok(());
     }

@@ -5,8 +5,9 @@
 
 use core::sync::atomic::{AtomicBool, Ordering::*};
 
-use crate::raw;
-use crate::tell::events;
+use kernel as raw;
+
+use crate::tell::counters;
 use crate::what::maps::{Line, Maps};
 use crate::who::{process, scratch};
 
@@ -82,7 +83,7 @@ fn each_of_theirs(mut act: impl FnMut(&Line)) -> Option<()> {
     let mut maps = Maps::open()?;
     while let Some(line) = maps.next_line() {
         let ours = process::table().is_some_and(|t| t.is_at(line.start))
-            || events::is_at(line.start)
+            || counters::is_at(line.start)
             || line.ino != 0 && library == Some((line.dev, line.ino));
         if !ours {
             act(&line);

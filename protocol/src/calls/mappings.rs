@@ -8,18 +8,20 @@
 use core::cell::Cell;
 use core::ffi::c_void;
 
+use kernel as raw;
+
 use crate::calls::locked;
-use crate::calls::transfer::TURNS;
-use crate::hold::ranges;
-use crate::raw;
-use crate::tell::events;
+use crate::calls::registering::Registering;
+use crate::hold::call;
+use crate::tell::counters;
+use crate::what::descriptors::TURNS;
 use crate::what::descriptors::{self, Pinned};
+use crate::what::entries::retain;
 use crate::what::places::{Place, add, any, cut, last_of, page_up};
-use crate::what::routes::{Registering, retain};
-use crate::what::{files, own, unseen};
-use crate::who::process;
-use crate::who::registry::{self, Registry};
+use crate::what::{files, words};
+use crate::who::registry::Registry;
 use crate::who::thread::{Frame, Thread};
+use crate::who::{due, process, registry};
 
 pub fn failed(result: *mut c_void) -> bool {
     result as isize == -1
@@ -51,7 +53,7 @@ impl Map {
 pub fn is_followed() -> bool {
     let active = process::active().is_some();
     if !active && process::standing() == process::Standing::VforkChild {
-        unseen::guest_maps();
+        due::guest_maps();
     }
     active
 }
@@ -71,12 +73,12 @@ pub fn map(map: &Map, real: impl Fn(i32) -> *mut c_void) -> *mut c_void {
     let Some(thread) = process::active() else {
         return plain(true);
     };
-    if own::is_ours(map.fd) {
+    if words::is_ours(map.fd) {
         raw::set_errno(libc::EBADF);
         return libc::MAP_FAILED;
     }
     for _ in 0..TURNS {
-        let Some(frame) = ranges::begin(thread, false) else {
+        let Some(frame) = call::begin(thread, false) else {
             return plain(true);
         };
         let result = match descriptors::pin(map.fd) {
@@ -86,7 +88,7 @@ pub fn map(map: &Map, real: impl Fn(i32) -> *mut c_void) -> *mut c_void {
             }
             None => Some(plain(true)),
         };
-        ranges::end(thread, frame);
+        call::end(thread, frame);
         if let Some(at) = result {
             return at;
         }
@@ -108,11 +110,11 @@ fn map_file(
         .file
         .add_use(pinned.file_index, lock_table::USE_BUFFERED, map.fd);
     let noted = if may_write {
-        events::NOTE_MAPPED_WRITABLE
+        counters::NOTE_MAPPED_WRITABLE
     } else {
         0
     };
-    events::note_use(pinned.file_index, map.fd, events::NOTE_MAPPED | noted);
+    counters::note_use(pinned.file.id(), map.fd, counters::NOTE_MAPPED | noted);
     if may_write {
         map_shared(map, call, pinned, real)
     } else {
@@ -141,7 +143,7 @@ fn map_shared(
     let replaced = Cell::new(false);
     let noted = |registry: &Registry, start: usize| {
         // Whoever replaces the number marks it under the registry lock, before: the kernel mapped what we saw.
-        replaced.set(!descriptors::still(map.fd, pinned.seen));
+        replaced.set(!words::still(map.fd, pinned.seen));
         files::retain(pinned.file);
         retain(entry);
         let end = start.saturating_add(page_up(map.len));

@@ -1,19 +1,21 @@
 //! What the program does with descriptor numbers: close, dup, fcntl. Our own numbers don't exist for it.
 
-use crate::calls::layout;
+use core::sync::atomic::{AtomicBool, Ordering::AcqRel};
+
+use kernel as raw;
+use lock_table::USE_DIRECT;
+
 use crate::calls::transfer::look_at;
+use crate::calls::{layout, replace};
 use crate::direct::TAKEN_OFF;
 use crate::direct::{second, writeback};
-use crate::hold::ranges;
-use crate::raw;
+use crate::hold::call;
 use crate::tell::events;
-use crate::what::descriptors::{self, Pinned, closed, closing, duplicated, forget, known_in};
-use crate::what::files::{LEASED, STREAMED};
-use crate::what::own::is_ours;
-use crate::what::{early, replace, unseen};
-use crate::who::process;
-use core::sync::atomic::{AtomicBool, Ordering::AcqRel};
-use lock_table::USE_DIRECT;
+use crate::what::descriptors::{self, Pinned, closed, closing, duplicated, forget};
+use crate::what::file::{LEASED, STREAMED};
+use crate::what::words::{is_ours, known_in};
+use crate::what::{early, hands, names, seconds, words};
+use crate::who::{due, process};
 
 fn bad_descriptor() -> i32 {
     raw::set_errno(libc::EBADF);
@@ -31,7 +33,7 @@ pub fn opening(real: impl Fn() -> i32) -> i32 {
     if fd < 0 {
         return fd;
     }
-    if process::refuses() && process::would_be_fenced(fd) {
+    if process::refuses() && names::would_be_fenced(fd) {
         raw::close(fd);
         raw::set_errno(libc::ENOLCK);
         return -1;
@@ -44,7 +46,7 @@ pub fn opening(real: impl Fn() -> i32) -> i32 {
 fn with_room(real: &impl Fn() -> i32) -> i32 {
     let errno = raw::errno();
     let fd = real();
-    if fd < 0 && raw::errno() == libc::EMFILE && second::shed() {
+    if fd < 0 && raw::errno() == libc::EMFILE && hands::shed() {
         // A success leaves errno alone, as the kernel does.
         raw::set_errno(errno);
         return real();
@@ -57,7 +59,7 @@ pub fn making<R>(real: impl Fn() -> R, failed: impl Fn(&R) -> bool) -> R {
     let errno = raw::errno();
     let result = real();
     let none = failed(&result) && raw::errno() == libc::EMFILE;
-    if none && process::follows_numbers() && second::shed() {
+    if none && process::follows_numbers() && hands::shed() {
         raw::set_errno(errno);
         return real();
     }
@@ -94,10 +96,10 @@ pub fn closing_elsewhere<R>(fd: i32, real: impl Fn() -> R) -> R {
         early::closed(fd);
         return real();
     }
-    let fenced = matches!(descriptors::peek(fd), descriptors::Peek::Description { .. });
+    let fenced = matches!(words::peek(fd), words::Peek::Description { .. });
     let frame = process::active()
         .filter(|_| fenced)
-        .and_then(|thread| Some((thread, ranges::begin(thread, true)?)));
+        .and_then(|thread| Some((thread, call::begin(thread, true)?)));
     let Some((thread, frame)) = frame else {
         closed(closing(fd));
         return real();
@@ -105,7 +107,7 @@ pub fn closing_elsewhere<R>(fd: i32, real: impl Fn() -> R) -> R {
     // In the frame, so that a cancelled or jumped-out-of call gives it back all the same.
     frame.pinned.set(closing(fd).unwrap_or(0));
     let result = real();
-    ranges::end(thread, frame);
+    call::end(thread, frame);
     result
 }
 
@@ -118,7 +120,7 @@ pub fn unsharing() {
     static TOLD: AtomicBool = AtomicBool::new(false);
     if !TOLD.swap(true, AcqRel) {
         events::emit(&events::Event::uncovered(
-            0,
+            None,
             "a thread has descriptor numbers of its own (CLONE_FILES unshared): what it opens is taken for the process's",
         ));
     }
@@ -194,7 +196,7 @@ pub fn dup(old: i32, real: impl Fn() -> i32) -> i32 {
         let new = with_room(&real);
         match new {
             ..0 => {}
-            _ if descriptors::still(old, pinned.seen) => {
+            _ if words::still(old, pinned.seen) => {
                 descriptors::describes(new, pinned.index);
                 // The reference is the number's now.
                 frame.pinned.set(0);
@@ -262,7 +264,7 @@ fn set_flags(fd: i32, flags: i32, real: impl Fn() -> i32) -> i32 {
     let needed = |pinned: &Pinned| {
         if turns(pinned) && flags & libc::O_DIRECT != 0 {
             pinned.file.add_use(pinned.file_index, USE_DIRECT, fd);
-            unseen::look_if_due();
+            due::look_if_due();
         }
         // Also while it is direct: a request without a second descriptor takes the flag off for a moment.
         (turns(pinned) || pinned.description.has(libc::O_DIRECT)) && pinned.file.locks()
@@ -283,7 +285,7 @@ fn set_flags(fd: i32, flags: i32, real: impl Fn() -> i32) -> i32 {
 fn get_flags(fd: i32, real: impl Fn() -> i32) -> i32 {
     let result = real();
     if result >= 0
-        && let descriptors::Peek::Description { index, .. } = descriptors::peek(fd)
+        && let words::Peek::Description { index, .. } = words::peek(fd)
         && let Some(d) = descriptors::description(index)
         && !d.is_shared()
         && d.has(libc::O_DIRECT)
@@ -310,12 +312,12 @@ pub fn posix_lock(fd: i32, real: impl Fn() -> i32) -> i32 {
 
 fn lease(fd: i32, real: impl Fn() -> i32) -> i32 {
     look_at(fd, |_, _, pinned| {
-        if second::numbers(pinned.file).next().is_some() {
+        if seconds::numbers(pinned.file).next().is_some() {
             events::emit(&events::Event {
                 fd,
                 done: "the lease sees the second descriptor",
                 ..events::Event::uncovered(
-                    pinned.file_index,
+                    Some(pinned.file.id()),
                     "a lease on a file that is read or written directly",
                 )
             });
@@ -331,10 +333,10 @@ pub fn sync(fd: i32, real: impl Fn() -> i32) -> i32 {
     if process::follows_numbers() && is_ours(fd) {
         return bad_descriptor();
     }
-    let known = match descriptors::peek(fd) {
-        descriptors::Peek::Description { seen, .. } => Some(seen),
+    let known = match words::peek(fd) {
+        words::Peek::Description { seen, .. } => Some(seen),
         // Also of a number that is made for nothing else: what the file owes is told to any of its descriptors.
-        descriptors::Peek::Unknown => look_at(fd, |_, _, pinned| pinned.seen),
+        words::Peek::Unknown => look_at(fd, |_, _, pinned| pinned.seen),
         _ => None,
     };
     let result = real();
@@ -385,6 +387,6 @@ pub fn uncovered(fd: i32, what: &'static str) {
 
 fn tell_uncovered(fd: i32, pinned: &Pinned, what: &'static str) {
     if pinned.file.is_news(what) {
-        events::emit_uncovered(pinned.file_index, fd, what);
+        events::emit_uncovered(Some(pinned.file.id()), fd, what);
     }
 }

@@ -3,13 +3,16 @@
 
 use core::ffi::c_void;
 
+use kernel as raw;
+
 use crate::calls::mappings::{failed, is_followed};
+use crate::calls::registering::Registering;
 use crate::hold::ranges::END_OF_TIME;
-use crate::raw;
+use crate::what::entries::{release, retain};
 use crate::what::files;
 use crate::what::places::{Place, add, any, cut, last_of, page_up, take_out, with};
-use crate::what::routes::{Registering, release, retain};
-use crate::who::registry::{self, Registry};
+use crate::who::registry;
+use crate::who::registry::Registry;
 
 pub fn protect(at: *mut c_void, len: usize, prot: i32, real: impl Fn() -> i32) -> i32 {
     if !is_followed() || !any() {

@@ -2,36 +2,23 @@
 
 use core::cell::Cell;
 use core::sync::atomic::{Ordering::*, compiler_fence, fence};
+
+use kernel as raw;
 use lock_table::{Mode, unit};
 
 use crate::direct::beyond;
 use crate::direct::{Held, Outcome, Request, TAKEN_OFF, Under};
 use crate::hold::ranges::{self, END_OF_TIME, Got, Terms, Wait};
-use crate::raw;
+use crate::hold::{call, cancellation, give_back};
 use crate::tell::events;
-use crate::what::data::Data;
-use crate::what::descriptors::{self, Peek, Pinned};
-use crate::what::files::{self, BLOCK_DEVICE};
-use crate::what::own;
+use crate::what::data::{Position, Transfer};
+use crate::what::descriptors::TURNS;
+use crate::what::descriptors::{self, Pinned};
+use crate::what::file::BLOCK_DEVICE;
+use crate::what::files;
+use crate::what::words::{self, Peek};
 use crate::who::process;
 use crate::who::thread::{Frame, Thread};
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Position {
-    At(i64),
-    /// At the file offset, which moves.
-    Offset,
-}
-
-/// One call that reads or writes.
-pub struct Transfer {
-    pub fd: i32,
-    pub write: bool,
-    pub data: Data,
-    pub at: Position,
-    /// `RWF_*`.
-    pub flags: i32,
-}
 
 const RWF_NOAPPEND: i32 = 0x20;
 /// A file in one mode: say in the table what this call does, without waiting, and make it. None: the
@@ -41,7 +28,7 @@ pub fn unmixed(fd: i32, mode: Mode, real: &impl Fn() -> isize) -> Option<isize> 
     let Some(thread) = process::active() else {
         return Some(real());
     };
-    let (seen, index) = match descriptors::peek(fd) {
+    let (seen, index) = match words::peek(fd) {
         Peek::Pass => return Some(real()),
         Peek::Ours => return Some(raw::libc_result(-libc::EBADF as isize)),
         Peek::Unknown => return None,
@@ -53,15 +40,14 @@ pub fn unmixed(fd: i32, mode: Mode, real: &impl Fn() -> isize) -> Option<isize> 
     if file.locks() || known.atomic() || known.observe() {
         return None;
     }
-    let frame = thread.enter()?;
-    frame.cancel_state.set(ranges::UNTOUCHED);
+    let frame = thread.enter(give_back::abandoned)?;
+    frame.cancel_state.set(cancellation::UNTOUCHED);
     let Some(slot) = ranges::slot_of(thread, frame) else {
         thread.leave();
         return None;
     };
     let terms = Terms {
         id: file.id(),
-        file: file_index,
         fd,
         atomic: false,
         observe: false,
@@ -76,7 +62,7 @@ pub fn unmixed(fd: i32, mode: Mode, real: &impl Fn() -> isize) -> Option<isize> 
     compiler_fence(SeqCst);
     // And what was read of the file's record was read before the number is looked at again.
     fence(Acquire);
-    let result = (!file.locks() && descriptors::still(fd, seen)).then(real);
+    let result = (!file.locks() && words::still(fd, seen)).then(real);
     ranges::release(frame);
     thread.leave();
     result
@@ -98,7 +84,7 @@ pub fn transfer(call: &Transfer, real: impl Fn() -> isize) -> isize {
 /// The number is used for the first time, or the file is mixed.
 #[inline(never)]
 fn look_closer(call: &Transfer, mode: Mode, real: &dyn Fn() -> isize) -> isize {
-    if let Peek::Unknown = descriptors::peek(call.fd)
+    if let Peek::Unknown = words::peek(call.fd)
         && let Some(n) = first_use(call.fd, mode, real)
     {
         return n;
@@ -119,10 +105,6 @@ fn look_closer(call: &Transfer, mode: Mode, real: &dyn Fn() -> isize) -> isize {
         }
     })
 }
-
-/// How often a call begins anew because its number has come to stand for something else: as often as somebody
-/// replaces it.
-pub const TURNS: u32 = 100_000;
 
 /// Finds out what the number stands for. None: look closer all the same.
 #[inline(never)]
@@ -147,8 +129,8 @@ pub fn under_frame(
     };
     let mut waited = 0;
     for _ in 0..TURNS {
-        let Some(frame) = ranges::begin(thread, cancellation_point) else {
-            events::emit_uncovered(0, fd, "calls nest too deep");
+        let Some(frame) = call::begin(thread, cancellation_point) else {
+            events::emit_uncovered(None, fd, "calls nest too deep");
             return real();
         };
         frame.waited.set(waited);
@@ -161,29 +143,29 @@ pub fn under_frame(
             None => Some(real()),
         };
         waited = frame.waited.get();
-        ranges::end(thread, frame);
+        call::end(thread, frame);
         match (done, pinned) {
             (Some(result), _) => return result,
             (None, Some(pinned)) => descriptors::forget_seen(fd, pinned.seen),
             (None, None) => {}
         }
     }
-    events::emit_uncovered(0, fd, "the number stands for another file each time");
+    events::emit_uncovered(None, fd, "the number stands for another file each time");
     real()
 }
 
 /// A look at what the number stands for, which holds nothing when it is over. None: it isn't fenced.
 pub fn look_at<R>(fd: i32, look: impl FnOnce(&Thread, &Frame, &Pinned) -> R) -> Option<R> {
     let thread = process::active()?;
-    if let Peek::Pass | Peek::Ours = descriptors::peek(fd) {
+    if let Peek::Pass | Peek::Ours = words::peek(fd) {
         return None;
     }
-    let frame = ranges::begin(thread, false)?;
+    let frame = call::begin(thread, false)?;
     let result = descriptors::pin(fd).map(|pinned| {
         frame.pinned.set(pinned.index);
         look(thread, frame, &pinned)
     });
-    ranges::end(thread, frame);
+    call::end(thread, frame);
     result
 }
 
@@ -257,13 +239,13 @@ fn under_range(
     real: &dyn Fn() -> isize,
 ) -> Option<isize> {
     let file = pinned.file;
-    let terms = Terms::of(pinned.file_index, file, call.fd);
+    let terms = Terms::of(file, call.fd);
     let endless = file.has(BLOCK_DEVICE);
     let no_wait = call.flags & libc::RWF_NOWAIT != 0;
     let mut held = Held::Pages;
     for attempt in 0..16 {
         ranges::release(frame);
-        ranges::release_offset(frame);
+        give_back::offset(frame);
         if attempt > 8 {
             held = Held::WholeFile;
         }
@@ -291,7 +273,7 @@ fn under_range(
         // Under the range: is it still this file, and did we guess its end and our place right? Whoever puts another
         // one at the number changes its word first, and then waits for who holds a range.
         let seen = descriptors::size_through(call.fd, file)
-            .filter(|_| descriptors::still(call.fd, pinned.seen))?;
+            .filter(|_| words::still(call.fd, pinned.seen))?;
         let size = if endless { u64::MAX } else { seen };
         file.size_guess.store(size, Relaxed);
         let (first, last) = range_of(call, &v, len, size);
@@ -320,7 +302,7 @@ fn under_range(
         }
     }
     let reason = "the file's size would not hold still";
-    events::emit_uncovered(pinned.file_index, call.fd, reason);
+    events::emit_uncovered(Some(pinned.file.id()), call.fd, reason);
     Some(real())
 }
 
@@ -418,15 +400,15 @@ fn range_of(call: &Transfer, v: &View, len: u64, size: u64) -> (u64, u64) {
 
 /// `lseek` moves the offset that other calls of this process read under the offset lock.
 pub fn seek(fd: i32, real: impl Fn() -> i64) -> i64 {
-    if own::is_ours(fd) {
+    if words::is_ours(fd) {
         return raw::libc_result(-libc::EBADF as isize) as i64;
     }
-    let locks = matches!(descriptors::peek(fd), Peek::Description { index, .. }
+    let locks = matches!(words::peek(fd), Peek::Description { index, .. }
         if descriptors::description(index).and_then(|d| files::get(d.file_index())).is_some_and(|f| f.locks()));
     let Some(thread) = process::active().filter(|_| locks) else {
         return real();
     };
-    let Some(frame) = ranges::begin(thread, false) else {
+    let Some(frame) = call::begin(thread, false) else {
         return real();
     };
     if let Some(pinned) = descriptors::pin(fd) {
@@ -436,13 +418,14 @@ pub fn seek(fd: i32, real: impl Fn() -> i64) -> i64 {
         }
     }
     let result = real();
-    ranges::end(thread, frame);
+    call::end(thread, frame);
     result
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::what::data::Data;
 
     const MIB: u64 = 1 << 20;
 

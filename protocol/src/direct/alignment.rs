@@ -5,16 +5,18 @@
 //! back for the direct call is not older than what is on the device.
 
 use core::sync::atomic::Ordering::Relaxed;
+
+use kernel as raw;
 use lock_table::summary::Counter;
 
-use crate::calls::transfer::Position;
 use crate::direct::second::InHand;
 use crate::direct::writeback::owe;
 use crate::direct::{Outcome, Request, TAKEN_OFF};
-use crate::raw;
-use crate::tell::events::{self, Kind};
-use crate::what::files::{BLOCK_DEVICE, File};
-use crate::what::routes;
+use crate::tell::counters;
+use crate::tell::events::Kind;
+use crate::what::data::Position;
+use crate::what::file::{BLOCK_DEVICE, File};
+use crate::what::places;
 
 /// What direct I/O must be aligned to; 1: nothing is asked.
 #[derive(Clone, Copy)]
@@ -78,7 +80,7 @@ impl Request<'_> {
 
     /// The program's own direct read.
     pub fn read_direct(&self, real: &dyn Fn() -> isize) -> isize {
-        routes::pin_buffers(self.frame, &self.call.data);
+        places::pin_buffers(self.frame, &self.call.data);
         real()
     }
 
@@ -90,7 +92,7 @@ impl Request<'_> {
         };
         let errno = raw::errno();
         self.has_landed(written);
-        events::count(Counter::FallbackMapped, 1);
+        counters::count(Counter::FallbackMapped, 1);
         self.told(Kind::Fallback, "mapped", "buffered");
         let again = self.through_cache(second, written, || self.write_again(second, written));
         if raw::is_writeback_error(again) {
@@ -116,7 +118,7 @@ impl Request<'_> {
             raw::restore_signals(signals);
             return Outcome::Done(n);
         }
-        events::count(Counter::FallbackDegraded, 1);
+        counters::count(Counter::FallbackDegraded, 1);
         self.told(Kind::Fallback, "no second descriptor", "buffered");
         if self.call.write {
             self.has_landed(moved);

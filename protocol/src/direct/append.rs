@@ -2,9 +2,10 @@
 //! end since it looked; one that isn't fenced may have moved it. A fall back that wrote where the end was seen would
 //! then leave a hole, which an append can't make; so it appends, too, and learns from its descriptor where that was.
 
+use kernel as raw;
+
 use crate::direct::Request;
 use crate::direct::second::InHand;
-use crate::raw;
 
 impl Request<'_> {
     /// The request once through the cache by a second descriptor, at the end. None: it is no append, it has been made

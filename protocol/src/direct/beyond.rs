@@ -3,12 +3,13 @@
 //! here, under the range that whatever may extend the file holds. ext4 doesn't for a direct write that begins behind
 //! that page: such a write goes through the cache.
 
+use kernel as raw;
+use lock_table::page;
+
 use crate::direct::Request;
-use crate::raw;
-use crate::what::files::File;
+use crate::what::file::File;
 use crate::what::storage::KEEPS_TAIL;
 use crate::who::process;
-use lock_table::page;
 
 /// Before a call that extends a file of this size. Only where somebody has the last page mapped now: one who isn't
 /// fenced may have extended it in between, and nothing is taken from him for nothing.

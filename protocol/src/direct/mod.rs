@@ -6,6 +6,7 @@ pub mod beyond;
 pub mod refused;
 mod request;
 pub mod second;
+pub mod surrender;
 pub mod writeback;
 
 pub use request::*;

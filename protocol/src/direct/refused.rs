@@ -1,12 +1,13 @@
 //! The flags of `preadv2` and `pwritev2` where a request goes through the cache, and requests that fail there: with the
 //! error that the kernel has for them, and leaving what it leaves.
 
+use kernel as raw;
+
 use crate::direct::Request;
 use crate::direct::alignment::alignment;
 use crate::direct::second::InHand;
-use crate::raw;
 use crate::what::data::Data;
-use crate::what::files::BLOCK_DEVICE;
+use crate::what::file::BLOCK_DEVICE;
 
 /// All or nothing even at a power cut, which the page cache can't promise.
 const RWF_ATOMIC: i32 = 0x40;

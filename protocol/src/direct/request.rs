@@ -2,21 +2,27 @@
 //! afterwards, or through the page cache: falling back.
 
 use core::cell::Cell;
+
+use kernel as raw;
+use lock_table::summary::Counter;
+use lock_table::{Mode, page, unit};
 use policy::OnInvalidateFailure;
 
-use crate::calls::transfer::Transfer;
-use crate::direct::second::{self, For, InHand};
+use crate::direct::second::{self, InHand};
 use crate::direct::writeback::{is_being_looked_at, look, owe, seen};
+use crate::hold::call;
 use crate::hold::ranges::{self, Terms};
-use crate::raw;
-use crate::tell::events::{self, Event, Kind};
+use crate::tell::counters;
+use crate::tell::events::Kind;
+use crate::tell::events::{self, Event};
+use crate::what::data::Transfer;
 use crate::what::descriptors::Pinned;
-use crate::what::files::{FELL_BACK_TOLD, File};
+use crate::what::file::{FELL_BACK_TOLD, File};
+use crate::what::hands;
+use crate::what::seconds::For;
 use crate::what::storage::LAYERED;
 use crate::who::process;
 use crate::who::thread::{Frame, Thread};
-use lock_table::summary::Counter;
-use lock_table::{Mode, page, unit};
 
 /// What changes in a description while `O_DIRECT` is off it for one request, in one step: a mark that says so, on a
 /// flag that means nothing to files. Who shares the description and outlives a kill in that moment puts it back.
@@ -118,7 +124,7 @@ impl Request<'_> {
             },
             reason,
             done,
-            ..Event::about(kind, self.pinned.file_index)
+            ..Event::about(kind, Some(self.file().id()))
         });
     }
 
@@ -129,7 +135,7 @@ impl Request<'_> {
             return Outcome::Done(real());
         }
         if !self.is_mapped_writable() {
-            events::count(Counter::DirectReadsDirect, 1);
+            counters::count(Counter::DirectReadsDirect, 1);
             return Outcome::Done(self.read_direct(real));
         }
         // First: without it the call begins anew, or does both ways by itself.
@@ -143,7 +149,7 @@ impl Request<'_> {
                 return Outcome::Done(n);
             }
         }
-        events::count(Counter::FallbackMapped, 1);
+        counters::count(Counter::FallbackMapped, 1);
         self.told(Kind::Fallback, "mapped", "buffered");
         let flags = self.flags_through_cache();
         let data = &self.call.data;
@@ -175,7 +181,7 @@ impl Request<'_> {
         }
         // Nobody uses the page cache of this file: nothing can be stale in it.
         if !self.file().is_mixed() {
-            events::count(Counter::DirectWritesDirect, 1);
+            counters::count(Counter::DirectWritesDirect, 1);
             return Ok(Outcome::Done(real()));
         }
         if self.file().has(LAYERED) || (self.leaves_a_tail() && !self.is_atomic()) {
@@ -213,7 +219,7 @@ impl Request<'_> {
         owe(self.file(), before);
         let n = real();
         let errno = raw::errno();
-        events::count(Counter::DirectWritesDirect, 1);
+        counters::count(Counter::DirectWritesDirect, 1);
         let (fresh, n) = match look(second, self.position, self.under.len) {
             Some((after, now)) if after >= 0 && now == epoch => (true, n),
             Some(_) => match self.not_dropped(n) {
@@ -266,15 +272,15 @@ impl Request<'_> {
     #[cold]
     #[inline(never)]
     pub fn written_again(&self, again: &Again<'_>) -> isize {
-        events::count(Counter::FallbackInvalidation, 1);
+        counters::count(Counter::FallbackInvalidation, 1);
         self.told(Kind::Fallback, again.reason, "buffered");
         let beside = self.hold_neighbours();
         let n = self.through_cache_too(&again.second, again.n);
         // The last one first, as calls end: a signal handler's would begin in the place of the one that has ended.
         for frame in beside.into_iter().flatten().rev() {
-            ranges::end(self.thread, frame);
+            call::end(self.thread, frame);
         }
-        second::let_go(self.frame);
+        hands::let_go(self.frame);
         if n >= 0 {
             raw::set_errno(again.errno);
         }
@@ -318,7 +324,7 @@ impl Request<'_> {
         if to <= from || to == u64::MAX || is_held {
             return None;
         }
-        let frame = ranges::begin_within(self.thread)?;
+        let frame = call::begin_within(self.thread)?;
         let claim = self.terms.claim(Mode::DirectWrite, from, to);
         let _ = ranges::take(self.thread, frame, self.terms, &claim, self.may_not_wait());
         Some(frame)
@@ -440,7 +446,7 @@ impl Request<'_> {
         if let Some((before, _)) = look(&second, self.position, self.under.len) {
             owe(self.file(), before);
         }
-        events::count(Counter::FallbackMapped, 1);
+        counters::count(Counter::FallbackMapped, 1);
         let why = match self.file().has(LAYERED) {
             _ if self.is_mapped_writable() => "mapped",
             true => "layered",
@@ -494,7 +500,7 @@ impl Request<'_> {
             );
             return Outcome::Done(real());
         }
-        events::count(Counter::FallbackDegraded, 1);
+        counters::count(Counter::FallbackDegraded, 1);
         self.told(Kind::Fallback, "no second descriptor", "buffered");
         let n = real();
         let errno = raw::errno();

@@ -3,11 +3,13 @@
 
 use core::sync::atomic::Ordering::*;
 
-use crate::direct::second::{self, For, InHand};
+use kernel as raw;
+use kernel::is_writeback_error;
+
+use crate::direct::second::{self, InHand};
 use crate::hold::ranges;
-use crate::raw;
-use crate::raw::is_writeback_error;
-use crate::what::files::File;
+use crate::what::file::File;
+use crate::what::seconds::For;
 use crate::who::thread::{Frame, Thread};
 
 /// Look at the file's writeback error through the second descriptor. None: the kernel doesn't let us look.

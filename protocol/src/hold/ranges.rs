@@ -3,16 +3,18 @@
 //! No destructors: a cancelled thread runs none. What a call holds stands in its frame (see `thread`),
 //! so that whoever comes after can give it back.
 
+use kernel as raw;
+use lock_table::summary::Counter;
 use lock_table::{Blocker, Claim, FileId, Mode, NotHeld, Slot, Table};
+use policy::{Isolation, OnLockTimeout, OnTableError, Settings};
 
-use crate::raw;
-use crate::tell::events::{self, Event, Kind};
-use crate::what::files::File;
-use crate::what::{descriptors, replace, routes};
+use crate::hold::cancellation::act_on_cancellation;
+use crate::tell::events::Kind;
+use crate::tell::events::{self, Event};
+use crate::tell::{counters, once};
+use crate::what::file::File;
 use crate::who::process;
 use crate::who::thread::{Frame, LEVELS, Thread};
-use lock_table::summary::Counter;
-use policy::{Isolation, OnLockTimeout, OnTableError, Settings};
 
 /// One past the last byte that a file can have, as a range's end: "to the end of time".
 pub const END_OF_TIME: u64 = u64::MAX;
@@ -21,8 +23,6 @@ pub const END_OF_TIME: u64 = u64::MAX;
 #[derive(Clone, Copy)]
 pub struct Terms {
     pub id: FileId,
-    /// The file's record, for events; 0: none.
-    pub file: u32,
     pub fd: i32,
     pub atomic: bool,
     pub observe: bool,
@@ -32,11 +32,10 @@ pub struct Terms {
 }
 
 impl Terms {
-    pub fn of(index: u32, file: &File, fd: i32) -> Terms {
+    pub fn of(file: &File, fd: i32) -> Terms {
         let known = file.settings();
         Terms {
             id: file.id(),
-            file: index,
             fd,
             atomic: known.atomic(),
             observe: known.observe(),
@@ -50,7 +49,6 @@ impl Terms {
     pub fn said(id: FileId, settings: &Settings) -> Terms {
         Terms {
             id,
-            file: 0,
             fd: -1,
             atomic: settings.isolation == Isolation::Atomic,
             observe: settings.mode == policy::Mode::Observe,
@@ -272,7 +270,7 @@ fn look_only(table: &Table, slot: Slot, terms: &Terms, claim: &Claim, mine: &[Sl
         tell(Kind::Collision, terms, claim, Some(&blocker), reason, None);
     }
     if table.is_poisoned() {
-        process::tell_damaged(table, false);
+        once::damaged(table, false);
     }
 }
 
@@ -296,8 +294,8 @@ fn wait_for(
     match &held {
         Ok(held) => {
             tell_reaped(table);
-            events::count(Counter::WaitNanos, held.waited_ns);
-            events::count_max(Counter::WaitMaxNanos, held.waited_ns);
+            counters::count(Counter::WaitNanos, held.waited_ns);
+            counters::count_max(Counter::WaitMaxNanos, held.waited_ns);
             let blocker = held.first_blocker.as_ref();
             tell(Kind::Wait, terms, claim, blocker, "", Some(held.waited_ns));
             Some(Got::Go)
@@ -344,7 +342,7 @@ fn without(table: &Table, terms: &Terms, claim: &Claim, not_held: &NotHeld) -> O
         ),
         NotHeld::GaveUp => return Some(Got::Refused(libc::EINTR)),
         NotHeld::Poisoned => {
-            process::tell_damaged(table, terms.refuse_on_table_error);
+            once::damaged(table, terms.refuse_on_table_error);
             return Some(match terms.refuse_on_table_error {
                 true => Got::Refused(libc::ENOLCK),
                 false => Got::Go,
@@ -373,7 +371,7 @@ fn tell(
 ) {
     events::emit(&Event {
         kind,
-        file: terms.file,
+        file: Some(terms.id),
         fd: terms.fd,
         range: Some((claim.first, claim.last)),
         mode: name(claim.mode),
@@ -407,98 +405,4 @@ pub fn release(frame: &Frame) {
         }
     }
     frame.holding.set(false);
-}
-
-/// Begin a call that takes ranges. Cancellation waits until [`end`]; where the call is a cancellation
-/// point, a pending one acts now, with nothing held. None: calls nest too deep.
-pub fn begin(thread: &Thread, cancellation_point: bool) -> Option<&Frame> {
-    if cancellation_point {
-        // SAFETY: nothing is held: if this thread ends here, nothing of ours is left behind.
-        unsafe { pthread_testcancel() };
-    }
-    let old = hold_cancellation();
-    match thread.enter() {
-        Some(frame) => {
-            frame.cancel_state.set(if cancellation_point {
-                old
-            } else {
-                old | NOT_HERE
-            });
-            Some(frame)
-        }
-        None => {
-            restore_cancellation(old);
-            None
-        }
-    }
-}
-
-/// A range more for the call that is running; ended like any other, before that one.
-pub fn begin_within(thread: &Thread) -> Option<&Frame> {
-    let frame = thread.enter_within()?;
-    frame.cancel_state.set(hold_cancellation() | NOT_HERE);
-    Some(frame)
-}
-
-/// End it: whatever is still held is given back. errno stays.
-pub fn end(thread: &Thread, frame: &Frame) {
-    let errno = raw::errno();
-    release(frame);
-    release_offset(frame);
-    replace::let_go(frame);
-    routes::let_go(frame);
-    let pinned = frame.pinned.replace(0);
-    if pinned != 0 {
-        descriptors::unpin_index(pinned);
-    }
-    thread.leave();
-    restore_cancellation(frame.cancel_state.get());
-    raw::set_errno(errno);
-}
-
-pub fn release_offset(frame: &Frame) {
-    let locked = frame.offset_locked.replace(0);
-    if locked != 0 {
-        descriptors::unlock_offset_of(locked);
-    }
-}
-
-/// Asked now and then during a wait, with nothing held: a cancelled thread ends here, and its frame is
-/// cleared by the destructor of its record.
-fn act_on_cancellation(frame: &Frame) -> bool {
-    if frame.cancel_state.get() == ENABLED {
-        restore_cancellation(ENABLED);
-        // SAFETY: nothing is held (the slot is withdrawn).
-        unsafe { pthread_testcancel() };
-        hold_cancellation();
-    }
-    false
-}
-
-const ENABLED: i32 = 0;
-/// A frame's cancel state in a call that didn't touch it.
-pub const UNTOUCHED: i32 = -1;
-/// Set in a frame's cancel state where POSIX names no cancellation point.
-const NOT_HERE: i32 = 1 << 8;
-
-#[inline]
-fn hold_cancellation() -> i32 {
-    let mut old = 0;
-    // SAFETY: a plain call.
-    unsafe { pthread_setcancelstate(1, &mut old) };
-    old
-}
-
-#[inline]
-pub fn restore_cancellation(old: i32) {
-    if old != UNTOUCHED {
-        let mut ignored = 0;
-        // SAFETY: a plain call.
-        unsafe { pthread_setcancelstate(old & !NOT_HERE, &mut ignored) };
-    }
-}
-
-unsafe extern "C" {
-    fn pthread_testcancel();
-    fn pthread_setcancelstate(state: i32, old: *mut i32) -> i32;
 }

@@ -7,19 +7,18 @@
 use core::ffi::CStr;
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
-use lock_table::Owner;
-use lock_table::summary::{Counter, Summary};
-use once_cell::race::OnceBox;
+
+use kernel as raw;
+use kernel::text::Text;
+use lock_table::summary::Counter;
+use lock_table::{FileId, Owner};
+use policy::Escaped;
 use tracing::field::{Field, Visit};
 use tracing::{Level, Metadata, span};
 
-use crate::raw;
-use crate::tell::told::Mark;
-use crate::tell::{told, trace};
-use crate::text::Text;
-use crate::what::{files, names, replace};
+use crate::tell::told::{self, Mark};
+use crate::tell::{counters, trace};
 use crate::who::{process, scratch};
-use policy::Escaped;
 
 macro_rules! kinds {
     ($($kind:ident $word:literal $level:ident $counter:expr;)+) => {
@@ -53,8 +52,7 @@ kinds! {
 /// One thing that happened.
 pub struct Event<'a> {
     pub kind: Kind,
-    /// The file's record; 0: none.
-    pub file: u32,
+    pub file: Option<FileId>,
     /// A descriptor of it, for the path; -1: none at hand.
     pub fd: i32,
     pub range: Option<(u64, u64)>,
@@ -73,7 +71,7 @@ impl<'a> Event<'a> {
     pub fn new(kind: Kind) -> Event<'a> {
         Event {
             kind,
-            file: 0,
+            file: None,
             fd: -1,
             range: None,
             mode: "",
@@ -83,13 +81,13 @@ impl<'a> Event<'a> {
             nanoseconds: None,
         }
     }
-    pub fn about(kind: Kind, file: u32) -> Event<'a> {
+    pub fn about(kind: Kind, file: Option<FileId>) -> Event<'a> {
         Event {
             file,
             ..Event::new(kind)
         }
     }
-    pub fn uncovered(file: u32, reason: &'a str) -> Event<'a> {
+    pub fn uncovered(file: Option<FileId>, reason: &'a str) -> Event<'a> {
         Event {
             reason,
             done: "passed through",
@@ -98,7 +96,6 @@ impl<'a> Event<'a> {
     }
 }
 
-static SUMMARY: OnceBox<Summary> = OnceBox::new();
 /// The device and inode that descriptor 2 had at the start: what is there later may be the program's data.
 static STDERR: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
 /// The level for stderr, by kind: 0 off .. 5 trace.
@@ -114,14 +111,14 @@ pub fn init(log: Option<&str>, trace: Option<&CStr>, summary: Option<&CStr>) {
     for part in log.unwrap_or("").split(',').filter(|p| !p.is_empty()) {
         set_level(part.trim());
     }
-    if let Some(path) = summary
-        && let Ok(opened) = Summary::open(path)
-    {
-        let _ = SUMMARY.set(Box::new(opened));
-    }
+    summary.into_iter().for_each(counters::init);
     let _ = tracing::dispatcher::set_global_default(tracing::Dispatch::new(Subscriber));
-    if let Some(path) = trace {
-        trace::open(path);
+    if let Some(Err(reason)) = trace.map(trace::open) {
+        emit(&Event {
+            reason,
+            done: "no trace is written; check PAGEFENCE_TRACE (or --trace)",
+            ..Event::new(Kind::TraceError)
+        });
     }
 }
 
@@ -151,9 +148,23 @@ pub fn end_telling() {
     }
 }
 
+/// How many calls are about to put something else at the number of stderr.
+static STDERR_LEAVES: AtomicU32 = AtomicU32::new(0);
+
+/// One of them begins: from now on nothing is written there.
+pub fn stderr_leaves() {
+    STDERR_LEAVES.fetch_add(1, SeqCst);
+}
+
+/// It is over.
+pub fn stderr_has_left() {
+    STDERR_LEAVES.fetch_sub(1, SeqCst);
+}
+
 /// In a forked child: the parent's other threads were.
 pub fn forget_telling_in_child() {
     TELLING.store(0, Relaxed);
+    STDERR_LEAVES.store(0, Relaxed);
 }
 
 /// `warn`, or `fallback=trace`; an unknown word changes nothing and is told.
@@ -214,62 +225,29 @@ fn wanted_on_stderr(kind: Kind) -> bool {
         .is_some_and(|l| l.load(Relaxed) >= rank(&kind.level()))
 }
 
-pub fn count(counter: Counter, n: u64) {
-    if let Some(summary) = SUMMARY.get() {
-        summary.add(counter, n);
-    }
-}
-
-/// Whether the counters lie at that address.
-pub fn is_at(address: usize) -> bool {
-    SUMMARY.get().is_some_and(|s| s.is_at(address))
-}
-
-pub fn count_max(counter: Counter, n: u64) {
-    if let Some(summary) = SUMMARY.get() {
-        summary.max(counter, n);
-    }
-}
-
-/// Note in the run's summary that this program uses the file in these modes.
-pub fn note_use(file: u32, fd: i32, modes: u32) {
-    if let (Some(summary), Some(file)) = (SUMMARY.get(), files::get(file)) {
-        let id = file.id();
-        scratch::roomy_or_not_at_all(|| {
-            let mut buffer = [0u8; 1024];
-            let path = names::path_of(fd, &mut buffer);
-            summary.note_use(
-                id.dev,
-                id.ino,
-                path,
-                process::program(),
-                process::pid(),
-                modes,
-            );
-        });
-    }
-}
-
-pub const NOTE_MAPPED: u32 = 4;
-pub const NOTE_MAPPED_WRITABLE: u32 = 8;
-
 /// Count it and tell it.
 pub fn emit(event: &Event) {
     if let Some(counter) = event.kind.counter() {
-        count(counter, 1);
+        counters::count(counter, 1);
     }
     if !trace::is_open() && !wanted_on_stderr(event.kind) {
         return;
     }
     // `tracing` registers each call site under a lock the first time: no handler may come in between.
     scratch::roomy_or_not_at_all(|| tell(event));
-    trace::tell_lost();
+    if trace::loses_first() {
+        emit(&Event {
+            reason: "a record could not be written to the trace: it is full (ulimit -f, a full disk), or a pipe whose reader is slow or gone",
+            done: "it and others are missing there",
+            ..Event::new(Kind::TraceError)
+        });
+    }
 }
 
 /// Tells that the library doesn't cover a call or a file. Apart from who tells it: an event takes room on the stack.
 #[cold]
 #[inline(never)]
-pub fn emit_uncovered(file: u32, fd: i32, reason: &str) {
+pub fn emit_uncovered(file: Option<FileId>, fd: i32, reason: &str) {
     emit(&Event {
         fd,
         ..Event::uncovered(file, reason)
@@ -278,12 +256,10 @@ pub fn emit_uncovered(file: u32, fd: i32, reason: &str) {
 
 #[cold]
 fn tell(event: &Event) {
-    let id = files::get(event.file)
-        .filter(|_| event.file != 0)
-        .map(files::File::id);
+    let id = event.file;
     let mut buffer = [0u8; 1024];
     let path = if event.fd >= 0 {
-        names::path_of(event.fd, &mut buffer)
+        kernel::path_of(event.fd, &mut buffer)
     } else {
         &[]
     };
@@ -321,18 +297,13 @@ pub fn say(message: fmt::Arguments) {
     scratch::roomy_or_not_at_all(|| to_stderr(&Line::of(message)));
 }
 
-/// The thread's own: `/proc/self` is the main thread's, which may have ended.
-pub fn number_path(fd: i32) -> Text<48> {
-    Text::of(format_args!("/proc/thread-self/fd/{fd}"))
-}
-
 type Line = Text<4096>;
 
 /// In a job, with signals blocked.
 fn to_stderr(line: &Line) {
     let [dev, ino] = &STDERR;
     telling(|| {
-        let is_ours = !replace::is_under_way(2)
+        let is_ours = STDERR_LEAVES.load(SeqCst) == 0
             && raw::fstat(2)
                 .is_ok_and(|s| s.dev == dev.load(Relaxed) && s.ino == ino.load(Relaxed));
         if is_ours {

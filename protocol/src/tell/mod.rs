@@ -1,5 +1,7 @@
-//! What is said: the vocabulary of events, and the ways they go, to stderr, the trace and the counters.
+//! What is said: the vocabulary of events, and the ways they go: stderr, the trace, the counters.
 
+pub mod counters;
 pub mod events;
+pub mod once;
 pub mod told;
 pub mod trace;

@@ -4,11 +4,10 @@
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::*};
 
+use kernel as raw;
 use lock_table::summary::Counter;
 
-use crate::raw;
-use crate::tell::events::{self, Event, Kind};
-use crate::what::own;
+use crate::tell::counters;
 
 static FD: AtomicI32 = AtomicI32::new(-1);
 /// How long the file may become; a pipe has no end.
@@ -20,25 +19,16 @@ pub fn is_open() -> bool {
     FD.load(Relaxed) >= 0
 }
 
-/// In the constructor. Says why, if nothing can be written there.
-pub fn open(path: &CStr) {
-    let opened = open_quietly(path).map(kernel::high::raise_fd);
-    match opened {
-        Ok(Ok(high)) => {
-            own::claim(high);
-            FD.store(high, Release);
-        }
-        Ok(Err(_)) => not_written("no descriptor is free for it"),
-        Err(reason) => not_written(reason),
-    }
+/// The number of it, for which the program has no use.
+pub fn number() -> Option<i32> {
+    Some(FD.load(Acquire)).filter(|fd| *fd >= 0)
 }
 
-fn not_written(reason: &str) {
-    events::emit(&Event {
-        reason,
-        done: "no trace is written; check PAGEFENCE_TRACE (or --trace)",
-        ..Event::new(Kind::TraceError)
-    });
+/// In the constructor. Err: why nothing can be written there.
+pub fn open(path: &CStr) -> Result<(), &'static str> {
+    let high = kernel::high::raise_fd(open_quietly(path)?);
+    FD.store(high.map_err(|_| "no descriptor is free for it")?, Release);
+    Ok(())
 }
 
 /// Nothing else is even opened: it could make us wait, or do something.
@@ -74,7 +64,7 @@ pub fn is_at(fd: i32) -> bool {
     FD.load(Acquire) == fd
 }
 
-/// It has moved to another number. The old one is given up when nobody [is telling](events::is_telling).
+/// It has moved to another number. The old one is given up when nobody [is telling](crate::tell::events::is_telling).
 pub fn move_to(fd: i32) {
     FD.store(fd, SeqCst);
 }
@@ -90,19 +80,13 @@ pub fn append(record: &[u8]) {
     let fits = room == u64::MAX
         || raw::fstat(fd).is_ok_and(|stat| stat.size.saturating_add(record.len() as u64) <= room);
     if !fits || raw::write_quietly(fd, record) != record.len() as isize {
-        events::count(Counter::TraceLost, 1);
+        counters::count(Counter::TraceLost, 1);
         LOST.store(true, Relaxed);
     }
 }
 
-/// After an event was told: whether records were lost.
-pub fn tell_lost() {
+/// Whether records were lost, and nobody has been told.
+pub fn loses_first() -> bool {
     static TOLD: AtomicBool = AtomicBool::new(false);
-    if LOST.load(Relaxed) && !TOLD.swap(true, Relaxed) {
-        events::emit(&Event {
-            reason: "a record could not be written to the trace: it is full (ulimit -f, a full disk), or a pipe whose reader is slow or gone",
-            done: "it and others are missing there",
-            ..Event::new(Kind::TraceError)
-        });
-    }
+    LOST.load(Relaxed) && !TOLD.swap(true, Relaxed)
 }

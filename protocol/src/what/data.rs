@@ -3,7 +3,24 @@
 
 use core::ffi::c_void;
 
-use crate::raw;
+use kernel as raw;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Position {
+    At(i64),
+    /// At the file offset, which moves.
+    Offset,
+}
+
+/// One call that reads or writes.
+pub struct Transfer {
+    pub fd: i32,
+    pub write: bool,
+    pub data: Data,
+    pub at: Position,
+    /// `RWF_*`.
+    pub flags: i32,
+}
 
 /// The program's buffer or vector of buffers. Only the kernel follows these addresses.
 #[derive(Clone, Copy)]

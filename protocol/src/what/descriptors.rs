@@ -1,32 +1,28 @@
 //! Descriptor numbers and open file descriptions.
 //!
-//! A number is one atomic word in a flat array: unknown, passed through, ours, freshly opened, a
-//! description, or being replaced. What a number stands for is found out at its first use (fstat and `F_GETFL`), once,
+//! What a number stands for is found out at its first use (fstat and `F_GETFL`), once,
 //! whichever way it came here. `dup` shares the description, as in the kernel.
 
+use core::ffi::CStr;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
+
+use kernel as raw;
+use kernel::arena::Arena;
+use kernel::arena::Zeroed;
 use lock_table::{FileId, USE_BUFFERED, USE_DIRECT};
 
-use crate::arena::{Arena, CAPACITY, Zeroed};
-use crate::direct::second;
-use crate::raw;
-use crate::what::files::{self, File, Obtained};
+use crate::tell::counters;
+use crate::what::file::File;
+use crate::what::files::{self, Obtained};
+use crate::what::identity::{identity, mark_of};
 use crate::what::names::{self, Said};
-use crate::what::{replace, unseen};
-use crate::who::registry::{self, Registry};
-use crate::who::scratch;
-
-/// What the low byte of a word says.
-pub const UNKNOWN: u64 = 0;
-const PASS: u64 = 1;
-pub const OURS: u64 = 2;
-const FRESH: u64 = 3;
-pub const DESCRIPTION: u64 = 4;
-/// See `replace`.
-pub const REPLACED: u64 = 5;
-
-static WORDS: Arena<AtomicU64> = Arena::new();
-static SEQUENCE: AtomicU64 = AtomicU64::new(1);
+use crate::what::words::{
+    DESCRIPTION, FRESH, PASS, Peek, REPLACED, UNKNOWN, carried, description_of, ensure, make, peek,
+    still, tag, word, word_at, words,
+};
+use crate::what::{file, own, replacing, seconds, words};
+use crate::who::registry::Registry;
+use crate::who::{due, registry, scratch};
 
 #[derive(Default)]
 pub struct Description {
@@ -52,6 +48,10 @@ static FREE: AtomicU32 = AtomicU32::new(0);
 /// Counts the moments at which descriptions may have become shared with another process.
 static SHARINGS: AtomicU32 = AtomicU32::new(0);
 
+/// How often a call begins anew because its number has come to stand for something else: as often as somebody
+/// replaces it.
+pub const TURNS: u32 = 100_000;
+
 /// A description in use, kept from being recycled until [`unpin_index`].
 #[derive(Clone, Copy)]
 pub struct Pinned {
@@ -63,84 +63,18 @@ pub struct Pinned {
     pub seen: u64,
 }
 
-pub fn word(fd: i32) -> Option<&'static AtomicU64> {
-    WORDS.get(u32::try_from(fd).ok()?)
-}
-
-/// The number's word, made if need be.
-pub fn ensure(fd: i32) -> Option<&'static AtomicU64> {
-    WORDS.ensure(u32::try_from(fd).ok()?)
-}
-
-pub fn words() -> impl Iterator<Item = &'static AtomicU64> {
-    (0..WORDS.end()).filter_map(|n| WORDS.get(n))
-}
-
-/// Tag in 8 bits, what it carries in 32, and 24 bits of a sequence that makes every word unlike the last.
-pub fn make(tag: u64, carries: u32) -> u64 {
-    tag | u64::from(carries) << 8 | SEQUENCE.fetch_add(1, Relaxed) << 40
-}
-
-pub fn tag(word: u64) -> u64 {
-    word & 0xff
-}
-
-pub fn carried(word: u64) -> u32 {
-    (word >> 8) as u32
-}
-
-pub fn description_of(word: u64) -> Option<u32> {
-    (word & 0xff == DESCRIPTION).then(|| carried(word))
-}
-
-/// Of a call's fast path: the description's index without pinning it, and the word to compare later.
-#[inline]
-pub fn peek(fd: i32) -> Peek {
-    let seen = match word(fd) {
-        Some(w) => w.load(Acquire),
-        None => UNKNOWN,
-    };
-    match seen & 0xff {
-        DESCRIPTION => Peek::Description {
-            seen,
-            index: carried(seen),
-        },
-        PASS => Peek::Pass,
-        OURS => Peek::Ours,
-        _ if fd < 0 || fd as u32 >= CAPACITY => Peek::Pass,
-        _ => Peek::Unknown,
-    }
-}
-
-pub enum Peek {
-    Pass,
-    /// For the program it doesn't exist: EBADF.
-    Ours,
-    Unknown,
-    Description {
-        seen: u64,
-        index: u32,
-    },
-}
-
-/// Whether the number still stands for what [`peek`] saw.
-#[inline]
-pub fn still(fd: i32, seen: u64) -> bool {
-    word(fd).is_some_and(|w| w.load(Acquire) == seen)
-}
-
 pub fn description(index: u32) -> Option<&'static Description> {
     DESCRIPTIONS.get(index)
 }
 
 /// The description behind a number, pinned; None: not ours to fence.
 pub fn pin(fd: i32) -> Option<Pinned> {
-    for _ in 0..crate::calls::transfer::TURNS {
+    for _ in 0..TURNS {
         match peek(fd) {
             Peek::Pass | Peek::Ours => return None,
-            Peek::Unknown if replace::is_over(fd) => {
+            Peek::Unknown if replacing::is_over(fd) => {
                 resolve(fd)?;
-                unseen::look_if_due();
+                due::look_if_due();
             }
             Peek::Unknown => return look_once(fd),
             Peek::Description { seen, index } => {
@@ -182,9 +116,9 @@ pub fn unpin_index(index: u32) {
     {
         // The program itself has just closed a descriptor of this inode, so its POSIX locks
         // are gone already: now is the one time when ours may be closed.
-        second::close_all(file);
+        seconds::close_all(file);
         file.flags
-            .fetch_and(!(files::POSIX_LOCKED | files::LEASED), AcqRel);
+            .fetch_and(!(file::POSIX_LOCKED | file::LEASED), AcqRel);
     }
     files::release(file_index, &registry);
     d.next_free.store(FREE.load(Acquire), Release);
@@ -194,7 +128,7 @@ pub fn unpin_index(index: u32) {
 /// Find out what an unknown number stands for. None: not fenced (for now).
 #[cold]
 fn resolve(fd: i32) -> Option<()> {
-    let w = WORDS.ensure(u32::try_from(fd).ok()?)?;
+    let w = ensure(fd)?;
     // What the policy says of it, and for which word it was asked.
     let mut said = None;
     for _ in 0..64 {
@@ -326,7 +260,7 @@ fn describe_file(
     let d = description(index)?;
     let file = files::get(file_index)?;
     file.descriptions.fetch_add(1, AcqRel);
-    crate::tell::events::note_use(file_index, fd, bits);
+    counters::note_use(id, fd, bits);
     d.file.store(file_index, Relaxed);
     d.flags.store(flags, Relaxed);
     d.foreign.store(foreign.into(), Relaxed);
@@ -339,14 +273,14 @@ fn describe_file(
 /// The file has a record now.
 pub fn found_fenced(id: FileId) {
     if names::fences_by_path() {
-        look_again(names::mark_of(id), id);
+        look_again(mark_of(id), id);
     }
 }
 
 /// Numbers that the policy left out by a name that they have, of a file that is fenced by another: they will be
 /// looked at again, and find its record.
 fn look_again(mark: u32, id: FileId) {
-    for (number, w) in (0..WORDS.end()).filter_map(|n| Some((n, WORDS.get(n)?))) {
+    for (number, w) in (0..words::end()).filter_map(|n| Some((n, word_at(n)?))) {
         let seen = w.load(Acquire);
         if seen & 0xff == PASS
             && carried(seen) == mark
@@ -365,25 +299,7 @@ pub fn another_number(file: u32, than: i32) -> Option<i32> {
             .and_then(description)
             .is_some_and(|d| d.file_index() == file)
     };
-    (0..WORDS.end() as i32).find(|n| *n != than && is(n))
-}
-
-/// What identifies the storage behind a descriptor: a regular file or a block device.
-pub fn identity(stat: &raw::Stat) -> Option<FileId> {
-    if stat.is_regular() {
-        Some(FileId {
-            dev: stat.dev,
-            ino: stat.ino,
-        })
-    } else if stat.is_block_device() {
-        // No filesystem has inode 0; the device's own number is the identity, whichever node opened it.
-        Some(FileId {
-            dev: stat.rdev,
-            ino: 0,
-        })
-    } else {
-        None
-    }
+    (0..words::end() as i32).find(|n| *n != than && is(n))
 }
 
 fn use_of(flags: u32) -> u32 {
@@ -434,7 +350,7 @@ fn exchange(w: &AtomicU64, new: u64) -> Option<u32> {
     let mut seen = w.load(Acquire);
     loop {
         let to = match tag(seen) {
-            REPLACED => replace::disturbed(seen),
+            REPLACED => replacing::disturbed(seen),
             _ => new,
         };
         match w.compare_exchange(seen, to, AcqRel, Acquire) {
@@ -469,6 +385,34 @@ pub fn closed(description: Option<u32>) {
     }
 }
 
+/// Marks a descriptor of our own, which the program must not see or close. In the constructor.
+pub fn claim(fd: i32) {
+    let stale = own::claim_in(&registry::lock(), fd);
+    stale.into_iter().for_each(unpin_index);
+}
+
+/// Opens a file of the kernel's for a while: nobody waits for that, so the registry is held. Else the program could put
+/// something at the number, and we would read and close that.
+pub fn open_for_a_while(path: &CStr, flags: i32) -> Option<i32> {
+    const TRIES: u32 = 16;
+    let registry = registry::lock();
+    let mut settled = None;
+    for _ in 0..TRIES {
+        let opened = raw::open(path, flags) as i32;
+        if opened < 0 {
+            break;
+        }
+        settled = own::settle(opened, &registry);
+        if settled.is_some() {
+            break;
+        }
+    }
+    drop(registry);
+    let (number, stale) = settled?;
+    stale.into_iter().for_each(unpin_index);
+    Some(number)
+}
+
 /// `new` is now a duplicate of `old`.
 pub fn duplicated(old: i32, new: i32) {
     if new < 0 || old == new {
@@ -481,21 +425,16 @@ pub fn duplicated(old: i32, new: i32) {
     }
 }
 
-/// Grows with every change of a number.
-pub fn changes() -> u64 {
-    SEQUENCE.load(Acquire)
-}
-
 /// Numbers that we have met and not looked at: what stands behind them is found out at their first use. Or also those
 /// that the process may have come with.
 pub fn not_looked_at(unmet_too: bool) -> impl Iterator<Item = i32> {
     let unknown = move |n: &u32| {
-        WORDS.get(*n).is_some_and(|w| {
+        word_at(*n).is_some_and(|w| {
             let seen = w.load(Acquire);
             matches!(seen & 0xff, UNKNOWN | FRESH) && (unmet_too || seen != 0)
         })
     };
-    (0..WORDS.end()).filter(unknown).map(|n| n as i32)
+    (0..words::end()).filter(unknown).map(|n| n as i32)
 }
 
 /// Whether the number has been looked at and was opened past the page cache.
@@ -506,17 +445,6 @@ pub fn is_direct(fd: i32) -> bool {
         }
         _ => false,
     }
-}
-
-/// Numbers in `first..=last` that stand for something known.
-pub fn known_in(first: u32, last: u32) -> impl Iterator<Item = i32> {
-    (first..WORDS.end().min(last.saturating_add(1)))
-        .filter(|n| {
-            WORDS
-                .get(*n)
-                .is_some_and(|w| w.load(Acquire) & 0xff != UNKNOWN)
-        })
-        .map(|n| n as i32)
 }
 
 /// From now on every description may be shared with another process (fork, spawn, `SCM_RIGHTS`).
@@ -535,7 +463,7 @@ pub fn recount_in_child() {
         d.offset_lock.store(0, Relaxed);
         d.refs.store(1, Relaxed);
     }
-    replace::recount_in_child();
+    replacing::recount_in_child();
     for d in words()
         .map(|w| w.load(Relaxed))
         .filter_map(description_of)

@@ -3,9 +3,6 @@
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::calls::numbers;
-use crate::what::descriptors;
-use crate::what::files::POSIX_LOCKED;
 use crate::who::process;
 
 /// A bit for each number below 256: constructors don't open more.
@@ -68,13 +65,11 @@ pub fn closed(fd: i32) {
     }
 }
 
-/// In the constructor, when the process has joined.
-pub fn catch_up() {
-    for fd in LOCKED.all() {
-        if let Some(pinned) = descriptors::pin(fd) {
-            pinned.file.mark(POSIX_LOCKED);
-            pinned.unpin();
-        }
-    }
-    STREAMED.all().for_each(numbers::streamed);
+/// In the constructor: the numbers through which locks were taken, and those with streams.
+pub fn locked_ones() -> impl Iterator<Item = i32> {
+    LOCKED.all()
+}
+
+pub fn streamed_ones() -> impl Iterator<Item = i32> {
+    STREAMED.all()
 }

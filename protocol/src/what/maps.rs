@@ -2,9 +2,10 @@
 
 use core::ffi::CStr;
 
-use crate::raw;
-use crate::text::Text;
-use crate::what::own;
+use kernel as raw;
+use kernel::text::Text;
+
+use crate::what::{descriptors, own};
 
 /// More than the longest line has, which is a path's 4,096 bytes and a hundred.
 const ROOM: usize = 1 << 16;
@@ -36,7 +37,7 @@ pub struct Line<'a> {
 impl Lines {
     /// None: there is no `/proc`, no number or no memory.
     pub fn of(path: &CStr) -> Option<Lines> {
-        let fd = own::open_for_a_while(path, libc::O_RDONLY)?;
+        let fd = descriptors::open_for_a_while(path, libc::O_RDONLY)?;
         let Some(at) = raw::map_anonymous(ROOM) else {
             own::close(fd);
             return None;

@@ -7,19 +7,17 @@
 //! Matching takes time linear in the path, and a server may be slow to say what it is: no work for the registry lock. So
 //! the policy is asked before.
 
-use core::ffi::{CStr, c_char};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
 use std::os::unix::ffi::OsStrExt;
 
+use kernel as raw;
+use kernel::{DELETED, path_of};
 use lock_table::{FileId, USE_DIRECT};
-use policy::{Escaped, Mode, Policy, Settings};
+use policy::{Mode, OnTableError, Policy, Settings};
 
-use crate::direct::second;
-use crate::raw;
-use crate::tell::events::{self, Event, number_path};
-use crate::text::Text;
-use crate::what::files::{self, BLOCK_DEVICE, File, NAMES_TOLD, OTHER_NAMES};
-use crate::what::{descriptors, own};
+use crate::tell::events::{self, Event};
+use crate::what::identity;
+use crate::what::identity::mark_of;
 use crate::who::{process, scratch};
 
 /// What the policy says of a file by the name that a descriptor has.
@@ -36,7 +34,7 @@ pub struct Said {
 
 /// Ask the policy about what this number stands for. Not under the registry lock, but as `ask_at_once` does.
 pub fn ask(fd: i32, stat: &raw::Stat) -> Said {
-    let id = descriptors::identity(stat);
+    let id = identity::identity(stat);
     let filesystem = policy::filesystem_name(raw::filesystem_magic(fd).unwrap_or(0) as u64);
     if !policy::is_shared_with_others(filesystem) {
         quick(stat).store(stat.mount, Relaxed);
@@ -87,32 +85,6 @@ fn ask_policy(fd: i32, filesystem: &str, block_device: bool) -> Option<Settings>
     })
 }
 
-/// What the policy says of the file that a path leads to; None: it is not fenced. `path` is the program's pointer.
-///
-/// Where it depends on the name, the file is opened to look at it only. No lease is broken by that, nobody is told of
-/// it, and closing it drops no POSIX lock.
-pub fn ask_by_path(dir: i32, path: *const c_char) -> Option<Settings> {
-    let policy = process::policy()?;
-    if let Some(settings) = policy.for_all() {
-        return Some(*settings).filter(|s| s.mode != Mode::Off);
-    }
-    let fd = open_to_look(dir, path);
-    let Ok(stat) = raw::fstat(fd) else {
-        // No number is free. Rather one that is fenced for nothing.
-        return policy.first_fenced().copied();
-    };
-    let said = ask(fd, &stat);
-    said.look_for_others(fd);
-    own::close_looked_at(fd);
-    said.settings
-}
-
-fn open_to_look(dir: i32, path: *const c_char) -> i32 {
-    let fd = raw::open_path(dir, path);
-    let full = fd == -(libc::EMFILE as isize) && second::shed();
-    (if full { raw::open_path(dir, path) } else { fd }) as i32
-}
-
 #[cold]
 fn tell_unknown_path() {
     static TOLD: AtomicBool = AtomicBool::new(false);
@@ -121,7 +93,7 @@ fn tell_unknown_path() {
              root): no rule of the policy with a `path` matches it";
         events::emit(&Event {
             done: "what holds without a path holds",
-            ..Event::uncovered(0, reason)
+            ..Event::uncovered(None, reason)
         });
     }
 }
@@ -131,47 +103,9 @@ pub fn fences_by_path() -> bool {
     process::policy().is_some_and(Policy::fences_by_path)
 }
 
-/// Flags of a new record.
-pub fn first_flags(stat: &raw::Stat) -> u32 {
-    let device = if stat.is_block_device() {
-        BLOCK_DEVICE
-    } else {
-        0
-    };
-    let others = stat.is_regular() && stat.links > 1 && fences_by_path();
-    device | if others { OTHER_NAMES } else { 0 }
-}
-
-/// Whether this descriptor may have come by another name than the record, with other settings: at no cost where the
-/// file has one name, or the policy asks for none.
-pub fn may_differ(file: &File, stat: &raw::Stat) -> bool {
-    (stat.links > 1 || stat.mount != file.mount.load(Relaxed))
-        && !file.has(NAMES_TOLD)
-        && process::policy().is_some_and(Policy::asks_for_paths)
-}
-
-/// Something uses the file directly, so what goes past the fence by another name is at risk: told once.
-pub fn tell_of_others(file: &File, index: u32, fd: i32) {
-    if file.has(OTHER_NAMES) && !file.mark(NAMES_TOLD) {
-        let reason = "the file has other names (hard links), by which the policy may not fence it: write rules that \
-             say the same by all its names";
-        events::emit(&Event {
-            fd,
-            done: "reported",
-            ..Event::uncovered(index, reason)
-        });
-    }
-}
-
-/// A word that stands for the file, to find it again among numbers that are not fenced; never 0.
-pub fn mark_of(id: FileId) -> u32 {
-    let mixed = (id.ino ^ id.dev.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed >> 32) as u32 | 1
-}
-
 impl Said {
     pub fn is_of(&self, stat: &raw::Stat) -> bool {
-        self.id == descriptors::identity(stat)
+        self.id == identity::identity(stat)
     }
 
     /// For a number that is not fenced: 0 where that is not the policy's doing.
@@ -179,18 +113,6 @@ impl Said {
         match self.id {
             Some(id) if self.off => mark_of(id),
             _ => 0,
-        }
-    }
-
-    /// The number's file has a record: does that hold what is said here?
-    pub fn compare(&self, description: u32, fd: i32) {
-        let index = descriptors::description(description).map_or(0, |d| d.file_index());
-        let Some(file) = files::get(index) else {
-            return;
-        };
-        let same = self.settings.is_some_and(|s| file.has_settings(&s));
-        if !same && !file.mark(NAMES_TOLD) {
-            tell_difference(index, fd);
         }
     }
 
@@ -206,7 +128,7 @@ impl Said {
             events::emit(&Event {
                 fd,
                 other: users.first,
-                ..Event::uncovered(0, reason)
+                ..Event::uncovered(None, reason)
             });
         }
     }
@@ -219,59 +141,18 @@ fn told_before(mark: u32) -> bool {
     cell.is_some_and(|cell| cell.swap(mark, AcqRel) == mark)
 }
 
-#[cold]
-fn tell_difference(index: u32, fd: i32) {
-    scratch::roomy_or_not_at_all(|| {
-        let mut buffer = [0u8; 1024];
-        let first = descriptors::another_number(index, fd);
-        let first = first.map_or(&[] as &[u8], |fd| path_of(fd, &mut buffer));
-        let reason = Text::<1200>::of(format_args!(
-            "the policy says something else by this name than by the file's other name {}: write rules that say the \
-             same by all its names",
-            Escaped(first)
-        ));
-        events::emit(&Event {
-            fd,
-            done: "what holds by the other name holds",
-            ..Event::uncovered(index, reason.as_str())
-        });
-    });
+/// With no table and `on_table_error = "refuse"`: whether this file would be enforced.
+pub fn would_be_fenced(fd: i32) -> bool {
+    scratch::roomy(|| is_refused(fd))
 }
 
-/// The path behind a descriptor, as the kernel knows it. Empty where it can't be known: there is no `/proc`, or it is
-/// longer than the kernel tells.
-pub fn path_of(fd: i32, buffer: &mut [u8]) -> &[u8] {
-    let n = raw::read_link(number_path(fd).as_c_str(), buffer).unwrap_or(0);
-    without_deleted(fd, buffer, n)
-}
-
-const DELETED: &[u8] = b" (deleted)";
-
-/// The kernel puts a word behind the last path of a file that has been unlinked. Whoever is really called so still
-/// has that name.
-fn without_deleted(fd: i32, buffer: &mut [u8], n: usize) -> &[u8] {
-    let ends_so = buffer.get(..n).is_some_and(|path| path.ends_with(DELETED));
-    let n = match ends_so && !is_named(fd, buffer, n) {
-        true => n - DELETED.len(),
-        false => n,
-    };
-    buffer.get(..n).unwrap_or(&[])
-}
-
-#[cold]
-fn is_named(fd: i32, buffer: &mut [u8], n: usize) -> bool {
-    let Some(end) = buffer.get_mut(n) else {
+fn is_refused(fd: i32) -> bool {
+    let Ok(stat) = raw::fstat(fd) else {
         return false;
     };
-    *end = 0;
-    let Ok(path) = CStr::from_bytes_until_nul(buffer) else {
-        return false;
-    };
-    let by_name = raw::fstatat(libc::AT_FDCWD, path.as_ptr(), libc::AT_SYMLINK_NOFOLLOW);
-    match (by_name, raw::fstat(fd)) {
-        (Ok(named), Ok(open)) => (named.dev, named.ino) == (open.dev, open.ino),
-        _ => false,
-    }
+    let enforced =
+        |s: Settings| s.mode == Mode::Enforce && s.on_table_error == OnTableError::Refuse;
+    ask(fd, &stat).settings.is_some_and(enforced)
 }
 
 /// The file name of this process's executable, also when that has been replaced since. In the constructor.

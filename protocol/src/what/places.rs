@@ -3,9 +3,12 @@
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicUsize, Ordering::*};
 
-use crate::what::files;
-use crate::what::routes;
+use crate::tell::events::{self, Event};
+use crate::what::data::Data;
+use crate::what::{entries, files};
+use crate::who::registry;
 use crate::who::registry::Registry;
+use crate::who::thread::Frame;
 
 /// A place in this process's memory that shows part of a file and may be written or become so.
 #[derive(Clone, Copy)]
@@ -87,7 +90,7 @@ fn split(registry: &Registry, at: usize) {
             ..*place
         };
         place.end = at;
-        routes::retain(upper.entry);
+        entries::retain(upper.entry);
         if let Some(file) = files::get(upper.file) {
             files::retain(file);
         }
@@ -110,9 +113,45 @@ pub fn take_out(registry: &Registry, start: usize, len: usize) -> Vec<Place> {
 /// Nothing of a file is shown there any more.
 pub fn cut(registry: &Registry, start: usize, len: usize) {
     for place in take_out(registry, start, len) {
-        routes::release(place.entry, registry);
+        entries::release(place.entry, registry);
         files::release(place.file, registry);
     }
+}
+
+/// Mappings in which the buffers of a direct read lie: their entries stay until the frame ends.
+pub fn pin_buffers(frame: &Frame, data: &Data) {
+    if !any() {
+        return;
+    }
+    let mut full = false;
+    data.any_element(|base, len| {
+        let (start, end) = (base as usize, (base as usize).saturating_add(len));
+        let registry = registry::lock();
+        with(&registry, |places| {
+            for place in places
+                .iter()
+                .filter(|p| p.entry != 0 && p.overlaps(start, end))
+            {
+                full |= !entries::keep(frame, place.entry, &registry);
+            }
+        });
+        full
+    });
+    if full {
+        events::emit(&Event::uncovered(
+            None,
+            "a direct read into more than 8 mappings at once",
+        ));
+    }
+}
+
+/// In a forked child, under the registry lock.
+pub fn recount_in_child(registry: &Registry) {
+    entries::recount_in_child(registry, || {
+        with(registry, |places| {
+            places.iter().for_each(|p| entries::retain(p.entry))
+        });
+    });
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ fn tell(what: u32) {
         };
         events::emit(&Event {
             done,
-            ..Event::uncovered(0, "io_uring")
+            ..Event::uncovered(None, "io_uring")
         });
     }
 }

@@ -1,10 +1,5 @@
 //! What a file lies on, where that matters: layers, and filesystems that others use, too.
 
-use core::sync::atomic::{AtomicBool, Ordering::*};
-
-use crate::tell::events::{self, Event};
-use crate::what::files::File;
-
 /// On layers (overlayfs): the pages are another file's, and neither the look at a writeback error nor
 /// `sync_file_range` reaches them. In mixed use direct writes go through the cache, and fdatasync makes them durable.
 pub const LAYERED: u32 = 1 << 20;
@@ -25,19 +20,4 @@ pub fn flags(filesystem: &str) -> u32 {
         false => 0,
     };
     own | shared
-}
-
-/// Somebody uses the file directly, so it is fenced: but not everybody may be. Once a process.
-pub fn tell_of_others(file: &File, index: u32, fd: i32) {
-    static TOLD: AtomicBool = AtomicBool::new(false);
-    if file.has(SHARED_WITH_OTHERS) && !TOLD.swap(true, AcqRel) {
-        events::emit(&Event {
-            fd,
-            done: "fenced on this host only",
-            ..Event::uncovered(
-                index,
-                "a network, cluster or user-space filesystem: other hosts and its server are not kept out",
-            )
-        });
-    }
 }

@@ -1,15 +1,9 @@
-//! Who calls: this process, its threads, what becomes of both in a child and in the next program, and what a sandbox
-//! leaves us.
+//! Who calls: this process and its threads.
 
-pub mod exec;
-pub mod filter;
-pub mod fork;
-pub mod handed_on;
-pub mod needs;
+pub mod due;
+pub mod lineage;
+pub mod lists;
 pub mod process;
 pub mod registry;
-pub mod rights;
-pub mod sandbox;
 pub mod scratch;
 pub mod thread;
-pub mod variables;

@@ -5,6 +5,7 @@
 //! `fork` takes it too (see `process`), so a child never inherits half a change.
 
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
 use kernel::Blocked;
 
 const FREE: u32 = 0;
@@ -24,7 +25,7 @@ pub struct Registry {
 }
 
 pub fn lock() -> Registry {
-    let signals = crate::raw::block_signals();
+    let signals = kernel::block_signals();
     if LOCK
         .compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed)
         .is_err()
@@ -34,7 +35,7 @@ pub fn lock() -> Registry {
             return Registry { signals, nested };
         }
         while LOCK.swap(WAITED_FOR, Ordering::Acquire) != FREE {
-            crate::raw::futex_wait_private(&LOCK, WAITED_FOR);
+            kernel::futex_wait_private(&LOCK, WAITED_FOR);
         }
     }
     Registry {
@@ -66,9 +67,9 @@ pub fn is_forking_here() -> bool {
 impl Drop for Registry {
     fn drop(&mut self) {
         if !self.nested && LOCK.swap(FREE, Ordering::Release) == WAITED_FOR {
-            crate::raw::futex_wake_private(&LOCK);
+            kernel::futex_wake_private(&LOCK);
         }
-        crate::raw::restore_signals(self.signals);
+        kernel::restore_signals(self.signals);
     }
 }
 
@@ -83,5 +84,5 @@ pub fn reset_in_child(mut held: Registry) {
     LOCK.store(FREE, Ordering::Release);
     let signals = core::mem::take(&mut held.signals);
     core::mem::forget(held);
-    crate::raw::restore_signals(signals);
+    kernel::restore_signals(signals);
 }

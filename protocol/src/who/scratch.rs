@@ -12,12 +12,12 @@ use core::ffi::c_void;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering::*};
 
-use crate::raw;
+use kernel as raw;
+
 use crate::who::registry::Registry;
 use crate::who::thread;
+use crate::who::thread::SCRATCH_ROOM as ROOM;
 
-/// How much a job may use, with all that it calls.
-pub const ROOM: usize = 64 * 1024;
 /// Below each stack lies as much that can't be touched: a multiple of every page size.
 const GUARD: usize = 64 * 1024;
 const KEPT: usize = 64;

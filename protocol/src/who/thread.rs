@@ -6,9 +6,9 @@
 
 use core::cell::Cell;
 use core::ffi::c_void;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
-use crate::who::variables::{self, Lists};
+use crate::who::lists::Lists;
 
 /// How deep calls nest in one thread: a call, a signal handler's call within it, and one more.
 pub const LEVELS: usize = 4;
@@ -29,7 +29,7 @@ pub struct Frame {
     pub holding: Cell<bool>,
     /// Where it has a second descriptor in hand (see `second`); 0: it has none.
     pub second: Cell<u8>,
-    /// The thread's cancel state before the call; `ranges::UNTOUCHED` if the call left it alone.
+    /// The thread's cancel state before the call; `cancellation::UNTOUCHED` if the call left it alone.
     pub cancel_state: Cell<i32>,
     /// How long the call has waited so far, in nanoseconds: all its waits share one limit.
     pub waited: Cell<u64>,
@@ -39,6 +39,9 @@ pub struct Frame {
     /// Entries in the register of mappings that may not go before it ends (see `routes`); 0: none.
     pub buffers: Cell<u32>,
 }
+
+/// What gives back what calls hold that were jumped out of: those that were under way, and all frames from there up.
+pub type GiveBack = fn(&[Frame], &[Frame]);
 
 #[repr(C, align(64))]
 pub struct Thread {
@@ -57,6 +60,9 @@ pub struct Thread {
     /// It made a child that has its memory for as long as it likes.
     pub shares_memory: Cell<bool>,
 }
+
+/// How much a job on a stack of ours may use (see `scratch`), with all that it calls.
+pub const SCRATCH_ROOM: usize = 64 * 1024;
 
 const RECORD: usize = 384;
 const _: () = assert!(core::mem::size_of::<Thread>() <= RECORD);
@@ -109,28 +115,36 @@ pub fn current() -> &'static Thread {
 }
 
 static KEY: AtomicU32 = AtomicU32::new(u32::MAX);
+/// What gives back what a thread has at its end: a `fn(&Thread)`.
+static AT_EXIT: AtomicUsize = AtomicUsize::new(0);
 
 /// In the constructor, before the program makes keys: the first 32 need no allocation.
-pub fn init() {
+pub fn init(at_exit: fn(&Thread)) {
+    AT_EXIT.store(at_exit as usize, Ordering::Release);
     let mut key: libc::pthread_key_t = 0;
     // SAFETY: a plain call; the destructor stays loaded (the library is never unloaded).
-    if unsafe { libc::pthread_key_create(&mut key, Some(at_thread_exit)) } == 0 {
+    if unsafe { libc::pthread_key_create(&mut key, Some(ends)) } == 0 {
         KEY.store(key, Ordering::Release);
     }
 }
 
-extern "C" fn at_thread_exit(_: *mut c_void) {
-    let thread = current();
-    thread.reclaim_down_to(0);
-    variables::give_all_back(thread);
-    crate::who::fork::lent(thread);
-    for frame in &thread.frames {
-        let slot = frame.slot.replace(0);
-        if slot != 0 {
-            crate::hold::ranges::give_slot_back(slot);
-        }
-    }
+extern "C" fn ends(_: *mut c_void) {
+    let (thread, at_exit) = (current(), AT_EXIT.load(Ordering::Acquire));
+    // SAFETY: `init` has stored the address of such a function before it made the key.
+    unsafe { core::mem::transmute::<usize, fn(&Thread)>(at_exit)(thread) };
     thread.has_destructor.set(false);
+}
+
+/// Counts forks: a record of another generation is the parent's.
+static GENERATION: AtomicU32 = AtomicU32::new(1);
+
+/// In a forked child.
+pub fn next_generation() {
+    GENERATION.fetch_add(1, Ordering::AcqRel);
+}
+
+fn generation() -> u32 {
+    GENERATION.load(Ordering::Relaxed)
 }
 
 /// About where the stack stands now.
@@ -149,14 +163,14 @@ fn stand_in() -> u32 {
 impl Thread {
     /// Begin a call: its nesting level's frame, or None when nesting is too deep.
     #[inline]
-    pub fn enter(&self) -> Option<&Frame> {
+    pub fn enter(&self, give_back: GiveBack) -> Option<&Frame> {
         let stack = stack_here();
-        if self.generation.get() != crate::who::process::generation() {
+        if self.generation.get() != generation() {
             self.forget_parent();
         }
         let mut level = self.level.get() as usize;
         if level != 0 {
-            level = self.reclaim_abandoned(stack);
+            level = self.reclaim_abandoned(stack, give_back);
         }
         let frame = self.frames.get(level)?;
         frame.stack.set(stack);
@@ -183,27 +197,27 @@ impl Thread {
 
     /// Frames of calls that were jumped out of: the stack has been unwound past them.
     #[cold]
-    fn reclaim_abandoned(&self, stack: usize) -> usize {
+    fn reclaim_abandoned(&self, stack: usize, give_back: GiveBack) -> usize {
         let mut level = self.level.get() as usize;
         while let Some(frame) = level.checked_sub(1).and_then(|l| self.frames.get(l)) {
             // A live outer call lies above us on the same stack. On an alternate signal stack
             // addresses say nothing; then nothing is reclaimed before we are off it.
-            if frame.stack.get() > stack || crate::raw::on_alternate_stack() {
+            if frame.stack.get() > stack || kernel::on_alternate_stack() {
                 break;
             }
             level -= 1;
         }
-        self.reclaim_down_to(level);
+        self.end_down_to(level, give_back);
         level
     }
 
     /// A `longjmp` is about to take the stack back to `target`: the calls below it end here.
-    pub fn unwound_to(&self, target: usize) {
+    pub fn unwound_to(&self, target: usize, give_back: GiveBack) {
         let level = self.level.get() as usize;
-        if level == 0 || self.generation.get() != crate::who::process::generation() {
+        if level == 0 || self.generation.get() != generation() {
             return;
         }
-        let alternate = crate::raw::alternate_stack();
+        let alternate = kernel::alternate_stack();
         let leaves = |frame: &Frame| {
             let at = frame.stack.get();
             match (alternate.contains(&at), alternate.contains(&target)) {
@@ -214,40 +228,17 @@ impl Thread {
             }
         };
         if let Some(first) = self.frames.iter().take(level).position(leaves) {
-            self.reclaim_down_to(first);
+            self.end_down_to(first, give_back);
         }
     }
 
-    fn reclaim_down_to(&self, level: usize) {
-        // The outermost that touched it knows how cancellation stood before.
-        let ended = self
-            .frames
-            .iter()
-            .take(self.level.get() as usize)
-            .skip(level);
-        let before = ended
-            .map(|frame| frame.cancel_state.get())
-            .find(|state| *state != crate::hold::ranges::UNTOUCHED);
-        if let Some(state) = before {
-            crate::hold::ranges::restore_cancellation(state);
-        }
-        for frame in self.frames.iter().skip(level) {
-            if frame.holding.get() {
-                crate::hold::ranges::release_abandoned(frame.slot.get());
-                frame.holding.set(false);
-            }
-            crate::direct::second::let_go(frame);
-            crate::what::replace::let_go(frame);
-            crate::what::routes::let_go(frame);
-            let locked = frame.offset_locked.replace(0);
-            if locked != 0 {
-                crate::what::descriptors::unlock_offset_of(locked);
-            }
-            let pinned = frame.pinned.replace(0);
-            if pinned != 0 {
-                crate::what::descriptors::unpin_index(pinned);
-            }
-        }
+    /// The calls from this level up have ended without coming back.
+    pub fn end_down_to(&self, level: usize, give_back: GiveBack) {
+        let under_way = self.frames.get(..self.level.get() as usize).unwrap_or(&[]);
+        give_back(
+            under_way.get(level..).unwrap_or(&[]),
+            self.frames.get(level..).unwrap_or(&[]),
+        );
         self.level.set(level as u32);
     }
 
@@ -264,14 +255,14 @@ impl Thread {
             frame.replaced.set(0);
             frame.buffers.set(0);
         }
-        self.tid.set(crate::raw::gettid().unwrap_or_else(stand_in));
-        self.generation.set(crate::who::process::generation());
+        self.tid.set(kernel::gettid().unwrap_or_else(stand_in));
+        self.generation.set(generation());
     }
 
     /// Whether this runs as a job on a stack of ours.
     pub fn is_on_scratch(&self) -> bool {
         let room = stack_here().wrapping_sub(self.scratch.get());
-        self.scratch.get() != 0 && room < crate::who::scratch::ROOM
+        self.scratch.get() != 0 && room < SCRATCH_ROOM
     }
 
     /// A job begins on this stack: what [`leave_scratch`](Thread::leave_scratch) is to get.
@@ -311,7 +302,7 @@ mod tests {
     fn frames_within_a_call_are_frames_of_their_own() {
         let thread = current();
         thread.forget_parent();
-        let outer = thread.enter().unwrap();
+        let outer = thread.enter(|_, _| {}).unwrap();
         let (below, above) = (
             thread.enter_within().unwrap(),
             thread.enter_within().unwrap(),

@@ -1,30 +1,16 @@
-//! A process that puts itself into a sandbox: which of our own system calls may still be made.
-//!
-//! A seccomp filter is written for the system calls that the program makes. To the kernel ours are the program's too,
-//! and one that the filter doesn't know may end it. So every filter that the program installs is copied when it comes
-//! in, and asked before each call of ours (`kernel::own_call`): what it wouldn't allow isn't made, and fails
-//! here as on a kernel that lacks it; most calls have a substitute. Filters add up, and the strictest answer counts.
-//! One that binds a single thread counts for all.
-//!
-//! Without some calls nothing can be fenced. That is said before the filter is on, and from then on everything passes
-//! through.
-//!
-//! Of filters that came with the process (a container's, a service manager's) nothing can be asked: `is_inherited`.
+//! The gate in front of every call of ours, once there is a filter: the copies of the program's filters, what they say,
+//! and what was said of those that came with the process.
 
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::*};
 
-use kernel::Clock;
+use kernel as raw;
+use kernel::{Clock, known};
 
-use crate::raw;
-use crate::tell::events::{self, Event};
-use crate::text::Text;
-use crate::who::filter::{self, ARCHITECTURE, Answer, Call, Instruction};
-use crate::who::process::{self, Standing};
-use crate::who::{handed_on, needs, rights};
+use crate::life::filter::{self, ARCHITECTURE, Answer, Call, Instruction};
 
 /// A copy of a filter: its instructions stand behind it in the same mapping.
-struct Filter {
+pub struct Filter {
     next: AtomicPtr<Filter>,
     length: usize,
 }
@@ -35,8 +21,6 @@ static FILTERS: AtomicPtr<Filter> = AtomicPtr::new(null_mut());
 static IN_FORCE: AtomicPtr<Filter> = AtomicPtr::new(null_mut());
 /// No call of ours may be made any more: strict mode, or nothing is fenced and there is nothing to make calls for.
 static NONE: AtomicBool = AtomicBool::new(false);
-/// There were filters before us.
-static INHERITED: AtomicBool = AtomicBool::new(false);
 /// Numbers that all filters in force allow whatever the arguments are: one bit each.
 static ALWAYS: [AtomicU64; 8] = [const { AtomicU64::new(u64::MAX) }; 8];
 
@@ -45,23 +29,17 @@ pub fn init() {
     const GET_MODE: usize = 21;
     // SAFETY: prctl with an option that only asks.
     if unsafe { raw::any(libc::SYS_prctl as usize, [GET_MODE, 0, 0, 0, 0, 0]) } > 0 {
-        INHERITED.store(true, Release);
-        kernel::known::avoid_statx();
+        known::filters_came_first();
         kernel::set_gate(may);
     }
-    set_clock(handed_on::is_refused(libc::SYS_clock_gettime as usize));
+    set_clock(is_refused(libc::SYS_clock_gettime as usize));
 }
 
 /// Times come from the vDSO, and, where the kernel may not be asked, only such as it gives without.
-fn set_clock(refused: bool) {
+pub fn set_clock(refused: bool) {
     kernel::set_clock(if refused { Clock::Coarse } else { Clock::Vdso });
     // The vDSO is looked for at the first time: now, while that may be done.
     let _ = kernel::now_ns();
-}
-
-/// Whether this process came with a filter that can't be asked.
-pub fn is_inherited() -> bool {
-    INHERITED.load(Relaxed)
 }
 
 /// From now on no call of ours is made.
@@ -79,19 +57,14 @@ pub fn may(number: usize, arguments: &[usize; 6]) -> bool {
         return restores && number == libc::SYS_rt_sigprocmask as usize;
     }
     // Service managers' and containers' usual lists leave it out, and we have a substitute.
-    let left_out = number == libc::SYS_process_vm_readv as usize || handed_on::is_refused(number);
-    if is_inherited() && left_out {
+    let left_out = number == libc::SYS_process_vm_readv as usize || is_refused(number);
+    if known::is_filtered() && left_out {
         return false;
     }
     let always = ALWAYS
         .get(number / 64)
         .is_some_and(|bits| bits.load(Relaxed) & 1 << (number % 64) != 0);
     always || answer(&IN_FORCE, number, arguments).allows()
-}
-
-/// Whether a file that was opened may be emptied by its number: a sandbox may let it be emptied by opening it only.
-pub fn may_empty() -> bool {
-    !is_inherited() && kernel::may(libc::SYS_ftruncate as usize, &[0; 6])
 }
 
 /// Whether a call of ours may be made when the filter that is coming is in force.
@@ -130,7 +103,7 @@ impl Filter {
     }
 
     /// A copy of the program's. None: the kernel won't take it either.
-    fn copy(program: *const Program) -> Option<Copied> {
+    pub fn copy(program: *const Program) -> Option<Copied> {
         const MOST: usize = 4096;
         let mut given = [Program::default()];
         raw::copy_from_program(program, &mut given).ok()?;
@@ -164,7 +137,7 @@ impl Filter {
     }
 }
 
-enum Copied {
+pub enum Copied {
     Filter(&'static Filter),
     /// There is no room for it: it may refuse anything.
     Unknown,
@@ -187,7 +160,7 @@ impl Default for Program {
     }
 }
 
-fn add(filter: &'static Filter) {
+pub fn add(filter: &'static Filter) {
     let mut newest = FILTERS.load(Acquire);
     loop {
         filter.next.store(newest, Release);
@@ -200,7 +173,7 @@ fn add(filter: &'static Filter) {
 }
 
 /// From now on the gate asks all filters there are.
-fn bring_into_force() {
+pub fn bring_into_force() {
     let newest = FILTERS.load(Acquire);
     IN_FORCE.store(newest, Release);
     let mut at = newest;
@@ -230,7 +203,7 @@ fn bring_into_force() {
 
 /// The filter that was refused by the kernel after all. One that came in between stays below it, and so does this one:
 /// it then forbids us more than it needs to.
-fn take_back(filter: &'static Filter) {
+pub fn take_back(filter: &'static Filter) {
     let it = (&raw const *filter).cast_mut();
     if FILTERS
         .compare_exchange(it, filter.next.load(Acquire), AcqRel, Acquire)
@@ -240,90 +213,45 @@ fn take_back(filter: &'static Filter) {
     }
 }
 
-/// What the program is about to put itself into.
-pub enum Entering {
-    Strict,
-    Filter {
-        program: *const Program,
-        all_threads: bool,
-    },
+/// What was handed on to this program: one bit for each number.
+static REFUSED: [AtomicU64; 8] = [const { AtomicU64::new(0) }; 8];
+
+/// What was handed on to this program. False: not to start at all.
+pub fn take(word: &str) -> bool {
+    for number in word.split(',') {
+        let Ok(number) = number.parse::<usize>() else {
+            return false;
+        };
+        if let Some(bits) = REFUSED.get(number / 64) {
+            bits.fetch_or(1 << (number % 64), AcqRel);
+        }
+    }
+    true
 }
 
-/// The call that does it: everything is prepared and said before. `failed` looks at its result.
-pub fn enter(what: &Entering, failed: impl Fn(isize) -> bool, real: impl Fn() -> isize) -> isize {
-    match process::standing() {
-        // It shares our memory, but not what is about to be forbidden.
-        Standing::VforkChild => return real(),
-        Standing::Passing => {
-            refuse_all();
-            return real();
-        }
-        Standing::Fenced | Standing::Refusing => {}
-    }
-    let added = match *what {
-        Entering::Strict => Some(Copied::Unknown),
-        Entering::Filter { program, .. } => Filter::copy(program),
-    };
-    let Some(added) = added else {
-        return real();
-    };
-    let lacks = match added {
-        Copied::Unknown => Some("any other call than read and write"),
-        Copied::Filter(filter) => {
-            add(filter);
-            needs::missing()
-        }
-    };
-    // What passes through from now on is at least known to others as used.
-    if lacks.is_some() || !needs::may_look() {
-        rights::before_losing_all();
-    } else {
-        rights::before_losing();
-    }
-    let fenced = process::standing() == Standing::Fenced;
-    if let Some(what) = lacks
-        && fenced
-        && needs::any_file()
-    {
-        tell(what);
-    }
-    needs::look_at_children(!fenced || lacks.is_some());
-    if let Copied::Filter(_) = added {
-        let clock = [libc::CLOCK_MONOTONIC as usize, 0, 0, 0, 0, 0];
-        set_clock(!will_allow(libc::SYS_clock_gettime as usize, &clock));
-        bring_into_force();
-        kernel::set_gate(may);
-    } else {
-        handed_on::nothing();
-        refuse_all();
-    }
-    if let Entering::Filter {
-        all_threads: true, ..
-    } = *what
-    {
-        // Others may be between the gate and the kernel.
-        raw::sleep_ms(2);
-    }
-    let result = real();
-    if failed(result) {
-        let errno = raw::errno();
-        match added {
-            Copied::Filter(filter) => take_back(filter),
-            Copied::Unknown => NONE.store(false, Release),
-        }
-        raw::set_errno(errno);
-    } else if lacks.is_some() && fenced {
-        process::stop_fencing();
-    }
-    result
+pub fn is_refused(number: usize) -> bool {
+    REFUSED
+        .get(number / 64)
+        .is_some_and(|bits| bits.load(Relaxed) & 1 << (number % 64) != 0)
 }
 
-fn tell(what: &str) {
-    let reason = Text::<200>::of(format_args!(
-        "a seccomp filter that refuses {what}, without which nothing can be fenced: allow it there"
-    ));
-    events::emit(&Event {
-        done: "from now on this process and what it starts pass through",
-        ..Event::uncovered(0, reason.as_str())
-    });
+/// The strict mode that was refused by the kernel after all.
+pub fn allow_again() {
+    NONE.store(false, Release);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_taken_and_anything_else_means_all() {
+        assert!(take("277,332"));
+        assert!(is_refused(277) && is_refused(332) && !is_refused(278));
+        assert!(!take("all") && !take("") && !take("1,x"));
+        assert!(take("99999999") && !is_refused(99_999_999));
+        for cell in &REFUSED {
+            cell.store(0, Relaxed);
+        }
+    }
 }

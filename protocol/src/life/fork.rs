@@ -4,49 +4,22 @@
 //! is: so they run last before a fork, next to it, and first after it, in the parent as in the child. (One that gets
 //! there first all the same finds the registry held by its own thread, and in the child becomes the child there.)
 
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering::*, fence};
+use core::sync::atomic::{AtomicBool, Ordering::*};
 use std::cell::UnsafeCell;
 
+use kernel as raw;
 use kernel::high;
+use kernel::text::Text;
 use lock_table::Table;
 
-use crate::direct::second;
-use crate::raw;
+use crate::calls::{registering, unseen};
+use crate::life::needs::{self, Join};
 use crate::tell::events::{self, Event};
-use crate::text::Text;
-use crate::what::{descriptors, files, routes, unseen};
-use crate::who::needs::Join;
+use crate::what::{descriptors, files, hands, kept, places};
 use crate::who::process::{self, active, pid, table};
-use crate::who::registry::{self, Registry};
+use crate::who::registry::Registry;
 use crate::who::thread::Thread;
-use crate::who::{exec, needs, scratch, thread};
-
-/// A word that the kernel zeroes in every forked child, also one that was forked behind our back.
-static SAME_PROCESS: AtomicPtr<AtomicU32> = AtomicPtr::new(core::ptr::null_mut());
-
-/// Whether this is still the process that last said so. False in a child that was forked past us.
-#[inline]
-pub fn is_same_process() -> bool {
-    let word = SAME_PROCESS.load(Relaxed);
-    // SAFETY: null, or a page that is mapped for good.
-    unsafe { word.as_ref() }.is_none_or(|w| w.load(Relaxed) != 0)
-}
-
-/// The second word of that page: other processes use this memory (a clone with CLONE_VM), perhaps for as long as they
-/// live, and so the first is zero: every call asks who it is.
-fn guests() -> Option<&'static AtomicU32> {
-    let word = SAME_PROCESS.load(Acquire);
-    // SAFETY: null, or a page that is mapped for good.
-    unsafe { word.add(usize::from(!word.is_null())).as_ref() }
-}
-
-/// Where the first word is zero: a guest, or the host of guests, whose memory was not wiped.
-#[cold]
-pub fn is_shared_memory() -> bool {
-    // The first word was seen to be zero: the second was stored before.
-    fence(Acquire);
-    guests().is_some_and(|w| w.load(Relaxed) != 0)
-}
+use crate::who::{lineage, registry, scratch, thread};
 
 /// A task is about to be made that uses this memory, and not this process's descriptors.
 pub fn cloning(flags: i32) {
@@ -55,20 +28,14 @@ pub fn cloning(flags: i32) {
     }
     sharing();
     let lasts = flags & libc::CLONE_VM != 0 && flags & libc::CLONE_VFORK == 0;
-    if !lasts || active().is_none() || is_shared_memory() {
+    if !lasts || active().is_none() || lineage::is_shared_memory() {
         return;
     }
     events::emit(&Event::uncovered(
-        0,
+        None,
         "a child shares this process's memory (clone with CLONE_VM): what it does with files is not fenced",
     ));
-    if let Some(guests) = guests() {
-        guests.store(1, SeqCst);
-        // SAFETY: as above.
-        if let Some(word) = unsafe { SAME_PROCESS.load(Acquire).as_ref() } {
-            word.store(0, SeqCst);
-        }
-    }
+    lineage::share_memory();
 }
 
 struct Stash(UnsafeCell<Option<Registry>>);
@@ -82,12 +49,7 @@ pub fn watch() {
     if WATCHED.swap(true, AcqRel) {
         return;
     }
-    if let Some(page) = raw::map_anonymous(4096)
-        && raw::wipe_on_fork(page, 4096)
-    {
-        SAME_PROCESS.store(page.cast::<AtomicU32>(), Release);
-        this_is_the_process();
-    }
+    lineage::watch();
     // SAFETY: the handlers stay loaded.
     unsafe {
         libc::pthread_atfork(
@@ -96,14 +58,6 @@ pub fn watch() {
             Some(after_fork_in_child),
         )
     };
-}
-
-/// From now on a child that is forked past us can tell.
-pub fn this_is_the_process() {
-    // SAFETY: null, or a page that is mapped for good.
-    if let Some(word) = unsafe { SAME_PROCESS.load(Acquire).as_ref() } {
-        word.store(1, Release);
-    }
 }
 
 extern "C" fn before_fork() {
@@ -149,7 +103,7 @@ pub fn behind_our_back() {
     if registry::is_held() {
         process::stop_fencing();
         events::emit(&Event::uncovered(
-            0,
+            None,
             "forked past libc while a file was being opened: this child is not fenced",
         ));
         return;
@@ -165,12 +119,12 @@ fn become_child(registry: Registry) {
     thread.forget_parent();
     high::forget_makers_in_child();
     scratch::reset_in_child();
-    this_is_the_process();
+    lineage::this_is_the_process();
     let joined = scratch::roomy_in(&registry, || join(&registry));
     registry::reset_in_child(registry);
     unseen::reset_in_child();
     if joined {
-        routes::reregister_in_child();
+        registering::reregister_in_child();
     }
 }
 
@@ -182,26 +136,26 @@ fn join(registry: &Registry) -> bool {
         Join::ByProbe => Table::reattach_through_probe,
         Join::Not => {
             // Said when the filter came: see `needs`.
-            second::close_all_in_child();
+            hands::close_all_in_child();
             process::stop_fencing();
             return false;
         }
     };
-    exec::close_kept_in_child();
+    kept::close_kept_in_child();
     if let Some(Err(error)) = table().map(enter) {
         // What it has open already it goes on using, past the fence. Nobody hides our numbers from it any more.
-        second::close_all_in_child();
+        hands::close_all_in_child();
         let done = process::without_table("passed through");
         let reason = Text::<400>::of(format_args!("a forked child can't join: {error}"));
         events::emit(&Event {
             done,
-            ..Event::uncovered(0, reason.as_str())
+            ..Event::uncovered(None, reason.as_str())
         });
         return false;
     }
-    second::forget_hands_in_child();
+    hands::forget_hands_in_child();
     descriptors::recount_in_child();
-    routes::recount_in_child(registry);
+    places::recount_in_child(registry);
     files::reregister_in_child();
     true
 }
@@ -217,29 +171,9 @@ pub fn making<R>(real: impl FnOnce() -> R) -> R {
     result
 }
 
-/// What `after_vfork` says: a child has our memory, and also that it is being made.
-const USED: u32 = 1;
-const USED_AND_MADE: u32 = 2;
-
 /// This thread is about to make a child that has our memory. If it `waits` for that, until its next call of ours.
 pub fn lending(thread: &Thread, waits: bool) {
-    let makes = waits && active().is_some();
-    if thread.after_vfork.get() != 0 {
-        return; // a child of such a child
-    }
-    thread
-        .after_vfork
-        .set(if makes { USED_AND_MADE } else { USED });
-    if makes {
-        high::process_is_made();
-    }
-}
-
-/// The child is gone, or another program.
-pub fn lent(thread: &Thread) {
-    if thread.after_vfork.replace(0) == USED_AND_MADE {
-        high::process_was_made();
-    }
+    lineage::lend(thread, waits && active().is_some());
 }
 
 /// A child that shares our open file descriptions is being started (vfork, posix_spawn, `SCM_RIGHTS`).

@@ -6,11 +6,13 @@
 use core::ffi::{CStr, c_char};
 use core::fmt::Write;
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering::*};
+use core::sync::atomic::{AtomicPtr, Ordering::*};
 
-use crate::raw;
-use crate::text::Text;
-use crate::who::sandbox::will_not_kill;
+use kernel as raw;
+use kernel::text::Text;
+
+use crate::life::gate::is_refused;
+use crate::life::gate::will_not_kill;
 
 pub const NAME: &CStr = c"PAGEFENCE_NO_CALLS";
 const ALL: &CStr = c"PAGEFENCE_NO_CALLS=all";
@@ -45,8 +47,6 @@ const SOFT: &[i64] = &[
 
 /// The word, once there is something to hand on.
 static WORD: AtomicPtr<c_char> = AtomicPtr::new(null_mut());
-/// What was handed on to this program: one bit for each number.
-static REFUSED: [AtomicU64; 8] = [const { AtomicU64::new(0) }; 8];
 
 /// For the next program's environment.
 pub fn word() -> Option<*const c_char> {
@@ -85,39 +85,9 @@ pub fn what_kills() {
     }
 }
 
-/// What was handed on to this program. False: not to start at all.
-pub fn take(word: &str) -> bool {
-    for number in word.split(',') {
-        let Ok(number) = number.parse::<usize>() else {
-            return false;
-        };
-        if let Some(bits) = REFUSED.get(number / 64) {
-            bits.fetch_or(1 << (number % 64), AcqRel);
-        }
-    }
-    true
-}
-
-pub fn is_refused(number: usize) -> bool {
-    REFUSED
-        .get(number / 64)
-        .is_some_and(|bits| bits.load(Relaxed) & 1 << (number % 64) != 0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_taken_and_anything_else_means_all() {
-        assert!(take("277,332"));
-        assert!(is_refused(277) && is_refused(332) && !is_refused(278));
-        assert!(!take("all") && !take("") && !take("1,x"));
-        assert!(take("99999999") && !is_refused(99_999_999));
-        for cell in &REFUSED {
-            cell.store(0, Relaxed);
-        }
-    }
 
     #[test]
     fn all_numbers_fit_the_word() {

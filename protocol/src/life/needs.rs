@@ -1,10 +1,11 @@
 //! Which system calls the fence can't do without, and what else is lost when a sandbox forbids one: asked of the filters
 //! with the arguments that we would give, before they are on.
 
+use crate::life::gate::{will_allow, will_not_kill};
+use crate::life::handed_on;
 use crate::tell::events::{self, Event};
 use crate::what::files;
-use crate::who::sandbox::{will_allow, will_not_kill};
-use crate::who::{handed_on, process};
+use crate::who::process;
 
 /// A call as we would make it; what isn't given is an address or a size.
 type Ask = (i64, usize, usize, usize);
@@ -326,7 +327,7 @@ pub fn look_at_children(alone: bool) {
         if !alone {
             events::emit(&Event {
                 done,
-                ..Event::uncovered(0, what)
+                ..Event::uncovered(None, what)
             });
         }
     };

@@ -5,59 +5,36 @@
 //! mapped something, and, as often as costs no more than a sixty-fourth of the time, when the process begins to use
 //! another file directly.
 
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
-use kernel::now_ns;
-use lock_table::USE_BUFFERED;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 
+use kernel as raw;
+use kernel::now_ns;
+use kernel::text::Text;
+use lock_table::USE_BUFFERED;
+use policy::Escaped;
 use policy::Mode;
 
+use crate::calls::registering::Registering;
 use crate::calls::remaps;
-use crate::raw;
 use crate::tell::events::{self, Event};
-use crate::text::Text;
-use crate::what::files::Obtained;
+use crate::tell::{counters, once};
+use crate::what::files::{self, Obtained};
 use crate::what::maps::{Line, Maps};
 use crate::what::places::{self, Place};
-use crate::what::routes::Registering;
-use crate::what::{descriptors, files, names, own, rings};
-use crate::who::{process, registry, scratch};
-use policy::Escaped;
+use crate::what::{descriptors, identity, names, own, rings};
+use crate::who::{due, process, registry, scratch};
 
-const NOT_DUE: u32 = 0;
-/// When it costs little.
-const SOMETIME: u32 = 1;
-const NOW: u32 = 2;
-
-static DUE: AtomicU32 = AtomicU32::new(NOT_DUE);
 static LOOKING: AtomicBool = AtomicBool::new(false);
 /// When the last look ended, and how long it took.
 static ENDED: AtomicU64 = AtomicU64::new(0);
 static TOOK: AtomicU64 = AtomicU64::new(0);
 const SHARE: u64 = 64;
 
-/// A child that shares our memory is about to map something, and its mappings are ours.
-pub fn guest_maps() {
-    DUE.store(NOW, Release);
-}
-
-/// The process uses another file directly: what it has mapped begins to matter.
-pub fn direct_use_begins() {
-    DUE.fetch_max(SOMETIME, AcqRel);
-}
-
-/// Looks if there is a reason to. Not with the registry held, nor with a range.
-#[inline]
-pub fn look_if_due() {
-    if DUE.load(Relaxed) != NOT_DUE {
-        look_if_cheap();
-    }
-}
-
 #[cold]
-fn look_if_cheap() {
-    let due = DUE.load(Acquire);
+pub fn look_if_cheap() {
+    let due = due::how_much();
     let since = now_ns().saturating_sub(ENDED.load(Relaxed));
-    if due == NOW || since / SHARE >= TOOK.load(Relaxed) {
+    if due == due::NOW || since / SHARE >= TOOK.load(Relaxed) {
         let errno = raw::errno();
         look();
         raw::set_errno(errno);
@@ -81,7 +58,7 @@ pub fn look() {
         return;
     }
     let begun = now_ns();
-    let certain = DUE.swap(NOT_DUE, AcqRel) == NOW;
+    let certain = due::take() == due::NOW;
     match scratch::roomy(|| Maps::open().map(take_in)) {
         Some(writable) => {
             register(&writable);
@@ -90,9 +67,7 @@ pub fn look() {
             drop(writable);
             drop(registry);
         }
-        None if certain => {
-            process::uncovered_call("a child's mapping: there is no /proc/self/maps")
-        }
+        None if certain => once::uncovered_call("a child's mapping: there is no /proc/self/maps"),
         None => {}
     }
     let now = now_ns();
@@ -136,7 +111,7 @@ fn take_in(mut maps: Maps) -> Vec<(usize, usize)> {
 }
 
 fn is_ours(line: &Line) -> bool {
-    process::table().is_some_and(|t| t.is_at(line.start)) || events::is_at(line.start)
+    process::table().is_some_and(|t| t.is_at(line.start)) || counters::is_at(line.start)
 }
 
 fn shows_the_same(p: &Place, line: &Line) -> bool {
@@ -204,7 +179,7 @@ fn add(line: &Line, start: usize, end: usize) {
 }
 
 fn add_place(place: Place, fd: i32, stat: &raw::Stat) {
-    let Some(id) = descriptors::identity(stat) else {
+    let Some(id) = identity::identity(stat) else {
         return;
     };
     let said = names::ask(fd, stat);
@@ -233,8 +208,8 @@ fn add_place(place: Place, fd: i32, stat: &raw::Stat) {
         files::release(index, &registry);
         return;
     }
-    let modes = USE_BUFFERED | events::NOTE_MAPPED | events::NOTE_MAPPED_WRITABLE;
-    events::note_use(index, fd, modes);
+    let modes = USE_BUFFERED | counters::NOTE_MAPPED | counters::NOTE_MAPPED_WRITABLE;
+    counters::note_use(id, fd, modes);
     let file = index;
     places::add(&registry, Place { file, ..place });
 }
@@ -261,5 +236,5 @@ fn tell_nameless(line: &Line) {
         "a mapping was made where it wasn't seen, and its file can't be found: {}",
         Escaped(path)
     ));
-    events::emit(&Event::uncovered(0, reason.as_str()));
+    events::emit(&Event::uncovered(None, reason.as_str()));
 }

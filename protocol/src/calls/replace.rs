@@ -10,67 +10,26 @@
 
 use core::sync::atomic::Ordering::*;
 
-use crate::hold::ranges;
-use crate::raw;
-use crate::tell::events;
-use crate::what::descriptors::{
-    self, DESCRIPTION, OURS, REPLACED, UNKNOWN, carried, description, description_of, duplicated,
-    forget, make, pin, still, tag, unpin_index, word,
+use kernel as raw;
+
+use crate::direct::surrender;
+use crate::hold::call;
+use crate::tell::{events, once};
+use crate::what::descriptors::{description, duplicated, forget, pin};
+use crate::what::files;
+use crate::what::replacing::{DISTURBED, ONE, leave};
+use crate::what::words::{
+    DESCRIPTION, OURS, REPLACED, UNKNOWN, carried, description_of, ensure, make, still, tag, word,
 };
-use crate::what::{files, own};
 use crate::who::thread::{Frame, Thread};
 use crate::who::{process, registry};
-
-/// What a word of this kind carries: how many, and whether it has been disturbed.
-const ONE: u32 = 1;
-const DISTURBED: u32 = 1 << 31;
 
 /// How long calls under way are waited for at least, in nanoseconds: they hold what they need, so they end unless
 /// somebody stops their thread or their device.
 const LONGEST: u64 = 10_000_000_000;
 
-/// How long who uses the number waits for the replacement to be over: longer than that takes, but for a kernel that
-/// has put the new description in and can't close the old one.
-const PATIENCE: u64 = 3 * LONGEST;
-
 /// How often dup2 is tried while an open is about to land on the number: one of ours may be that, and is moved away.
 const TRIES: u32 = 10_000;
-
-#[inline]
-pub fn is_under_way(fd: i32) -> bool {
-    word(fd).is_some_and(|w| tag(w.load(Acquire)) == REPLACED)
-}
-
-/// Waits until the number isn't being replaced any more. False: it still is; or this very thread does it (a signal
-/// handler's call, during which the kernel replaces nothing), or holds something that the replacer may wait for.
-pub fn is_over(fd: i32) -> bool {
-    if !is_under_way(fd) {
-        return true;
-    }
-    let waits = process::active().is_none_or(|thread| {
-        let own = thread.frames.iter().any(|f| f.replacing.get() == fd + 1);
-        !own && thread.outer_slots(0).next().is_none()
-    });
-    let deadline = kernel::now_ns().saturating_add(PATIENCE);
-    let mut rounds = 0;
-    while waits && kernel::now_ns() < deadline {
-        if rounds < 100 {
-            rounds += 1;
-            raw::yield_now();
-        } else {
-            raw::sleep_ms(1);
-        }
-        if !is_under_way(fd) {
-            return true;
-        }
-    }
-    false
-}
-
-/// The word, with a note that somebody else changed what the number stands for.
-pub fn disturbed(seen: u64) -> u64 {
-    make(REPLACED, carried(seen) | DISTURBED)
-}
 
 /// A call that puts what is behind `source`, or what isn't known, at `number`; `real` says -1 when it fails.
 pub fn number<R>(
@@ -80,10 +39,10 @@ pub fn number<R>(
     failed: impl Fn(&R) -> bool,
     refused: R,
 ) -> R {
-    let begun = process::active().and_then(|thread| Some((thread, ranges::begin(thread, false)?)));
-    let Some((thread, frame)) = begun.filter(|_| descriptors::ensure(number).is_some()) else {
+    let begun = process::active().and_then(|thread| Some((thread, call::begin(thread, false)?)));
+    let Some((thread, frame)) = begun.filter(|_| ensure(number).is_some()) else {
         if let Some((thread, frame)) = begun {
-            ranges::end(thread, frame);
+            call::end(thread, frame);
         }
         return plainly(number, source, real, failed);
     };
@@ -94,7 +53,7 @@ pub fn number<R>(
     let before = match take_out(frame, number) {
         Ok(before) => before,
         Err(error) => {
-            ranges::end(thread, frame);
+            call::end(thread, frame);
             raw::set_errno(error);
             return refused;
         }
@@ -121,9 +80,9 @@ pub fn number<R>(
     if let Some(before) = before {
         put_in(frame, number, after, tag(before) == OURS && failed(&result));
     }
-    ranges::end(thread, frame);
+    call::end(thread, frame);
     if before.is_some_and(|word| tag(word) == OURS) {
-        process::surrendered();
+        once::surrendered();
     }
     raw::set_errno(errno);
     result
@@ -161,7 +120,7 @@ fn take_out(frame: &Frame, number: i32) -> Result<Option<u64>, i32> {
                 return Ok(None);
             }
             drop(registry);
-            own::surrender(number)?;
+            surrender::surrender(number)?;
             surrendered = Some(seen);
             continue;
         }
@@ -170,6 +129,9 @@ fn take_out(frame: &Frame, number: i32) -> Result<Option<u64>, i32> {
             _ => make(REPLACED, ONE),
         };
         if w.compare_exchange(seen, new, AcqRel, Acquire).is_ok() {
+            if number == 2 {
+                events::stderr_leaves();
+            }
             frame.replaced.set(description_of(seen).unwrap_or(0));
             frame.replacing.set(number + 1);
             return Ok(Some(seen));
@@ -221,39 +183,6 @@ fn put_in(frame: &Frame, number: i32, after: After, is_left: bool) {
     frame.replacing.set(0);
 }
 
-/// One who replaces the number less; the last one, if nobody disturbed him, leaves this word. Whether he did.
-fn leave(number: i32, new: u64) -> bool {
-    let Some(w) = word(number) else { return false };
-    loop {
-        let seen = w.load(Acquire);
-        if tag(seen) != REPLACED {
-            return false;
-        }
-        let others = (carried(seen) & !DISTURBED).saturating_sub(ONE);
-        let quiet = others == 0 && carried(seen) & DISTURBED == 0;
-        let next = match others {
-            0 if quiet => new,
-            0 => make(UNKNOWN, 0),
-            _ => make(REPLACED, others | DISTURBED),
-        };
-        if w.compare_exchange(seen, next, AcqRel, Acquire).is_ok() {
-            return quiet;
-        }
-    }
-}
-
-/// The call was jumped out of: what the number stands for must be looked at.
-pub fn abandoned(frame: &Frame) {
-    let number = frame.replacing.replace(0);
-    if number != 0 {
-        leave(number - 1, make(UNKNOWN, 0));
-    }
-    let replaced = frame.replaced.replace(0);
-    if replaced != 0 {
-        unpin_index(replaced);
-    }
-}
-
 /// Calls of this process that looked at the number before it was marked may still be about to use it: they have
 /// announced or hold something of the file. Not from inside another call of this thread, which would wait for itself.
 fn calls_end(thread: &Thread, before: u64) {
@@ -272,21 +201,4 @@ fn calls_end(thread: &Thread, before: u64) {
     }
     let deadline = kernel::now_ns().saturating_add(LONGEST.max(file.lock_timeout_ns()));
     table.calls_end(file.id(), deadline);
-}
-
-/// A fork copied the word in the middle: the child has no thread that will end it. Under the registry lock.
-pub fn recount_in_child() {
-    for w in descriptors::words() {
-        if tag(w.load(Relaxed)) == REPLACED {
-            w.store(make(UNKNOWN, 0), Relaxed);
-        }
-    }
-}
-
-/// What a frame holds of it, at its end.
-#[inline]
-pub fn let_go(frame: &Frame) {
-    if frame.replacing.get() != 0 || frame.replaced.get() != 0 {
-        abandoned(frame);
-    }
 }

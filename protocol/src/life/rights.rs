@@ -5,9 +5,11 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 
+use kernel as raw;
+
+use crate::calls::unseen;
 use crate::direct::second;
-use crate::raw;
-use crate::what::{descriptors, own, unseen};
+use crate::what::{descriptors, own, words};
 use crate::who::process;
 
 /// How far the numbers had changed when this was last done.
@@ -20,7 +22,7 @@ pub fn before_losing() {
     if process::active().is_none() {
         return;
     }
-    let now = descriptors::changes();
+    let now = words::changes();
     if DONE.load(Relaxed) == now {
         return;
     }
@@ -32,7 +34,7 @@ pub fn before_losing() {
         }
     }
     open_seconds();
-    DONE.store(descriptors::changes(), Relaxed);
+    DONE.store(words::changes(), Relaxed);
     raw::set_errno(errno);
 }
 
@@ -56,7 +58,7 @@ fn look_at(fd: i32) {
 
 /// The second descriptors of everything that is used directly here.
 fn open_seconds() {
-    for fd in descriptors::known_in(0, u32::MAX) {
+    for fd in words::known_in(0, u32::MAX) {
         // Only what has been looked at: a peek, no system call.
         if !descriptors::is_direct(fd) {
             continue;
@@ -72,7 +74,7 @@ fn open_seconds() {
 fn each_open_number(act: impl Fn(i32)) {
     const MOST: i32 = 65_536;
     let as_directory = libc::O_RDONLY | libc::O_DIRECTORY;
-    let Some(dir) = own::open_for_a_while(c"/proc/thread-self/fd", as_directory) else {
+    let Some(dir) = descriptors::open_for_a_while(c"/proc/thread-self/fd", as_directory) else {
         (0..MOST)
             .filter(|fd| raw::get_flags(*fd).is_ok())
             .for_each(act);
@@ -126,7 +128,7 @@ mod tests {
     #[test]
     fn numbers_that_were_never_met_are_asked_for_once() {
         let (met, unmet) = (70_001, 70_002);
-        assert!(descriptors::ensure(unmet).is_some() && descriptors::ensure(met).is_some());
+        assert!(words::ensure(unmet).is_some() && words::ensure(met).is_some());
         descriptors::opened(met, descriptors::sharings());
         let looked = |all| descriptors::not_looked_at(all).filter(|n| [met, unmet].contains(n));
         assert_eq!(looked(true).collect::<Vec<_>>(), [met, unmet]);

@@ -2,79 +2,34 @@
 
 use core::ffi::CStr;
 use core::fmt::Write;
-use core::sync::atomic::{AtomicI32, AtomicU64, Ordering::*};
 
+use kernel as raw;
+use kernel::text::Line;
 use lock_table::FileId;
 
-use crate::direct::second;
-use crate::raw;
-use crate::text::Line;
-use crate::what::descriptors;
-use crate::what::files::{self, POSIX_LOCKED};
-use crate::what::own;
-use crate::who::process::{active, text};
-use crate::who::variables::{self, Extra, List, with_ours};
-use crate::who::{fork, registry};
+use crate::life::fork;
+use crate::life::variables::{self, Extra, List, text, with_ours};
+use crate::what::file::POSIX_LOCKED;
+use crate::what::kept::{Kept, LIST};
+use crate::what::{descriptors, files, identity, seconds};
+use crate::who::process::active;
+use crate::who::registry;
 
 /// Files on which the process held POSIX locks when it became this program, until they are met again:
 /// "FD:DEV:INO,...". FD is a second descriptor that was kept open for their sake, or -1.
 const KEPT: &CStr = c"PAGEFENCE_KEPT";
-static LIST: [Kept; 32] = [const { Kept::new() }; 32];
-
-struct Kept {
-    /// 0: an empty place; else the descriptor + 2.
-    fd: AtomicI32,
-    dev: AtomicU64,
-    ino: AtomicU64,
-}
-
-impl Kept {
-    const fn new() -> Kept {
-        Kept {
-            fd: AtomicI32::new(0),
-            dev: AtomicU64::new(0),
-            ino: AtomicU64::new(0),
-        }
-    }
-    fn id(&self) -> FileId {
-        FileId {
-            dev: self.dev.load(Relaxed),
-            ino: self.ino.load(Relaxed),
-        }
-    }
-    fn get(&self) -> Option<(i32, FileId)> {
-        let fd = self.fd.load(Acquire);
-        (fd != 0).then(|| (fd - 2, self.id()))
-    }
-    fn take(&self) -> Option<i32> {
-        match self.fd.swap(0, AcqRel) {
-            0 => None,
-            fd => Some(fd - 2),
-        }
-    }
-}
-
-/// What an earlier program of this process kept for this file: a descriptor, or -1.
-pub fn kept_for(id: FileId) -> impl Iterator<Item = i32> {
-    LIST.iter()
-        .filter(move |kept| kept.get().is_some_and(|(_, of)| of == id))
-        .filter_map(Kept::take)
-}
 
 /// In the constructor.
 pub fn take_kept_descriptors() {
     let places = text(KEPT).unwrap_or("").split(',').filter_map(parse);
     for (kept, (fd, id)) in LIST.iter().zip(places) {
         // Another program in between may have used the number for something else.
-        let ours =
-            fd >= 0 && raw::fstat(fd).ok().as_ref().and_then(descriptors::identity) == Some(id);
+        let ours = fd >= 0 && raw::fstat(fd).ok().as_ref().and_then(identity::identity) == Some(id);
         if ours {
             raw::set_close_on_exec(fd, true);
-            own::claim(fd);
+            descriptors::claim(fd);
         }
-        kept.dev.store(id.dev, Relaxed);
-        kept.ino.store(id.ino, Relaxed);
-        kept.fd.store(if ours { fd + 2 } else { 1 }, Release);
+        kept.put(if ours { fd } else { -1 }, id);
     }
     // SAFETY: in the constructor, before the program runs.
     unsafe { libc::unsetenv(KEPT.as_ptr()) };
@@ -86,20 +41,6 @@ fn parse(entry: &str) -> Option<(i32, FileId)> {
     let dev = parts.next()?.parse().ok()?;
     let ino = parts.next()?.parse().ok()?;
     Some((fd, FileId { dev, ino }))
-}
-
-/// The program takes this number for itself; whether it was one that was kept. Under the registry lock.
-pub fn surrender(fd: i32) -> bool {
-    LIST.iter()
-        .any(|kept| kept.fd.compare_exchange(fd + 2, 1, AcqRel, Acquire).is_ok())
-}
-
-/// In a forked child: its parent's locks are not its own.
-pub fn close_kept_in_child() {
-    for fd in LIST.iter().filter_map(Kept::take).filter(|fd| *fd >= 0) {
-        raw::close(fd);
-        own::disown(fd);
-    }
 }
 
 /// posix_spawn: a child with this environment.
@@ -167,7 +108,7 @@ fn each_to_keep(act: &mut dyn FnMut(i32, FileId)) {
     };
     for (_, file) in files::all().filter(|(_, f)| f.has(POSIX_LOCKED)) {
         let mut none = true;
-        for fd in second::numbers(file) {
+        for fd in seconds::numbers(file) {
             none = false;
             act(fd, file.id());
         }

@@ -6,15 +6,16 @@
 //! record knows the lists of its calls. Its next vfork takes back what children left (their parent stood
 //! still until they had done with it), its next exec what a jump out of an exec left, its end all.
 
-use core::cell::Cell;
 use core::ffi::{CStr, c_char};
 use std::ffi::CString;
 
+use kernel as raw;
 use once_cell::race::OnceBox;
 
-use crate::raw;
+use crate::life::handed_on;
+use crate::who::lists::{CHILD, Mapped, NOBODY, THIS_PROCESS};
+use crate::who::process;
 use crate::who::thread::{self, Thread};
-use crate::who::{handed_on, process};
 
 pub type List = *const *const c_char;
 
@@ -27,6 +28,20 @@ unsafe extern "C" {
 fn current() -> List {
     // SAFETY: libc's own variable.
     unsafe { environ }
+}
+
+/// In the constructor, as is what follows.
+pub fn variable(name: &CStr) -> Option<&'static CStr> {
+    // SAFETY: getenv reads the environment, which nobody changes while the constructor runs.
+    let value = unsafe { libc::getenv(name.as_ptr()) };
+    // SAFETY: non-null: a C string that stays where it is.
+    (!value.is_null())
+        .then(|| unsafe { CStr::from_ptr(value) })
+        .filter(|v| !v.is_empty())
+}
+
+pub fn text(name: &CStr) -> Option<&'static str> {
+    variable(name).and_then(|v| v.to_str().ok())
 }
 
 /// In the constructor: our variables as they were, but `left_out`, for programs that exec with an environment
@@ -44,32 +59,6 @@ pub fn remember(keep: bool, left_out: &CStr) {
     }
     let _ = OURS.set(Box::new(saved));
 }
-
-/// Who a list was mapped for.
-const NOBODY: u32 = 0;
-const THIS_PROCESS: u32 = 1;
-const CHILD: u32 = 2;
-
-/// A list that a call of this thread uses, or a child has left.
-#[derive(Default)]
-pub struct Mapped {
-    of: Cell<u32>,
-    /// Where the stack stood when the call began.
-    stack: Cell<usize>,
-    at: Cell<usize>,
-    bytes: Cell<usize>,
-}
-
-impl Mapped {
-    fn give_back(&self) {
-        if self.of.replace(NOBODY) != NOBODY {
-            raw::unmap(self.at.get() as *mut u8, self.bytes.get());
-        }
-    }
-}
-
-/// One call's, a handler's within it, and what a child in between has left.
-pub type Lists = [Mapped; 3];
 
 /// This thread is about to make a child that has its memory until it execs. If the thread `waits` for that, as it
 /// did for earlier ones, what they left is free.
@@ -93,11 +82,6 @@ fn after_jump(thread: &Thread, stack: usize) {
         .iter()
         .filter(ended)
         .for_each(Mapped::give_back);
-}
-
-/// At the thread's end.
-pub fn give_all_back(thread: &Thread) {
-    thread.lists.iter().for_each(Mapped::give_back);
 }
 
 /// Memory for a list, and the place in the thread's record that knows it, if there was one.

@@ -1,0 +1,178 @@
+//! What this process knows of a file: identity, the policy's settings, marks.
+
+use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::*};
+
+use kernel::arena::Zeroed;
+use lock_table::{FileId, UseEntry};
+use policy::{Isolation, Mode, OnInvalidateFailure, OnLockTimeout, OnTableError, Settings};
+
+use crate::tell::told;
+use crate::who::process;
+
+/// A block device: the identity is the device's, and there is no end to extend.
+pub const BLOCK_DEVICE: u32 = 1;
+/// The program holds or held a POSIX lock on it.
+pub const POSIX_LOCKED: u32 = 2;
+/// A lease: a second open would break it.
+pub const LEASED: u32 = 4;
+/// That it is used in two modes has been told.
+pub const MIXED_TOLD: u32 = 8;
+/// A stream of libc's is or was open on it.
+pub const STREAMED: u32 = 64;
+/// The register of uses was full: always lock.
+pub const UNREGISTERED: u32 = 32;
+/// It has more names than one, by which the policy may not fence it.
+pub const OTHER_NAMES: u32 = 1 << 16;
+/// That the policy says different things by its names has been told.
+pub const NAMES_TOLD: u32 = 1 << 17;
+/// That direct requests fall back has been told.
+pub const FELL_BACK_TOLD: u32 = 1 << 18;
+
+#[derive(Default)]
+pub struct File {
+    pub(super) refs: AtomicU32,
+    pub descriptions: AtomicU32,
+    pub(super) next_free: AtomicU32,
+    pub(super) dev: AtomicU64,
+    pub(super) ino: AtomicU64,
+    pub(super) packed_settings: AtomicU32,
+    pub(super) use_entry: AtomicU32,
+    pub bits: AtomicU32,
+    pub flags: AtomicU32,
+    pub(super) lock_timeout_ns: AtomicU64,
+    /// Second descriptors + 1 (see `second`), and the lock under which their error is looked at.
+    pub second_read: AtomicI32,
+    pub second_write: AtomicI32,
+    pub check: AtomicU32,
+    /// Bumped by whoever sees the file's writeback error.
+    pub error_epoch: AtomicU32,
+    /// An error that our own calls consumed, owed to the program's next fsync.
+    pub owed_error: AtomicI32,
+    /// What direct I/O is to be aligned to (see `direct`); 0: not asked yet.
+    pub alignment: AtomicU64,
+    /// The size when last seen: a guess that saves a second look, never trusted.
+    pub size_guess: AtomicU64,
+    /// The mount that it was first met by (see `names`).
+    pub mount: AtomicU64,
+    /// What has been told of it since it was opened: a bit for each reason.
+    pub(super) told: AtomicU64,
+    _line: [AtomicU32; 2],
+}
+
+// SAFETY: atomics only.
+unsafe impl Zeroed for File {}
+
+impl File {
+    pub fn id(&self) -> FileId {
+        FileId {
+            dev: self.dev.load(Relaxed),
+            ino: self.ino.load(Relaxed),
+        }
+    }
+
+    pub fn has(&self, flag: u32) -> bool {
+        self.flags.load(Acquire) & flag != 0
+    }
+
+    pub fn is_block_device(&self) -> bool {
+        self.has(BLOCK_DEVICE)
+    }
+
+    /// Whether this is to be told of the file: once while it is open.
+    pub fn is_news(&self, reason: &'static str) -> bool {
+        let bit = told::bit_of(reason);
+        self.told.fetch_or(bit, AcqRel) & bit == 0
+    }
+
+    /// Sets the flag; whether it was set before.
+    pub fn mark(&self, flag: u32) -> bool {
+        self.flags.fetch_or(flag, AcqRel) & flag != 0
+    }
+
+    pub fn settings(&self) -> Known {
+        Known {
+            packed: self.packed_settings.load(Relaxed),
+        }
+    }
+
+    pub fn lock_timeout_ns(&self) -> u64 {
+        self.lock_timeout_ns.load(Relaxed)
+    }
+
+    /// Whether these are the settings that hold for it.
+    pub fn has_settings(&self, s: &Settings) -> bool {
+        let timeout = u64::try_from(s.lock_timeout.as_nanos()).unwrap_or(u64::MAX);
+        s.mode != Mode::Off
+            && self.settings() == Known::pack(s)
+            && self.lock_timeout_ns() == timeout
+    }
+
+    pub fn set_settings(&self, s: &Settings) {
+        self.packed_settings.store(Known::pack(s).packed, Relaxed);
+        self.lock_timeout_ns.store(
+            u64::try_from(s.lock_timeout.as_nanos()).unwrap_or(u64::MAX),
+            Relaxed,
+        );
+    }
+
+    pub fn use_entry(&self) -> Option<UseEntry> {
+        process::table().and_then(|t| t.use_at(self.use_entry.load(Relaxed).checked_sub(1)?))
+    }
+
+    /// Whether calls must take ranges: somebody uses the file past the page cache, or this is
+    /// not known. While it is false all use is buffered, which the kernel keeps coherent.
+    #[inline]
+    pub fn locks(&self) -> bool {
+        match (process::table(), self.use_entry()) {
+            (Some(table), Some(entry)) => table.use_locks(entry),
+            _ => true,
+        }
+    }
+
+    /// Whether it is used both past the page cache and through it, as far as is known.
+    pub fn is_mixed(&self) -> bool {
+        match (process::table(), self.use_entry()) {
+            (Some(table), Some(entry)) => table.use_mixed(entry),
+            _ => true,
+        }
+    }
+}
+
+/// A file's settings in one word.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    packed: u32,
+}
+
+impl Known {
+    fn pack(s: &Settings) -> Known {
+        let mut packed = 0;
+        let mut put = |on: bool, bit: u32| packed |= u32::from(on) << bit;
+        put(s.mode == Mode::Observe, 0);
+        put(s.isolation == Isolation::Atomic, 1);
+        put(s.on_invalidate_failure == OnInvalidateFailure::Warn, 2);
+        put(s.on_invalidate_failure == OnInvalidateFailure::Error, 3);
+        put(s.on_lock_timeout == OnLockTimeout::Proceed, 4);
+        put(s.on_table_error == OnTableError::Refuse, 5);
+        Known { packed }
+    }
+    pub fn observe(self) -> bool {
+        self.packed & 1 != 0
+    }
+    pub fn atomic(self) -> bool {
+        self.packed & 2 != 0
+    }
+    pub fn on_invalidate_failure(self) -> OnInvalidateFailure {
+        match self.packed & 12 {
+            4 => OnInvalidateFailure::Warn,
+            8 => OnInvalidateFailure::Error,
+            _ => OnInvalidateFailure::Buffered,
+        }
+    }
+    pub fn proceed_on_timeout(self) -> bool {
+        self.packed & 16 != 0
+    }
+    pub fn refuse_on_table_error(self) -> bool {
+        self.packed & 32 != 0
+    }
+}

@@ -1,0 +1,120 @@
+//! A word for each descriptor number: unknown, passed through, ours, freshly opened, a description, or being replaced.
+
+use core::sync::atomic::{AtomicU64, Ordering::*};
+
+use kernel::arena::{Arena, CAPACITY};
+
+/// What the low byte of a word says.
+pub const UNKNOWN: u64 = 0;
+pub const PASS: u64 = 1;
+pub const OURS: u64 = 2;
+pub const FRESH: u64 = 3;
+pub const DESCRIPTION: u64 = 4;
+/// See `replacing`.
+pub const REPLACED: u64 = 5;
+
+static WORDS: Arena<AtomicU64> = Arena::new();
+static SEQUENCE: AtomicU64 = AtomicU64::new(1);
+
+pub fn word(fd: i32) -> Option<&'static AtomicU64> {
+    WORDS.get(u32::try_from(fd).ok()?)
+}
+
+/// The number's word, made if need be.
+pub fn ensure(fd: i32) -> Option<&'static AtomicU64> {
+    WORDS.ensure(u32::try_from(fd).ok()?)
+}
+
+pub fn words() -> impl Iterator<Item = &'static AtomicU64> {
+    (0..WORDS.end()).filter_map(|n| WORDS.get(n))
+}
+
+/// The word of this number, if it has been met.
+pub fn word_at(number: u32) -> Option<&'static AtomicU64> {
+    WORDS.get(number)
+}
+
+/// How many numbers have been met, at most.
+pub fn end() -> u32 {
+    WORDS.end()
+}
+
+/// Tag in 8 bits, what it carries in 32, and 24 bits of a sequence that makes every word unlike the last.
+pub fn make(tag: u64, carries: u32) -> u64 {
+    tag | u64::from(carries) << 8 | SEQUENCE.fetch_add(1, Relaxed) << 40
+}
+
+pub fn tag(word: u64) -> u64 {
+    word & 0xff
+}
+
+pub fn carried(word: u64) -> u32 {
+    (word >> 8) as u32
+}
+
+pub fn description_of(word: u64) -> Option<u32> {
+    (word & 0xff == DESCRIPTION).then(|| carried(word))
+}
+
+/// Of a call's fast path: the description's index without pinning it, and the word to compare later.
+#[inline]
+pub fn peek(fd: i32) -> Peek {
+    let seen = match word(fd) {
+        Some(w) => w.load(Acquire),
+        None => UNKNOWN,
+    };
+    match seen & 0xff {
+        DESCRIPTION => Peek::Description {
+            seen,
+            index: carried(seen),
+        },
+        PASS => Peek::Pass,
+        OURS => Peek::Ours,
+        _ if fd < 0 || fd as u32 >= CAPACITY => Peek::Pass,
+        _ => Peek::Unknown,
+    }
+}
+
+pub enum Peek {
+    Pass,
+    /// For the program it doesn't exist: EBADF.
+    Ours,
+    Unknown,
+    Description {
+        seen: u64,
+        index: u32,
+    },
+}
+
+/// Whether the number still stands for what [`peek`] saw.
+#[inline]
+pub fn still(fd: i32, seen: u64) -> bool {
+    word(fd).is_some_and(|w| w.load(Acquire) == seen)
+}
+
+/// Grows with every change of a number.
+pub fn changes() -> u64 {
+    SEQUENCE.load(Acquire)
+}
+
+/// Numbers in `first..=last` that stand for something known.
+pub fn known_in(first: u32, last: u32) -> impl Iterator<Item = i32> {
+    (first..WORDS.end().min(last.saturating_add(1)))
+        .filter(|n| {
+            WORDS
+                .get(*n)
+                .is_some_and(|w| w.load(Acquire) & 0xff != UNKNOWN)
+        })
+        .map(|n| n as i32)
+}
+
+#[inline]
+pub fn is_ours(fd: i32) -> bool {
+    word(fd).is_some_and(|w| tag(w.load(Acquire)) == OURS)
+}
+
+/// Whether it is being replaced (see `replacing`).
+#[inline]
+pub fn is_under_way(fd: i32) -> bool {
+    word(fd).is_some_and(|w| tag(w.load(Acquire)) == REPLACED)
+}

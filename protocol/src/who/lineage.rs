@@ -1,0 +1,88 @@
+//! Whether this is the process that it was: a page that the kernel empties in every forked child says so, also where the
+//! fork was made past us; and whose memory this is, while a child has it (vfork, clone with CLONE_VM).
+
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering::*, fence};
+
+use kernel::high;
+
+use crate::who::thread::Thread;
+
+/// A word that the kernel zeroes in every forked child, also one that was forked behind our back.
+static SAME_PROCESS: AtomicPtr<AtomicU32> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Whether this is still the process that last said so. False in a child that was forked past us.
+#[inline]
+pub fn is_same_process() -> bool {
+    let word = SAME_PROCESS.load(Relaxed);
+    // SAFETY: null, or a page that is mapped for good.
+    unsafe { word.as_ref() }.is_none_or(|w| w.load(Relaxed) != 0)
+}
+
+/// The second word of that page: other processes use this memory (a clone with CLONE_VM), perhaps for as long as they
+/// live, and so the first is zero: every call asks who it is.
+fn guests() -> Option<&'static AtomicU32> {
+    let word = SAME_PROCESS.load(Acquire);
+    // SAFETY: null, or a page that is mapped for good.
+    unsafe { word.add(usize::from(!word.is_null())).as_ref() }
+}
+
+/// Where the first word is zero: a guest, or the host of guests, whose memory was not wiped.
+#[cold]
+pub fn is_shared_memory() -> bool {
+    // The first word was seen to be zero: the second was stored before.
+    fence(Acquire);
+    guests().is_some_and(|w| w.load(Relaxed) != 0)
+}
+
+/// Other processes use this memory from now on: every call asks who it is.
+pub fn share_memory() {
+    if let Some(guests) = guests() {
+        guests.store(1, SeqCst);
+        // SAFETY: a page that is mapped for good.
+        if let Some(word) = unsafe { SAME_PROCESS.load(Acquire).as_ref() } {
+            word.store(0, SeqCst);
+        }
+    }
+}
+
+/// Makes the page. Once.
+pub fn watch() {
+    if let Some(page) = kernel::map_anonymous(4096)
+        && kernel::wipe_on_fork(page, 4096)
+    {
+        SAME_PROCESS.store(page.cast::<AtomicU32>(), Release);
+        this_is_the_process();
+    }
+}
+
+/// From now on a child that is forked past us can tell.
+pub fn this_is_the_process() {
+    // SAFETY: null, or a page that is mapped for good.
+    if let Some(word) = unsafe { SAME_PROCESS.load(Acquire).as_ref() } {
+        word.store(1, Release);
+    }
+}
+
+/// What `after_vfork` says: a child has our memory, and also that it is being made.
+const USED: u32 = 1;
+const USED_AND_MADE: u32 = 2;
+
+/// This thread is about to make a child that has our memory, until its next call of ours. `is_made_apart`: for as long
+/// no limit of ours is raised, which it would keep.
+pub fn lend(thread: &Thread, is_made_apart: bool) {
+    if thread.after_vfork.get() != 0 {
+        return; // a child of such a child
+    }
+    let says = if is_made_apart { USED_AND_MADE } else { USED };
+    thread.after_vfork.set(says);
+    if is_made_apart {
+        high::process_is_made();
+    }
+}
+
+/// The child is gone, or another program.
+pub fn lent(thread: &Thread) {
+    if thread.after_vfork.replace(0) == USED_AND_MADE {
+        high::process_was_made();
+    }
+}
