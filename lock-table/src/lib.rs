@@ -120,6 +120,7 @@
 
 #[cfg(not(any(loom, shuttle)))]
 mod attach;
+mod deadlock;
 mod death;
 mod error;
 #[cfg(not(any(loom, shuttle)))]

@@ -1,4 +1,4 @@
-//! Waiting for a range: the bakery, the futex, the deadline, the poll and the search for deadlocks.
+//! Waiting for a range: the bakery, the futex, the deadline and the poll.
 
 use core::sync::atomic::Ordering::{AcqRel, Relaxed, SeqCst};
 
@@ -9,16 +9,17 @@ use crate::memory::SlotCell;
 use crate::primitive::{CHECKED, Slept, fence, now_ns, spin_loop};
 use crate::slots::{Blocker, Found, Position, Reading, Scan, Slot, word};
 
-const MS: u64 = 1_000_000;
+const MS: u32 = 1_000_000;
 /// Before sleeping, look this often: most ranges are held for less than a sleep and a wake cost.
 const SPINS: u32 = if CHECKED { 0 } else { 200 };
 /// The first sleep and the longest. Each end of one asks whether the blocker lives.
-const SLEEP: (u64, u64) = (10 * MS, 50 * MS);
+const SLEEP: (u32, u32) = (10 * MS, 50 * MS);
+/// A circle that was found is looked for again after so long.
+pub(crate) const AGAIN: u32 = SLEEP.0;
 /// The first poll and the longest pause between two. Each costs the place in the queue, so they grow apart.
-const POLL: (u64, u64) = (50 * MS, 800 * MS);
+const POLL: (u32, u32) = (50 * MS, 800 * MS);
 /// When deadlocks are first looked for, and how often after.
-const DEADLOCK: (u64, u64) = (1000 * MS, 500 * MS);
-const CHAIN: u32 = 64;
+const DEADLOCK: (u32, u32) = (1000 * MS, 500 * MS);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Held {
@@ -67,48 +68,54 @@ pub(crate) enum Stop {
 }
 
 /// One call's wait, over all its ranges.
-struct Wait {
+pub(crate) struct Wait<'a> {
+    /// The calling thread's other slots.
+    pub mine: &'a [Slot],
     deadline: u64,
     started: u64,
     /// Who was in the way first; once the wait has stopped, who was when it did.
     blocker: Option<Blocker>,
     /// The process to clean up after.
     dead: u32,
-    sleep: u64,
+    sleep: u32,
+    poll_pause: u32,
     next_ask: u64,
     next_poll: u64,
-    poll_pause: u64,
-    next_search: u64,
+    pub next_search: u64,
     /// The chain that the last search found closed, and how often in a row.
-    cycle: (u64, u32),
+    pub cycle: u64,
+    pub cycle_seen: u32,
 }
 
-impl Wait {
-    fn new(deadline: Option<u64>) -> Wait {
+impl<'a> Wait<'a> {
+    fn new(mine: &'a [Slot], deadline: Option<u64>) -> Wait<'a> {
         Wait {
+            mine,
             deadline: deadline.unwrap_or(u64::MAX),
             started: 0,
             blocker: None,
             dead: 0,
             sleep: SLEEP.0,
+            poll_pause: POLL.0,
             next_ask: 0,
             next_poll: 0,
-            poll_pause: POLL.0,
             next_search: 0,
-            cycle: (0, 0),
+            cycle: 0,
+            cycle_seen: 0,
         }
     }
 
     /// The first time that somebody is in the way.
-    fn begin(&mut self, blocker: Blocker, suspicious: bool) {
+    fn begin(&mut self, blocker: Blocker) {
         if self.blocker.is_none() {
             self.blocker = Some(blocker);
             self.started = now_ns();
-            self.next_ask = self.started.saturating_add(self.sleep);
-            self.next_poll = self.started.saturating_add(self.poll_pause);
+            self.next_ask = later(self.started, self.sleep);
+            self.next_poll = later(self.started, self.poll_pause);
             // One that already holds something is in a deadlock at once, if it is in one.
+            let suspicious = !self.mine.is_empty();
             let patience = if suspicious { SLEEP.0 } else { DEADLOCK.0 };
-            self.next_search = self.started.saturating_add(patience);
+            self.next_search = later(self.started, patience);
         }
     }
 
@@ -179,9 +186,9 @@ impl Table {
         let Some(slots) = slots.get(..claims.len()) else {
             return Err(NotHeld::GaveUp);
         };
-        let mut wait = Wait::new(deadline_ns);
+        let mut wait = Wait::new(mine, deadline_ns);
         loop {
-            let Err(stop) = self.hold_round(slots, claims, mine, &mut wait) else {
+            let Err(stop) = self.hold_round(slots, claims, &mut wait) else {
                 return Ok(wait.held());
             };
             for s in slots {
@@ -195,14 +202,8 @@ impl Table {
 
     /// Tries, and queues until all is held or the wait must stop. On `Err` the slots are the caller's to release.
     #[inline(always)]
-    fn hold_round(
-        &self,
-        slots: &[Slot],
-        claims: &[Claim],
-        mine: &[Slot],
-        wait: &mut Wait,
-    ) -> Result<(), Stop> {
-        if self.free_at_once(slots, claims, mine, wait)? {
+    fn hold_round(&self, slots: &[Slot], claims: &[Claim], wait: &mut Wait) -> Result<(), Stop> {
+        if self.free_at_once(slots, claims, wait)? {
             return Ok(());
         }
         let ticket = self.queue(slots);
@@ -226,29 +227,28 @@ impl Table {
         &self,
         slots: &[Slot],
         claims: &[Claim],
-        mine: &[Slot],
         wait: &mut Wait,
     ) -> Result<bool, Stop> {
         match &self.try_all(slots, claims) {
             Scan::Clear => return Ok(true),
             Scan::Absurd => return Err(Stop::Poisoned),
             Scan::NotOurs => return Err(Stop::NotOurs),
-            Scan::Blocked(found) => self.begin(wait, found, !mine.is_empty()),
+            Scan::Blocked(found) => self.begin(wait, found),
         }
-        match claims.iter().any(|c| self.is_own(wait, mine, c)) {
+        match claims.iter().any(|c| self.is_own(wait, c)) {
             true => Err(Stop::Nested),
             false => Ok(false),
         }
     }
 
     #[inline(never)]
-    fn begin(&self, wait: &mut Wait, found: &Found, suspicious: bool) {
-        wait.begin(self.named(found), suspicious);
+    fn begin(&self, wait: &mut Wait, found: &Found) {
+        wait.begin(self.named(found));
     }
 
     #[inline(never)]
-    fn is_own(&self, wait: &mut Wait, mine: &[Slot], c: &Claim) -> bool {
-        let own = self.conflict_among(mine, c);
+    fn is_own(&self, wait: &mut Wait, c: &Claim) -> bool {
+        let own = self.conflict_among(wait.mine, c);
         if let Some(own) = &own {
             self.stopped_by(wait, own);
         }
@@ -404,26 +404,26 @@ impl Table {
         }
         if now >= wait.next_poll {
             wait.poll_pause = wait.poll_pause.saturating_mul(2).min(POLL.1);
-            wait.next_poll = now.saturating_add(wait.poll_pause);
+            wait.next_poll = later(now, wait.poll_pause);
             return Err(Stop::Poll);
         }
         if moved {
             return Ok(());
         }
         let until = wait.next_ask.min(wait.deadline);
-        let slept_out = self.sleep(cell, found.word, until.saturating_sub(now).max(1));
+        let slept_out = self.sleep(cell, found, until.saturating_sub(now).max(1));
         let now = now_ns();
         // By the clock as well: a signal ends a sleep, and signals may come faster than any sleep is long.
         if slept_out || now >= wait.next_ask {
             wait.sleep = wait.sleep.saturating_mul(2).min(SLEEP.1);
-            wait.next_ask = now.saturating_add(wait.sleep);
+            wait.next_ask = later(now, wait.sleep);
             if !self.lives(found.owner) {
                 wait.dead = found.owner;
                 return Err(Stop::Dead);
             }
         }
         if now >= wait.next_search {
-            wait.next_search = now.saturating_add(DEADLOCK.1);
+            wait.next_search = later(now, DEADLOCK.1);
             if self.is_deadlocked(s, ticket, found, wait) {
                 self.stopped_by(wait, found);
                 return Err(Stop::Deadlock);
@@ -432,9 +432,9 @@ impl Table {
         Ok(())
     }
 
-    /// Sleeps on a state word. True if the time ran out.
-    fn sleep(&self, cell: &SlotCell, seen: u32, ns: u64) -> bool {
-        let flagged = seen | word::WAITERS;
+    /// Sleeps on the blocker's state word. True if the time ran out.
+    fn sleep(&self, cell: &SlotCell, by: &Found, ns: u64) -> bool {
+        let (seen, flagged) = (by.word, by.word | word::WAITERS);
         // The flag says that the next change of this word must wake; only for the very word that we saw.
         match cell.state.compare_exchange(seen, flagged, AcqRel, Relaxed) {
             Ok(_) => {}
@@ -443,92 +443,10 @@ impl Table {
         }
         cell.state.sleep(flagged, ns) == Slept::TimedOut
     }
+}
 
-    /// Does what we wait for wait for us? The edges are read one by one while they may change, so a cycle counts only
-    /// when two searches in a row find the very same one; and of those in it the last to queue gives way, the others
-    /// only when it does not.
-    #[inline(never)]
-    fn is_deadlocked(&self, s: Slot, ticket: u64, found: &Found, wait: &mut Wait) -> bool {
-        let Some((print, youngest)) = self.closed_chain(s, found) else {
-            wait.cycle = (0, 0);
-            return false;
-        };
-        let seen = if wait.cycle.0 == print {
-            wait.cycle.1.saturating_add(1)
-        } else {
-            1
-        };
-        wait.cycle = (print, seen);
-        wait.next_search = now_ns().saturating_add(SLEEP.0);
-        seen >= if ticket >= youngest { 2 } else { 20 }
-    }
-
-    /// Follows who waits for whom. If it comes back to the calling thread: a fingerprint of the way, and the highest
-    /// ticket on it.
-    fn closed_chain(&self, s: Slot, found: &Found) -> Option<(u64, u64)> {
-        let own = self.mem.slot(s.0)?;
-        let me = (own.owner.load(Relaxed), own.thread.load(Relaxed));
-        let (mut at, mut print, mut youngest) = (found.at.slot, 0u64, 0u64);
-        let mut waiter: Option<(Claim, u64)> = None;
-        for _ in 0..CHAIN {
-            let Reading::Claim { found, ticket } = self.read_slot(at, self.mem.slot(at)?) else {
-                return None;
-            };
-            // One who hasn't run since (he may be stopped) still names the slot that was in his way then. Nobody waits for
-            // a claim that doesn't exclude his, nor for one behind him in the queue.
-            if waiter.is_some_and(|(claim, turn)| {
-                let behind = found.word & word::STATE == word::WAITING && ticket > turn;
-                behind || !conflict(&claim, &found.claim)
-            }) {
-                return None;
-            }
-            let step = u64::from(found.at.slot) << 32 | u64::from(found.word);
-            print = print.rotate_left(7).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ step;
-            if (found.owner, found.thread) == me && (me.1 != 0 || at == s.0) {
-                return Some((print, youngest));
-            }
-            let waits = match self.waits_on(at, found.word) {
-                Some(on) => Some((on, ticket, found.claim)),
-                None => self.where_thread_waits(found.owner, found.thread),
-            };
-            let (next, ticket, claim) = waits?;
-            waiter = Some((claim, ticket));
-            youngest = youngest.max(ticket);
-            at = next;
-        }
-        None
-    }
-
-    /// The slot that this one waits on right now.
-    fn waits_on(&self, at: u32, seen: u32) -> Option<u32> {
-        if seen & word::STATE != word::WAITING {
-            return None;
-        }
-        self.mem.slot(at)?.waiting_on.load(Relaxed).checked_sub(1)
-    }
-
-    /// What a thread that is in the way waits on in another of its slots, with which ticket (the last it queued with)
-    /// and for which claim.
-    fn where_thread_waits(&self, owner: u32, thread: u32) -> Option<(u32, u64, Claim)> {
-        if thread == 0 {
-            return None; // an asynchronous request waits for nothing
-        }
-        let mut last = None;
-        for (base, cells) in self.mem.used_slots() {
-            for (i, cell) in (base..).zip(cells) {
-                if (cell.owner.load(Relaxed), cell.thread.load(Relaxed)) != (owner, thread) {
-                    continue;
-                }
-                if let Reading::Claim { found, ticket } = self.read_slot(i, cell)
-                    && let Some(on) = self.waits_on(i, found.word)
-                    && last.is_none_or(|(_, t, _)| ticket > t)
-                {
-                    last = Some((on, ticket, found.claim));
-                }
-            }
-        }
-        last
-    }
+pub(crate) fn later(now: u64, by: u32) -> u64 {
+    now.saturating_add(by.into())
 }
 
 /// Is the state word another one now, or within a short spin?

@@ -101,7 +101,7 @@ fn a_deadline_is_kept_though_the_blocker_moves() {
     let (a, b) = (table.take_slot(1).unwrap(), table.take_slot(2).unwrap());
     announce(&table, a);
     let found = found(&table, b, u64::MAX).unwrap();
-    let mut over = Wait::new(Some(0));
+    let mut over = Wait::new(&[], Some(0));
     let mut is_late = || {
         let stop = table.pause(b, 0, &found, &mut over);
         stop == Err(Stop::TimedOut)
