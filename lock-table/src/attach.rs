@@ -314,6 +314,7 @@ impl Table {
         let pid = rustix::process::getpid().as_raw_pid() as u32;
         process.pid.store(pid, Relaxed);
         process.since.store(kernel::now_ns(), Relaxed);
+        process.bell.store(0, Relaxed);
         process.state.store(1, Release);
         self.life.store(page, Relaxed);
         self.me.store(owner, Release);

@@ -50,6 +50,13 @@
 //! to look again, and so is the end of the time: no sleep is longer than 50 ms, and each that runs out asks whether the
 //! blocker lives.
 //!
+//! A thread lets go when its call is over. A slot that was taken for an asynchronous request ([`Table::take_request_slot`])
+//! belongs to no thread: whichever comes to know that the request is complete lets go, which may be none for long. So
+//! every process has a *bell* ([`Table::bell`]), on which a thread of it may sleep, and who waits for a request that is
+//! under way rings its owner's bell before each of its sleeps, and goes on waiting. While nobody waits nobody rings, and
+//! what a thread holds is waited for without. A request waits for nothing, so it is in no circle; also one of the waiting
+//! thread's own process is waited for, unless the caller says that it is his.
+//!
 //! # Death
 //!
 //! A process's life is a lock on a byte of the file that a mapping keeps and the kernel drops, or, in a forked child that
@@ -89,6 +96,9 @@
 //! * **I12** A slot's hints are noted in it, then set, then its claim is announced and fenced; they are cleared when the
 //!   claim has ended. So a scan that doesn't find one comes before the announcement's fence, and will be seen (I1), or
 //!   after the end. A bucket's stacks are set with the first hint under them and never cleared.
+//! * **I13** Who sleeps on a request's slot that is held has rung its owner's bell since it was, with its place in the
+//!   queue announced: before the sleep; and a request that comes to hold while it is slept on wakes the sleepers first. An
+//!   owner that reads its bell, then looks, and sleeps only while the bell is what it read hears every ring.
 //!
 //! # Proofs
 //!
@@ -120,6 +130,7 @@
 
 #[cfg(not(any(loom, shuttle)))]
 mod attach;
+mod bell;
 mod deadlock;
 mod death;
 mod error;

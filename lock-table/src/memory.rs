@@ -9,7 +9,7 @@ use crate::register::Register;
 
 pub(crate) const MAGIC: u64 = u64::from_ne_bytes(*b"pagefnce");
 /// Raised with every change of a cell below: tables of another version are refused, not guessed at.
-pub(crate) const VERSION: u32 = 4;
+pub(crate) const VERSION: u32 = 5;
 pub(crate) const HEADER_BYTES: u64 = 4096;
 /// Ranges of dead direct writers that wait to be repaired.
 pub(crate) const UNVERIFIED: u32 = if CHECKED { 2 } else { 256 };
@@ -182,7 +182,10 @@ pub(crate) struct ProcessCell {
     pub pid: W32,
     pub comm: [W64; 2],
     pub since: W64,
-    _pad: Gap<4>,
+    /// Goes up with every ring: see `bell`.
+    pub bell: FutexWord,
+    _gap: W32,
+    _pad: Gap<3>,
 }
 
 /// One announced claim: see `slots`. Everything that a scan reads lies in the first cache line.

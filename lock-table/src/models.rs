@@ -6,7 +6,7 @@
 //! model fail. Each model says which invariants (see the crate's page) it watches. `scripts/test miri` is for Miri.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 
 #[cfg(loom)]
 use loom::thread;
@@ -17,9 +17,10 @@ use std::thread;
 
 use crate::hints::Near;
 use crate::matrix::tests::{FILE, claim};
+use crate::memory::ProcessCell;
 #[cfg(any(loom, shuttle))]
 use crate::primitive::SLEEPS_RUN_OUT;
-use crate::primitive::{Bytes, W32, fence};
+use crate::primitive::{Bytes, FutexWord, W32, fence};
 use crate::slots::{Position, Scan, word};
 use crate::{Claim, Geometry, Mode, Slot, Table, USE_BUFFERED, USE_DIRECT};
 
@@ -154,9 +155,18 @@ impl World {
 
     /// With a slot.
     fn process(&self, owner: u32) -> Process {
+        self.with_slot(owner, |table| table.take_slot(1))
+    }
+
+    /// With a request's slot.
+    fn request(&self, owner: u32) -> Process {
+        self.with_slot(owner, Table::take_request_slot)
+    }
+
+    fn with_slot(&self, owner: u32, take: impl Fn(&Table) -> Option<Slot>) -> Process {
         let table = self.table(owner);
         Process {
-            slots: [table.take_slot(1).expect("there are enough")],
+            slots: [take(&table).expect("there are enough")],
             table,
             inside: self.inside.clone(),
         }
@@ -173,6 +183,9 @@ impl World {
                 assert!(cell.notes.iter().all(|note| note.load(Relaxed) == 0));
             }
         }
+        let rung = |p: &ProcessCell| p.bell.load(Relaxed) != 0;
+        let requests = table.mem.header().requests_used.load(Relaxed);
+        assert!(requests != 0 || !table.mem.processes().iter().any(rung));
     }
 }
 
@@ -198,6 +211,20 @@ impl Process {
     fn pass(&self, c: &Claim, inside: usize) {
         self.hold(c);
         self.inside[inside].visit();
+        self.table.release(self.slot());
+    }
+
+    fn bell(&self) -> &FutexWord {
+        let me = self.table.me().and_then(|me| self.table.mem.process(me));
+        &me.expect("registered").bell
+    }
+
+    /// The request is complete. Its owner sleeps until somebody has rung, and then lets go.
+    fn lets_go_when_rung(&self) {
+        self.inside[0].visit();
+        while self.bell().load(Acquire) == 0 {
+            self.bell().sleep(0, 1_000_000_000);
+        }
         self.table.release(self.slot());
     }
 }
@@ -285,6 +312,39 @@ fn four_that_wait() {
         };
         let (a, b, c, d) = (w.process(1), w.process(2), w.process(3), w.process(4));
         together!(pass(a), pass(b), pass(c), pass(d));
+        w.is_clean(&[]);
+    });
+}
+
+/// I13: who is in the way of nobody but one who rings hears it.
+#[test]
+fn a_request_s_owner_hears_its_bell() {
+    check(3, || {
+        let w = World::new();
+        let (a, b) = (w.request(1), w.process(2));
+        a.hold(&page(0));
+        together!(move || a.lets_go_when_rung(), move || b.pass(&page(0), 0));
+        w.is_clean(&[]);
+    });
+}
+
+/// I13: also who sleeps on a request that waits for its range rings, when it has it.
+#[test]
+fn a_request_that_waits_is_rung_for_later() {
+    check(1, || {
+        let w = World::new();
+        let (a, b) = (w.request(1), w.process(2));
+        together!(
+            move || {
+                a.hold(&page(0));
+                a.lets_go_when_rung();
+            },
+            move || {
+                b.pass(&page(0), 0);
+                // Where the other came later nobody waits for it: the program itself looks.
+                b.table.call(1);
+            }
+        );
         w.is_clean(&[]);
     });
 }

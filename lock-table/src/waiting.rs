@@ -363,14 +363,19 @@ impl Table {
     }
 
     /// From waiting to held. Those who wait for us go on waiting, so the waiters' flag stays; and nobody treats HELD
-    /// otherwise than a lower ticket, so no fence either.
+    /// otherwise than a lower ticket, so no fence either. But who sleeps on a request has not rung for it yet (I13).
     pub(crate) fn enter(&self, s: Slot) -> Result<(), Stop> {
         let entered = self.own(s).is_some_and(|slot| {
             let mut now = slot.state.load(Relaxed);
             while now & word::STATE == word::WAITING {
                 let held = now ^ word::WAITING ^ word::HELD;
                 match slot.state.compare_exchange(now, held, Relaxed, Relaxed) {
-                    Ok(_) => return true,
+                    Ok(_) => {
+                        if now & word::WAITERS != 0 && slot.thread.load(Relaxed) == 0 {
+                            slot.state.wake();
+                        }
+                        return true;
+                    }
                     Err(moved) => now = moved, // the waiters' flag
                 }
             }
@@ -441,6 +446,7 @@ impl Table {
             Err(now) if now == flagged => {}
             Err(_) => return false,
         }
+        self.ring(by);
         cell.state.sleep(flagged, ns) == Slept::TimedOut
     }
 }

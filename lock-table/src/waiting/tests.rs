@@ -110,3 +110,16 @@ fn a_deadline_is_kept_though_the_blocker_moves() {
     table.release(a);
     assert!(is_late());
 }
+
+/// Whose bell is rung stands in the table, and so may be anything.
+#[test]
+fn no_bell_is_rung_beyond_the_last() {
+    let table = table();
+    for owner in [0, 3, 1 << 24, u32::MAX] {
+        table.call(owner);
+    }
+    let rung = |p: &crate::memory::ProcessCell| p.bell.load(SeqCst);
+    assert!(table.mem.processes().iter().all(|p| rung(p) == 0));
+    table.call(2);
+    assert_eq!(rung(&table.mem.processes()[1]), 1);
+}

@@ -18,14 +18,12 @@ use common::long;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 use trace::{Next, Traced};
-use world::{Copy, LIMIT_MS, Ranges, World};
-
-use lock_table::Claim;
+use world::{Beside, Copy, LIMIT_MS, Ranges, World};
 
 pub struct Operation<'a> {
     name: &'a str,
     /// What somebody else holds meanwhile. He lets go when the child goes to sleep.
-    beside: Option<Claim>,
+    beside: Option<Beside>,
     /// Done by the parent when the child stands before the operation. What it leaves is to be remembered.
     before: fn(&World) -> Ranges,
     /// The child: it calls `mark` before and after the operation.

@@ -2,7 +2,7 @@
 
 use super::common::{Child, FILE, claim, in_ms, no};
 use super::trace::mark;
-use super::world::{Ranges, World, direct};
+use super::world::{Beside, Ranges, World, direct};
 use super::{Operation, Step};
 use lock_table::{Claim, FileId, Mode, Slot, Table, USE_BUFFERED, USE_DIRECT};
 
@@ -51,7 +51,7 @@ pub fn pair_length(world: &World) -> usize {
 fn kill_holding(name: &str, beside: Option<Claim>, c: Claim) {
     let hold = Operation {
         name,
-        beside,
+        beside: beside.map(Beside::Thread),
         before: nothing,
         body: &|w| hold_and_release(w, &c),
     };
@@ -93,11 +93,10 @@ fn holding_in_vain() {
     kill_holding("in vain", Some(beside), direct(0, 4095));
 }
 
-#[test]
-fn waiting() {
+fn kill_waiting(name: &str, beside: Beside) {
     let wait = Operation {
-        name: "waiting",
-        beside: Some(claim(Mode::Layout, 0, 4095)),
+        name,
+        beside: Some(beside),
         before: nothing,
         body: &|w| {
             attached(w, |t, [s, ..]| {
@@ -111,10 +110,22 @@ fn waiting() {
     wait.kill_everywhere();
 }
 
+#[test]
+fn waiting() {
+    kill_waiting("waiting", Beside::Thread(claim(Mode::Layout, 0, 4095)));
+}
+
+/// Rings its owner's bell.
+#[test]
+fn waiting_for_a_request() {
+    let beside = Beside::Request(claim(Mode::Layout, 0, 4095));
+    kill_waiting("waiting for a request", beside);
+}
+
 fn kill_holding_several(name: &str, beside: Option<Claim>) {
     let several = Operation {
         name,
-        beside,
+        beside: beside.map(Beside::Thread),
         before: nothing,
         body: &|w| {
             attached(w, |t, slots| {

@@ -29,9 +29,16 @@ pub struct World {
     slot: Slot,
     /// Holds something while others die.
     pub holder: &'static Table,
-    holding: Slot,
+    /// A thread's slot and a request's.
+    holding: [Slot; 2],
     /// What there was before anybody died.
     before: (Snapshot, Room, i32),
+}
+
+/// What the holder holds meanwhile, and as what.
+pub enum Beside {
+    Thread(Claim),
+    Request(Claim),
 }
 
 /// Ranges of direct writes: inode, first, last.
@@ -48,7 +55,7 @@ impl World {
         Table::create(&path, &GEOMETRY).unwrap();
         let (survivor, holder) = (attach(&path), attach(&path));
         let slot = survivor.take_slot(1).unwrap();
-        let holding = holder.take_slot(1).unwrap();
+        let holding = [holder.take_slot(1), holder.take_request_slot()].map(Option::unwrap);
         let room = Room::of(survivor);
         let processes = free_processes(&path, survivor);
         let before = (survivor.snapshot(), room, processes);
@@ -73,12 +80,17 @@ impl World {
         old != new
     }
 
-    pub fn hold_beside(&self, c: &Claim) {
-        self.holder.hold_now(self.holding, c).unwrap();
+    pub fn hold_beside(&self, beside: &Beside) {
+        let [thread, request] = self.holding;
+        let (s, c) = match beside {
+            Beside::Thread(c) => (thread, c),
+            Beside::Request(c) => (request, c),
+        };
+        self.holder.hold_now(s, c).unwrap();
     }
 
     pub fn let_go(&self) {
-        self.holder.release(self.holding);
+        self.holding.iter().for_each(|s| self.holder.release(*s));
     }
 
     /// What is to be remembered if this process dies now: what it holds for direct writes, and what is remembered.

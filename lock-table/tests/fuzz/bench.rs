@@ -336,6 +336,10 @@ impl Bench<'_> {
                 table.take_reaped();
             }
             Step::Snapshot => {
+                let me = table.bell().map(|bell| bell.load(Relaxed));
+                if self.alone && me.is_none() && !table.is_poisoned() {
+                    return Err("it is attached and has no bell".into());
+                }
                 table.snapshot();
             }
             Step::Removed => {
