@@ -173,9 +173,9 @@ impl Table {
     }
 
     /// In a forked child, before it does anything else with the table: registers it as the process that it is, with a
-    /// probe of its own at the number of the inherited one, which is closed; or, where it may not open the table, through
-    /// the inherited one. On an error this process holds nothing and can take nothing. What the parent holds stays the
-    /// parent's.
+    /// probe of its own, at the number of the inherited one if that can be had, which is closed; or, where it may not
+    /// open the table, through the inherited one. On an error this process holds nothing and can take nothing. What the
+    /// parent holds stays the parent's.
     pub fn reattach_in_child(&self) -> Result<(), TableError> {
         self.forget_parent();
         let inherited = self.probe_fd();
@@ -191,11 +191,16 @@ impl Table {
             if inherited < 0 && self.on_demand.load(Relaxed) {
                 return Ok(-1); // there are no numbers for it
             }
-            if inherited < 0 {
-                return high::raise_fd(fd.keep());
+            if inherited >= 0 {
+                // The same number again, so that nothing else can come by it in between.
+                if high::put_at(fd.0, inherited).is_ok() {
+                    return Ok(inherited);
+                }
+                // It was made under a higher limit than the program has now, and may have.
+                kernel::close(inherited);
             }
-            // The same number again, so that nothing else can come by it in between.
-            high::put_at(fd.0, inherited).map(|()| inherited)
+            let opened = fd.keep();
+            high::raise_fd(opened).inspect_err(|_| kernel::close(opened))
         });
         match set {
             Ok(probe) => {

@@ -93,7 +93,7 @@ tests! { alike:
     number_reuse efault misaligned nofile20 posix_locks senseless fork_in_handler
     access_modes child_without_numbers
 }
-tests! { alike_on_one: fork_threads signals cancel threads descriptors }
+tests! { alike_on_one: fork_threads signals cancel threads descriptors limit_lowered }
 
 /// With a fortified build and large-file names the same calls go through other symbols.
 #[test]

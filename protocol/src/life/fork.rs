@@ -15,7 +15,7 @@ use lock_table::Table;
 use crate::calls::{registering, unseen};
 use crate::life::needs::{self, Join};
 use crate::tell::events::{self, Event};
-use crate::what::{descriptors, files, hands, kept, places};
+use crate::what::{descriptors, files, hands, kept, own, places};
 use crate::who::process::{self, active, pid, table};
 use crate::who::registry::Registry;
 use crate::who::thread::Thread;
@@ -120,11 +120,22 @@ fn become_child(registry: Registry) {
     high::forget_makers_in_child();
     scratch::reset_in_child();
     lineage::this_is_the_process();
+    let probe = table().map_or(-1, Table::probe_fd);
     let joined = scratch::roomy_in(&registry, || join(&registry));
     registry::reset_in_child(registry);
+    claim_probe(probe);
     unseen::reset_in_child();
     if joined {
         registering::reregister_in_child();
+    }
+}
+
+/// The lock table's probe was at this number in the parent, and may be at another here.
+fn claim_probe(was: i32) {
+    let probe = table().map_or(-1, Table::probe_fd);
+    if probe != was {
+        own::disown(was);
+        descriptors::claim(probe);
     }
 }
 
