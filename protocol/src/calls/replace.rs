@@ -14,7 +14,7 @@ use kernel as raw;
 
 use crate::direct::surrender;
 use crate::hold::call;
-use crate::tell::{events, once};
+use crate::tell::{once, stderr};
 use crate::what::descriptors::{description, duplicated, forget, pin};
 use crate::what::files;
 use crate::what::replacing::{DISTURBED, ONE, leave};
@@ -61,7 +61,7 @@ pub fn number<R>(
     if let Some(before) = before {
         calls_end(thread, before);
         if number == 2 {
-            events::end_telling();
+            stderr::end_telling();
         }
     }
     let mut result = real();
@@ -130,7 +130,7 @@ fn take_out(frame: &Frame, number: i32) -> Result<Option<u64>, i32> {
         };
         if w.compare_exchange(seen, new, AcqRel, Acquire).is_ok() {
             if number == 2 {
-                events::stderr_leaves();
+                stderr::leaves();
             }
             frame.replaced.set(description_of(seen).unwrap_or(0));
             frame.replacing.set(number + 1);

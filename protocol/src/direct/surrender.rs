@@ -4,7 +4,7 @@
 use core::sync::atomic::Ordering::*;
 
 use crate::tell::events::{self, Event};
-use crate::tell::trace;
+use crate::tell::{stderr, trace};
 use crate::what::descriptors::unpin_index;
 use crate::what::own::raise;
 use crate::what::seconds::{self};
@@ -47,7 +47,7 @@ pub fn surrender(fd: i32) -> Result<(), i32> {
 
 fn is_at_rest(fd: i32) -> bool {
     !hands::is_in_hand(fd)
-        && !events::is_telling()
+        && !stderr::is_telling()
         && process::table().is_none_or(|t| t.probe_is_at_rest())
 }
 

@@ -15,6 +15,7 @@ use lock_table::Table;
 use crate::calls::{registering, unseen};
 use crate::life::needs::{self, Join};
 use crate::tell::events::{self, Event};
+use crate::tell::stderr;
 use crate::what::{descriptors, files, hands, kept, own, places};
 use crate::who::process::{self, active, pid, table};
 use crate::who::registry::Registry;
@@ -141,7 +142,7 @@ fn claim_probe(was: i32) {
 
 /// The child in the table, with the files that it has from its parent. Whether it could be.
 fn join(registry: &Registry) -> bool {
-    events::forget_telling_in_child();
+    stderr::forget_telling_in_child();
     let enter = match needs::how_to_join() {
         Join::ByOpening => Table::reattach_in_child,
         Join::ByProbe => Table::reattach_through_probe,

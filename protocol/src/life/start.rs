@@ -14,7 +14,7 @@ use crate::life::variables::{text, variable};
 use crate::life::{exec, fork, gate, handed_on};
 use crate::tell::events::Kind;
 use crate::tell::events::{self, Event};
-use crate::tell::{counters, once, trace};
+use crate::tell::{counters, once, records, stderr, trace};
 use crate::what::file::POSIX_LOCKED;
 use crate::what::{descriptors, early, names};
 use crate::who::lists::Mapped;
@@ -42,7 +42,7 @@ pub fn init() {
     scratch::init();
     // The clock's first reading searches for it, which takes room: no hook does that.
     let _ = kernel::now_ns();
-    events::init(
+    records::init(
         text(c"PAGEFENCE_LOG"),
         variable(c"PAGEFENCE_TRACE"),
         variable(c"PAGEFENCE_SUMMARY"),
@@ -101,7 +101,7 @@ fn read_policy() -> Policy {
     let (overrides, unknown) =
         policy::Overrides::from_words(text(c"PAGEFENCE_MODE"), text(c"PAGEFENCE_ISOLATION"));
     if let Some(name) = unknown {
-        events::say(format_args!(
+        stderr::say(format_args!(
             "pagefence: {name}: the value is not understood and is ignored\n"
         ));
     }
@@ -117,7 +117,7 @@ fn read_policy() -> Policy {
                     ", and its lock table, if it names one, is not known: programs that use that one are not excluded"
                 }
             };
-            events::say(format_args!(
+            stderr::say(format_args!(
                 "pagefence: {error}\npagefence: the built-in policy is used instead: every file is enforced{table}\n"
             ));
             Policy::instead_of(&error)

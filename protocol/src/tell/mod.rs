@@ -3,5 +3,7 @@
 pub mod counters;
 pub mod events;
 pub mod once;
+pub mod records;
+pub mod stderr;
 pub mod told;
 pub mod trace;

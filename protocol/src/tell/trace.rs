@@ -64,7 +64,7 @@ pub fn is_at(fd: i32) -> bool {
     FD.load(Acquire) == fd
 }
 
-/// It has moved to another number. The old one is given up when nobody [is telling](crate::tell::events::is_telling).
+/// It has moved to another number. The old one is given up when nobody [is telling](crate::tell::stderr::is_telling).
 pub fn move_to(fd: i32) {
     FD.store(fd, SeqCst);
 }

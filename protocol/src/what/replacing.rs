@@ -7,7 +7,7 @@ use core::sync::atomic::Ordering::*;
 
 use kernel as raw;
 
-use crate::tell::events;
+use crate::tell::stderr;
 use crate::what::words::is_under_way;
 use crate::what::words::{self, REPLACED, UNKNOWN, carried, make, tag, word};
 use crate::who::process;
@@ -68,7 +68,7 @@ pub fn leave(number: i32, new: u64) -> bool {
         };
         if w.compare_exchange(seen, next, AcqRel, Acquire).is_ok() {
             if number == 2 {
-                events::stderr_has_left();
+                stderr::has_left();
             }
             return quiet;
         }
