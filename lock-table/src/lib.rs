@@ -168,7 +168,7 @@ use primitive::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize};
 
 pub use death::Reaped;
 pub use error::{Fault, TableError};
-pub use mappings::MapEntry;
+pub use mappings::{MapEntry, in_one_unit};
 pub use matrix::{Claim, FileId, Mode, conflict, sort_and_merge};
 pub use memory::Geometry;
 #[cfg(not(any(loom, shuttle)))]

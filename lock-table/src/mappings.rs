@@ -4,7 +4,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use crate::matrix::FileId;
 use crate::register::{Entry, Read};
-use crate::sizes;
+use crate::sizes::unit;
 use crate::{Owner, Table};
 
 pub(crate) const WRITABLE: u32 = 1;
@@ -17,6 +17,12 @@ impl MapEntry {
     pub fn index(self) -> u32 {
         self.0
     }
+}
+
+/// Do two ranges meet, both rounded out to units?
+pub fn in_one_unit(p: (u64, u64), q: (u64, u64)) -> bool {
+    let unit = unit().trailing_zeros();
+    p.0 >> unit <= q.1 >> unit && q.0 >> unit <= p.1 >> unit
 }
 
 impl Table {
@@ -51,13 +57,10 @@ impl Table {
     /// Who, if anybody, has a writable mapping that overlaps the range, both rounded out to units? The caller holds
     /// the range: that orders this after the registration of every mapping that could be dirtied meanwhile.
     pub fn mapped_writable(&self, file: FileId, first: u64, last: u64) -> Option<Owner> {
-        let unit = sizes::unit().trailing_zeros();
         let mut mappings = self.mem.mappings().of_file(file);
         mappings.find_map(|(_, cell, read)| match read {
             Read::Entry(e)
-                if e.bits & WRITABLE != 0
-                    && e.first >> unit <= last >> unit
-                    && first >> unit <= e.last >> unit =>
+                if e.bits & WRITABLE != 0 && in_one_unit((e.first, e.last), (first, last)) =>
             {
                 Some(self.owner_at(e.owner))
             }

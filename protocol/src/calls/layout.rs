@@ -1,7 +1,7 @@
 //! What moves blocks under pages: truncate, fallocate in every mode, `O_TRUNC`.
 //!
 //! The range is held as `layout`, rounded out to units (the kernel zeroes partial blocks through the
-//! cache), to the end of time where bytes beyond it move or vanish.
+//! cache), to the end of time where bytes beyond it move or vanish (P3).
 
 use core::ffi::c_char;
 use core::sync::atomic::Ordering::Relaxed;
@@ -41,7 +41,7 @@ fn floor(offset: u64) -> u64 {
 
 impl Change {
     /// First and last byte that may change in a file of this size.
-    fn range(self, size: u64) -> (u64, u64) {
+    pub(crate) fn range(self, size: u64) -> (u64, u64) {
         match self {
             Change::Truncate(to) => (floor(size.min(u64::try_from(to).unwrap_or(0))), END_OF_TIME),
             Change::Allocate { offset, len, .. } if offset < 0 || len <= 0 => (0, END_OF_TIME),

@@ -1,4 +1,4 @@
-//! What changes mappings that are there: mprotect, mremap, remap_file_pages. What they register is registered before,
+//! What changes mappings that are there: mprotect, mremap, remap_file_pages. What they register is registered before (P5),
 //! and is so still when they act.
 
 use core::ffi::c_void;

@@ -21,7 +21,7 @@ use crate::who::process;
 use crate::who::thread::{Frame, Thread};
 
 const RWF_NOAPPEND: i32 = 0x20;
-/// A file in one mode: say in the table what this call does, without waiting, and make it. None: the
+/// A file in one mode (P10): say in the table what this call does, without waiting, and make it. None: the
 /// file is mixed (or not looked at yet), and the call must take its range.
 #[inline]
 pub fn unmixed(fd: i32, mode: Mode, real: &impl Fn() -> isize) -> Option<isize> {
@@ -258,11 +258,12 @@ fn under_range(
             held = Held::WholeFile;
         }
         let guess = file.size_guess.load(Relaxed);
-        let (first, last) = range_of(call, &v, len, if endless { u64::MAX } else { guess });
+        let guess = if endless { u64::MAX } else { guess };
+        let (first, last) = range_of(call.write, v.append, v.start, len, guess);
         let claim = match held {
             Held::Pages => terms.claim(mode_of(call.write, v.direct), first, last),
             Held::Units => {
-                let (first, last) = (first / unit() * unit(), last | (unit() - 1));
+                let (first, last) = in_units(first, last);
                 terms.claim(mode_of(call.write, v.direct), first, last)
             }
             Held::WholeFile => terms.claim(Mode::Layout, 0, END_OF_TIME),
@@ -270,13 +271,13 @@ fn under_range(
         if let Got::Refused(error) = ranges::take(thread, frame, &terms, &claim, no_wait) {
             return Some(raw::libc_result(-error as isize));
         }
-        // Under the range: is it still this file, and did we guess its end and our place right? Whoever puts another
+        // Under the range (P4): is it still this file, and did we guess its end and our place right? Whoever puts another
         // one at the number changes its word first, and then waits for who holds a range.
         let seen = descriptors::size_through(call.fd, file)
             .filter(|_| words::still(call.fd, pinned.seen))?;
         let size = if endless { u64::MAX } else { seen };
         file.size_guess.store(size, Relaxed);
-        let (first, last) = range_of(call, &v, len, size);
+        let (first, last) = range_of(call.write, v.append, v.start, len, size);
         if claim.first > first || claim.last < last || has_moved(call, &v, pinned) {
             continue;
         }
@@ -371,7 +372,7 @@ fn has_moved(call: &Transfer, v: &View, pinned: &Pinned) -> bool {
     }
 }
 
-fn mode_of(write: bool, direct: bool) -> Mode {
+pub(crate) fn mode_of(write: bool, direct: bool) -> Mode {
     match (direct, write) {
         (false, false) => Mode::BufferedRead,
         (false, true) => Mode::BufferedWrite,
@@ -381,21 +382,32 @@ fn mode_of(write: bool, direct: bool) -> Mode {
 }
 
 /// First and last byte that the call may touch in a file of this size. Whatever may extend the file
-/// begins at the last unit of the old end, because the kernel zeroes the old last block through the cache.
-fn range_of(call: &Transfer, v: &View, len: u64, size: u64) -> (u64, u64) {
+/// begins at the last unit of the old end, because the kernel zeroes the old last block through the cache (P3).
+pub(crate) fn range_of(
+    write: bool,
+    append: bool,
+    start: Option<u64>,
+    len: u64,
+    size: u64,
+) -> (u64, u64) {
     let end_unit = size / unit() * unit();
-    if v.append {
+    if append {
         return (end_unit, END_OF_TIME);
     }
-    let Some(start) = v.start else {
+    let Some(start) = start else {
         return (0, END_OF_TIME);
     };
     let last = start.saturating_add(len - 1);
-    if call.write && last >= size {
+    if write && last >= size {
         (start.min(end_unit), END_OF_TIME)
     } else {
         (start, last)
     }
+}
+
+/// What a request through the cache may dirty: the folios that it touches (P6).
+pub(crate) fn in_units(first: u64, last: u64) -> (u64, u64) {
+    (first / unit() * unit(), last | (unit() - 1))
 }
 
 /// `lseek` moves the offset that other calls of this process read under the offset lock.
@@ -425,25 +437,11 @@ pub fn seek(fd: i32, real: impl Fn() -> i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::what::data::Data;
 
     const MIB: u64 = 1 << 20;
 
     fn range(write: bool, start: Option<u64>, append: bool, len: u64, size: u64) -> (u64, u64) {
-        let call = Transfer {
-            fd: -1,
-            write,
-            data: Data::Buffer(core::ptr::null_mut(), len as usize),
-            at: Position::Offset,
-            flags: 0,
-        };
-        let v = View {
-            flags: 0,
-            append,
-            direct: false,
-            start,
-        };
-        range_of(&call, &v, len, size)
+        range_of(write, append, start, len, size)
     }
 
     #[test]

@@ -26,8 +26,12 @@ pub fn clear(fd: i32, file: &File, size: u64) {
 }
 
 impl Request<'_> {
-    /// Whether this write leaves the rest of the file's last page behind it.
+    /// Whether this write leaves the rest of the file's last page behind it (P7).
     pub fn leaves_a_tail(&self) -> bool {
-        !self.under.size.is_multiple_of(page()) && self.position / page() > self.under.size / page()
+        leaves_a_tail(self.position, self.under.size)
     }
+}
+
+pub(crate) fn leaves_a_tail(position: u64, size: u64) -> bool {
+    !size.is_multiple_of(page()) && position / page() > size / page()
 }

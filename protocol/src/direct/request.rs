@@ -68,10 +68,18 @@ pub struct Under {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Held {
     Pages,
-    /// Rounded out to units: a write through the cache may dirty a whole large folio.
+    /// Rounded out to units: a write through the cache may dirty a whole large folio (P6).
     Units,
     /// The whole file, and nobody else: `O_DIRECT` may be taken off the program's own descriptor.
     WholeFile,
+}
+
+/// The rest of the units that the pages of a range lie in, below and above it.
+pub(crate) fn beside(first: u64, last: u64) -> [Option<(u64, u64)>; 2] {
+    let (first, last) = (first / page() * page(), last | (page() - 1));
+    let below = (first / unit() * unit(), first.wrapping_sub(1));
+    let above = (last.wrapping_add(1), last | (unit() - 1));
+    [below, above].map(|(from, to)| (from < to && to != u64::MAX).then_some((from, to)))
 }
 
 /// What came of it.
@@ -179,7 +187,7 @@ impl Request<'_> {
         if self.is_mapped_writable() {
             return Ok(self.write_buffered(real));
         }
-        // Nobody uses the page cache of this file: nothing can be stale in it.
+        // Nobody uses the page cache of this file: nothing can be stale in it (P10).
         if !self.file().is_mixed() {
             counters::count(Counter::DirectWritesDirect, 1);
             return Ok(Outcome::Done(real()));
@@ -214,7 +222,7 @@ impl Request<'_> {
         second: &InHand,
         real: &dyn Fn() -> isize,
     ) -> Option<Result<isize, (isize, i32, &'static str)>> {
-        // An error from before is not this write's: it belongs to the program's next fsync.
+        // An error from before is not this write's: it belongs to the program's next fsync (P8).
         let (before, epoch) = look(second, self.position, self.under.len)?;
         owe(self.file(), before);
         let n = real();
@@ -246,7 +254,7 @@ impl Request<'_> {
     }
 
     /// The page cache may hold old bytes over what was written. Never flush: that would write them
-    /// over the new ones. None: write the same bytes again, through the cache. Otherwise, what the call returns.
+    /// over the new ones (P9). None: write the same bytes again, through the cache. Otherwise, what the call returns.
     #[cold]
     #[inline(never)]
     fn not_dropped(&self, n: isize) -> Option<isize> {
@@ -306,22 +314,20 @@ impl Request<'_> {
     }
 
     /// The rest of the units that the pages of this write lie in: the folios that its second writing
-    /// dirties may reach into them. Without them (a deadlock, a timeout) the repair goes on all the same.
+    /// dirties may reach into them (P9). Without them (a deadlock, a timeout) the repair goes on all the same.
     #[inline(always)]
     fn hold_neighbours(&self) -> [Option<&Frame>; 2] {
         if self.under.held != Held::Pages {
             return [None; 2];
         }
-        let (first, last) = (self.position / page() * page(), self.last() | (page() - 1));
-        let below = (first / unit() * unit(), first.wrapping_sub(1));
-        let above = (last.wrapping_add(1), last | (unit() - 1));
+        let [below, above] = beside(self.position, self.last());
         [self.hold_beside(below), self.hold_beside(above)]
     }
 
-    fn hold_beside(&self, (from, to): (u64, u64)) -> Option<&Frame> {
+    fn hold_beside(&self, range: Option<(u64, u64)>) -> Option<&Frame> {
+        let (from, to) = range?;
         // A write beyond the end holds everything from the end's unit on.
-        let is_held = self.under.holds.0 <= from && to <= self.under.holds.1;
-        if to <= from || to == u64::MAX || is_held {
+        if self.under.holds.0 <= from && to <= self.under.holds.1 {
             return None;
         }
         let frame = call::begin_within(self.thread)?;
@@ -426,7 +432,7 @@ impl Request<'_> {
         error
     }
 
-    /// The same request through the page cache, where mappings see it.
+    /// The same request through the page cache, where mappings see it (P6).
     fn write_buffered(&self, real: &dyn Fn() -> isize) -> Outcome {
         if self.is_atomic() {
             return Outcome::Done(raw::libc_result(self.refuse_atomic()));

@@ -1,4 +1,4 @@
-//! The file's writeback error: the sign that pages could not be dropped, and what is owed to the
+//! The file's writeback error: the sign that pages could not be dropped (P8), and what is owed to the
 //! program's own fsync.
 
 use core::sync::atomic::Ordering::*;
@@ -30,7 +30,7 @@ const TAKEN: u32 = 1;
 const WAITED_FOR: u32 = 2;
 
 /// A call that may report the file's writeback error, which the second descriptor does once: whoever
-/// sees it bumps the epoch, and a write during which the epoch moved has failed too. One at a time, and
+/// sees it bumps the epoch, and a write during which the epoch moved has failed too (P8). One at a time, and
 /// no signal handler in between, which might not come back.
 pub fn seen(file: &File, call: impl FnOnce() -> raw::Raw) -> (raw::Raw, u32) {
     let signals = raw::block_signals();

@@ -180,7 +180,7 @@ pub fn announce(slot: Slot, frame: &Frame, claim: &Claim) {
     }
 }
 
-/// Take the range; `no_wait`: or fail with EAGAIN.
+/// Take the range (P1); `no_wait`: or fail with EAGAIN.
 pub fn take(thread: &Thread, frame: &Frame, terms: &Terms, claim: &Claim, no_wait: bool) -> Got {
     let Some(table) = process::table() else {
         return Got::Go;

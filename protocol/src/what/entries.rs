@@ -1,5 +1,5 @@
 //! Entries in the lock table's register of mappings: the routes by which a part of a file may be dirtied
-//! through memory, which direct I/O of every process must know.
+//! through memory, which direct I/O of every process must know (P5).
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 

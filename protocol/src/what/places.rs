@@ -118,7 +118,7 @@ pub fn cut(registry: &Registry, start: usize, len: usize) {
     }
 }
 
-/// Mappings in which the buffers of a direct read lie: their entries stay until the frame ends.
+/// Mappings in which the buffers of a direct read lie: their entries stay until the frame ends (P5).
 pub fn pin_buffers(frame: &Frame, data: &Data) {
     if !any() {
         return;
