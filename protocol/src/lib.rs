@@ -15,6 +15,7 @@
 //! Rules of the house: a call leaves all but 3 KiB of the caller's stack alone ([`scratch`]), no panic, no allocation on the way of an I/O call, no libc function that is
 //! itself hooked (raw system calls instead), and nothing of the user's memory is touched by our own
 //! instructions while a range is held.
+#![doc = include_str!("../argument.md")]
 #![cfg_attr(
     not(test),
     deny(
@@ -29,6 +30,8 @@ pub mod calls;
 pub mod direct;
 pub mod hold;
 pub mod life;
+#[cfg(test)]
+mod model;
 pub mod tell;
 pub mod what;
 pub mod who;

@@ -1,6 +1,7 @@
-//! Checks the lock table's models (`lock-table/src/models.rs`) with both checkers, and that each deliberate defect of
-//! `lock-table/mutants.toml` makes one fail; or with Miri, which the stable toolchain lacks. All of it is built apart from
-//! everything else, in the target directory.
+//! Checks the lock table's models (`lock-table/src/models.rs`) with both checkers and the protocol's (`protocol/src/model`)
+//! with its own, and that each deliberate defect of `lock-table/mutants.toml` and `protocol/mutants.toml` makes one fail;
+//! or the lock table's with Miri, which the stable toolchain lacks. All of it is built apart from everything else, in the
+//! target directory.
 
 use clap::Parser;
 use pagefence_tests::defects::{Copy, PATIENCE};
@@ -13,7 +14,15 @@ use std::time::{Duration, Instant};
 /// With a defect one model may not end. Another must fail: the short models, or each defect would take that long.
 const PATIENCE_WITH_DEFECT: Duration = Duration::from_secs(60);
 
-/// Checks the lock table's models, and that they find every deliberate defect.
+fn patience_of(checker: &str) -> Duration {
+    // The protocol's model always ends.
+    match checker {
+        STATERIGHT => PATIENCE,
+        _ => PATIENCE_WITH_DEFECT,
+    }
+}
+
+/// Checks the models of the lock table and of the protocol, and that they find every deliberate defect.
 #[derive(Parser)]
 #[command(name = "models")]
 struct Args {
@@ -33,6 +42,7 @@ struct List {
 #[derive(Deserialize)]
 struct Mutant {
     name: String,
+    /// In the workspace; the lock table's in its sources.
     file: String,
     find: String,
     replace: String,
@@ -41,6 +51,8 @@ struct Mutant {
 }
 
 const MIRI: &str = "miri";
+/// The protocol's model is plain Rust: its checker is a library.
+const STATERIGHT: &str = "stateright";
 
 fn loom() -> String {
     "loom".to_owned()
@@ -67,7 +79,7 @@ fn all(args: &Args) -> Result<(usize, usize), String> {
     let mut count = |ok: bool| *(if ok { &mut passed } else { &mut failed }) += 1;
     let checkers: &[&str] = match (args.miri, &args.mutant) {
         (true, _) => &[MIRI],
-        (false, None) => &["loom", "shuttle"],
+        (false, None) => &["loom", "shuttle", STATERIGHT],
         (false, Some(_)) => &[],
     };
     for checker in checkers {
@@ -79,6 +91,8 @@ fn all(args: &Args) -> Result<(usize, usize), String> {
             if ok { "every model holds" } else { "FAILED" },
             begun.elapsed().as_secs_f64()
         );
+        let explored = outcome.stdout.lines().filter(|l| l.contains(" states, "));
+        explored.for_each(|line| println!("    {line}"));
         if !ok {
             println!("{}", outcome.report());
         }
@@ -87,24 +101,21 @@ fn all(args: &Args) -> Result<(usize, usize), String> {
     if args.miri {
         return Ok((passed, failed));
     }
-    let file = source.join("lock-table/mutants.toml");
-    let text = std::fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
     // SAFETY: this program has one thread.
     unsafe { std::env::remove_var("PAGEFENCE_TEST_LONG") };
-    let list: List = toml::from_str(&text).map_err(|e| format!("{}: {e}", file.display()))?;
+    let mutants = mutants(&source)?;
     let wanted = |m: &&Mutant| {
         args.mutant
             .as_ref()
             .is_none_or(|text| m.name.contains(text))
     };
-    for mutant in list.mutant.iter().filter(wanted) {
+    for mutant in mutants.iter().filter(wanted) {
         let begun = Instant::now();
-        let file = format!("lock-table/src/{}", mutant.file);
         let change = (mutant.find.as_str(), mutant.replace.as_str());
-        let found = copy.with(&mutant.name, &file, change, || {
-            check(&copy, &mutant.checker, PATIENCE_WITH_DEFECT)
+        let found = copy.with(&mutant.name, &mutant.file, change, || {
+            check(&copy, &mutant.checker, patience_of(&mutant.checker))
         })?;
-        let by = caught_by(&found);
+        let by = caught_by(&mutant.checker, &found);
         println!(
             "defect: {}: {} ({:.0} s)",
             mutant.name,
@@ -119,8 +130,31 @@ fn all(args: &Args) -> Result<(usize, usize), String> {
     Ok((passed, failed))
 }
 
+fn mutants(source: &Path) -> Result<Vec<Mutant>, String> {
+    let mut mutants = list(&source.join("lock-table/mutants.toml"))?;
+    for mutant in &mut mutants {
+        mutant.file = format!("lock-table/src/{}", mutant.file);
+    }
+    mutants.extend(list(&source.join("protocol/mutants.toml"))?);
+    Ok(mutants)
+}
+
+fn list(file: &Path) -> Result<Vec<Mutant>, String> {
+    let text = std::fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
+    let list: List = toml::from_str(&text).map_err(|e| format!("{}: {e}", file.display()))?;
+    Ok(list.mutant)
+}
+
 /// Which model failed, if one did and not the build.
-fn caught_by(outcome: &Outcome) -> Option<String> {
+fn caught_by(checker: &str, outcome: &Outcome) -> Option<String> {
+    if checker == STATERIGHT {
+        // It says which guarantee is broken, and how soon.
+        let broken = outcome
+            .stdout
+            .lines()
+            .find_map(|l| l.strip_prefix("broken: "));
+        return broken.map(|story| format!("found: {story}"));
+    }
     let failed = outcome.stdout.lines().find_map(|line| {
         let name = line.strip_prefix("test models::")?;
         name.strip_suffix(" ... FAILED")
@@ -138,6 +172,10 @@ fn caught_by(outcome: &Outcome) -> Option<String> {
 
 /// Builds the models for a checker and runs them.
 fn check(copy: &Copy, checker: &str, patience: Duration) -> Result<Outcome, String> {
+    let (package, models) = match checker {
+        STATERIGHT => ("pagefence-protocol", "model::"),
+        _ => ("pagefence-lock-table", "models::"),
+    };
     let cargo = |last: &[&str]| {
         let mut command = copy.cargo(checker);
         if checker == MIRI {
@@ -147,10 +185,12 @@ fn check(copy: &Copy, checker: &str, patience: Duration) -> Result<Outcome, Stri
             command.env("MIRIFLAGS", flags);
         } else {
             command.args(["test", "--release"]);
+        }
+        if matches!(checker, "loom" | "shuttle") {
             command.env("RUSTFLAGS", format!("--cfg {checker}"));
         }
         command
-            .args(["-p", "pagefence-lock-table", "--lib"])
+            .args(["-p", package, "--lib"])
             .args(last)
             .env("CARGO_PROFILE_RELEASE_PANIC", "unwind");
         command
@@ -160,6 +200,21 @@ fn check(copy: &Copy, checker: &str, patience: Duration) -> Result<Outcome, Stri
         return Err(format!("{checker}: it doesn't build: {}", built.report()));
     }
     // All at once: one that doesn't end keeps none from its turn.
-    let last = ["models::", "--", "--test-threads=16"];
+    let last = [models, "--", "--test-threads=16", "--show-output"];
     run(&mut cargo(&last), patience).map_err(|e| format!("cargo: {e}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_they_replace_is_there() {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        for mutant in mutants(&source).unwrap() {
+            let text = std::fs::read_to_string(source.join(&mutant.file)).unwrap();
+            let times = text.matches(&mutant.find).count();
+            assert_eq!(times, 1, "{}: {}", mutant.file, mutant.name);
+        }
+    }
 }
