@@ -8,6 +8,7 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
+#include <linux/openat2.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -82,6 +83,7 @@ static char control[CMSG_SPACE(sizeof(int))];
 static struct iovec one;
 static struct msghdr message;
 static struct mmsghdr messages[1];
+static struct open_how truncating = {.flags = O_RDWR | O_TRUNC};
 extern char **environ;
 
 static void message_with(int fd) {
@@ -96,7 +98,7 @@ static void message_with(int fd) {
 static char *fresh_template(const char *text) { return strcpy(template, text); }
 
 // Functions that may not be there; without them nothing is used.
-#define ELSEWHERE(X) X(io_submit) X(io_uring_queue_init) X(pidfd_open) X(pidfd_getfd) X(capset) X(umount)
+#define ELSEWHERE(X) X(io_submit) X(io_uring_queue_init) X(pidfd_open) X(pidfd_getfd) X(capset) X(umount) X(pivot_root)
 #define POINTER(symbol) static long (*may_##symbol)();
 ELSEWHERE(POINTER)
 static void find_elsewhere(void) {
@@ -180,6 +182,14 @@ static pid_t child;
     X(syscall_openat, result = syscall(SYS_openat, AT_FDCWD, name, O_RDWR | O_TRUNC)) \
     X(syscall_mmap, map = (char *)syscall(SYS_mmap, NULL, PAGE, PROT_WRITE, MAP_SHARED, f, 0)) \
     X(syscall_ftruncate, result = syscall(SYS_ftruncate, f, PAGE)) \
+    X(syscall_openat2, result = syscall(SYS_openat2, AT_FDCWD, name, &truncating, sizeof truncating)) \
+    X(syscall_truncate, result = syscall(SYS_truncate, name, PAGE)) \
+    X(syscall_fallocate, result = syscall(SYS_fallocate, f, 0, SIZE, PAGE)) \
+    X(syscall_fsync, result = syscall(SYS_fsync, f)) \
+    X(syscall_mremap, map = (char *)syscall(SYS_mremap, map, PAGE, PAGE, 0, 0)) \
+    X(syscall_fcntl, result = syscall(SYS_fcntl, f, F_SETFL, O_DIRECT)) \
+    X(syscall_dup3, result = syscall(SYS_dup3, f, 900, 0)) \
+    X(syscall_close_range, result = syscall(SYS_close_range, f, f, 0)) \
     X(syscall_close, result = syscall(SYS_close, f)) \
     X(fork, child = fork(); reap(child)) \
     X(_Fork, child = _Fork(); reap(child)) \
@@ -260,6 +270,7 @@ static pid_t child;
     X(initgroups, result = initgroups("root", 0)) \
     X(capset, OPTIONAL(capset, &capability_head, capabilities)) \
     X(chroot, result = chroot(".")) \
+    X(pivot_root, OPTIONAL(pivot_root, "/nowhere", "/nowhere")) \
     X(unshare, result = unshare(CLONE_FS)) \
     X(setns, result = setns(-1, 0)) \
     X(umount, OPTIONAL(umount, "/nowhere")) \

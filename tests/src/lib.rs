@@ -6,7 +6,9 @@
 
 pub mod artefacts;
 pub mod compare;
+pub mod covered;
 pub mod defects;
+pub mod exports;
 pub mod fence;
 pub mod places;
 pub mod programs;

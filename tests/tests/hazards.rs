@@ -91,7 +91,7 @@ macro_rules! tests {
 tests! { alike:
     vfork_exec close_lowest dup_modes setfl_direct no_name append rwf scm_rights shared_offset
     number_reuse efault misaligned nofile20 posix_locks senseless fork_in_handler
-    access_modes child_without_numbers
+    access_modes child_without_numbers by_number
 }
 tests! { alike_on_one: fork_threads signals cancel threads descriptors limit_lowered }
 

@@ -1,41 +1,23 @@
-//! Is every door hooked? A function that libc exports under a sibling's name (`64`, `v2`, `__x`,
-//! `__x_chk`, `__x_2`) of a hooked one must be hooked too, or have a reason in `unhooked.toml`.
+//! Is every door hooked? The library's own table (`shim/src/table.rs`) is compared with what libc, liburing, libaio and the
+//! kernel have. What has no hook has a reason in `unhooked.toml`.
 
-use object::read::elf::ElfFile64;
-use object::{Endianness, Object, ObjectSymbol, SymbolIndex, SymbolKind};
+use pagefence_tests::covered::{self, Call};
+use pagefence_tests::exports::{number, versions};
 use pagefence_tests::fence::found;
 use pagefence_tests::{artefacts, skip};
+use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::process::Command;
 
-/// The functions that a shared library defines for others. Those of version `GLIBC_PRIVATE` are
-/// glibc's own: no program can be linked to them.
-fn exported(path: &Path) -> BTreeSet<String> {
-    let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    let file = ElfFile64::<Endianness>::parse(&*bytes)
-        .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    let versions = file
-        .elf_section_table()
-        .versions(file.endian(), &*bytes)
-        .expect("ELF versions");
-    let private = |symbol: SymbolIndex| {
-        let table = versions.as_ref()?;
-        let version = table
-            .version(table.version_index(file.endian(), symbol))
-            .ok()??;
-        Some(version.name() == b"GLIBC_PRIVATE")
-    };
-    let symbols = file
-        .dynamic_symbols()
-        .filter(|s| s.is_definition() && s.kind() == SymbolKind::Text);
-    let public = symbols.filter(|s| private(s.index()) != Some(true));
-    public
-        .filter_map(|s| s.name().ok().map(str::to_owned))
-        .collect()
+type Names = BTreeSet<String>;
+
+fn exported(path: &Path) -> Names {
+    versions(path).into_keys().collect()
 }
 
 /// What a library beside libc exports; none if it isn't installed.
-fn exported_by(library: &str) -> Option<BTreeSet<String>> {
+fn exported_by(library: &str) -> Option<Names> {
     let path = artefacts::libc().with_file_name(library);
     if !path.exists() {
         skip(&format!("{} is not there", path.display()));
@@ -44,10 +26,73 @@ fn exported_by(library: &str) -> Option<BTreeSet<String>> {
     Some(exported(&path))
 }
 
-fn reasons() -> BTreeMap<String, String> {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("unhooked.toml");
-    let text = std::fs::read_to_string(&file).expect("unhooked.toml");
-    toml::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", file.display()))
+fn table() -> Vec<Call> {
+    covered::calls(&found(artefacts::library()))
+}
+
+fn hooks(table: &[Call]) -> Names {
+    let names = table.iter().flat_map(|call| &call.names);
+    names.map(|name| name.text.clone()).collect()
+}
+
+/// The system calls that the table has, also on other architectures.
+fn numbers(table: &[Call]) -> Names {
+    let names = table.iter().flat_map(|call| &call.numbers);
+    names.map(|name| name.text.clone()).collect()
+}
+
+/// The kernel's system calls on this architecture, as the C compiler knows them.
+fn kernel() -> Names {
+    let output = Command::new("sh")
+        .args(["-c", "echo '#include <sys/syscall.h>' | gcc -dM -E -"])
+        .output()
+        .expect("sh");
+    let text = String::from_utf8(output.stdout).expect("ASCII");
+    let calls: Names = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("#define __NR_"))
+        .filter_map(|line| line.split_once(' ').map(|(name, _)| name.to_owned()))
+        .collect();
+    assert!(
+        calls.len() > 250,
+        "gcc: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    calls
+}
+
+#[derive(Deserialize)]
+struct File {
+    because: Vec<Reason>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reason {
+    why: String,
+    #[serde(default)]
+    libc: String,
+    #[serde(default)]
+    liburing: String,
+    #[serde(default)]
+    libaio: String,
+    #[serde(default)]
+    numbers: String,
+}
+
+/// The names of one kind that have a reason.
+fn reasons(kind: impl Fn(&Reason) -> &str) -> Names {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("unhooked.toml");
+    let text = std::fs::read_to_string(&path).expect("unhooked.toml");
+    let file: File = toml::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let mut all = Names::new();
+    for reason in &file.because {
+        assert!(!reason.why.is_empty(), "a reason that says nothing");
+        for name in kind(reason).split_whitespace() {
+            assert!(all.insert(name.to_owned()), "{name} has two reasons");
+        }
+    }
+    all
 }
 
 /// A call's name without the marks of a sibling: `__pread64_chk` is `pread`.
@@ -75,23 +120,21 @@ fn without_mark(name: &str) -> Option<&str> {
         .filter(|rest| !rest.is_empty())
 }
 
-fn siblings<'a>(hook: &str, libc: &'a BTreeSet<String>) -> Vec<&'a String> {
-    libc.iter()
+fn siblings<'a>(hook: &str, library: &'a Names) -> Vec<&'a String> {
+    library
+        .iter()
         .filter(|symbol| symbol.as_str() != hook && stem(symbol) == stem(hook))
         .collect()
 }
 
 #[test]
 fn every_sibling_has_a_hook_or_a_reason() {
-    let (hooks, libc, reasons) = (
-        exported(&found(artefacts::library())),
-        exported(&artefacts::libc()),
-        reasons(),
-    );
+    let (hooks, libc) = (hooks(&table()), exported(&artefacts::libc()));
+    let known = reasons(|reason| &reason.libc);
     let mut missing = BTreeMap::new();
     for hook in hooks.intersection(&libc) {
         for sibling in siblings(hook, &libc) {
-            if !hooks.contains(sibling) && !reasons.contains_key(sibling) {
+            if !hooks.contains(sibling) && !known.contains(sibling) {
                 missing.insert(sibling, hook);
             }
         }
@@ -107,97 +150,155 @@ fn every_sibling_has_a_hook_or_a_reason() {
     );
 }
 
-/// `fork` is not among them: `pthread_atfork` sees it, by whatever name it is called.
+/// A libc that has a function for one more of the kernel's calls has one more way to a file, or not: somebody must say.
 #[test]
-fn the_calls_of_the_contract_are_hooked() {
-    let hooks = exported(&found(artefacts::library()));
-    let wanted = "open openat creat close close_range closefrom dup dup2 dup3 fcntl read write pread \
-        pwrite readv writev preadv pwritev preadv2 pwritev2 mmap munmap mremap mprotect pkey_mprotect \
-        remap_file_pages truncate ftruncate fallocate posix_fallocate fsync fdatasync sync_file_range \
-        vfork execve execv execvp execvpe execveat fexecve posix_spawn posix_spawnp syscall fopen \
-        fclose freopen popen pclose opendir closedir mkstemp tmpfile socket accept accept4 pipe pipe2 \
-        eventfd recvmsg socketpair __open_2 __openat_2 __read_chk __pread_chk open64 openat64 pread64 \
-        pwrite64 preadv64v2 pwritev64v2";
-    let missing: Vec<_> = wanted
-        .split_whitespace()
-        .filter(|name| !hooks.contains(*name))
+fn every_function_for_a_system_call_has_a_hook_or_a_reason() {
+    let hooks = hooks(&table());
+    let known = reasons(|reason| &reason.libc);
+    let libc = exported(&artefacts::libc());
+    let missing: Vec<_> = kernel()
+        .into_iter()
+        .filter(|name| libc.contains(name) && !hooks.contains(name) && !known.contains(name))
         .collect();
-    assert!(missing.is_empty(), "not hooked: {missing:?}");
+    assert!(
+        missing.is_empty(),
+        "a function of libc's and a system call, neither hooked nor in unhooked.toml: {missing:?}"
+    );
 }
 
+/// A name that is hooked, and the kernel's call of that name, or of a sibling's, passed on by `syscall`: a way past.
 #[test]
-fn reasons_are_still_needed() {
-    let (hooks, libc) = (
-        exported(&found(artefacts::library())),
-        exported(&artefacts::libc()),
+fn every_hooked_name_is_reached_by_its_number_too() {
+    let table = table();
+    let (numbers, known) = (numbers(&table), reasons(|reason| &reason.numbers));
+    let plain = |name: &str| {
+        let stem = stem(name).to_lowercase();
+        stem.trim_end_matches(|c: char| c.is_ascii_digit())
+            .to_owned()
+    };
+    let covered: Names = hooks(&table)
+        .iter()
+        .chain(&numbers)
+        .map(|name| plain(name))
+        .collect();
+    let kernel = kernel();
+    let missing: Vec<_> = kernel
+        .iter()
+        .filter(|call| covered.contains(&plain(call)))
+        .filter(|call| !numbers.contains(*call) && !known.contains(*call))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "the table has these by name, and not by number: {missing:?}"
     );
-    for symbol in reasons().keys() {
+    for call in known {
         assert!(
-            libc.contains(symbol),
-            "{symbol} is in unhooked.toml, but libc doesn't export it"
-        );
-        assert!(
-            !hooks.contains(symbol),
-            "{symbol} is in unhooked.toml, but it is hooked"
+            kernel.contains(&call) && !numbers.contains(&call),
+            "{call}: its reason is not needed"
         );
     }
 }
 
-/// What the library exports beyond hooks would take the place of a program's own symbols.
+/// What the table says must be what the library exports, and nothing more: it would take the place of a program's own.
 #[test]
-fn nothing_else_is_exported() {
-    let (hooks, libc) = (
-        exported(&found(artefacts::library())),
-        exported(&artefacts::libc()),
+fn the_table_is_what_is_exported() {
+    let table = hooks(&table());
+    let mut exported = exported(&found(artefacts::library()));
+    // Asked by AddressSanitizer's runtime; a program's own comes first.
+    assert!(exported.remove("__asan_default_options"));
+    let (missing, more): (Vec<_>, Vec<_>) = (
+        table.difference(&exported).collect(),
+        exported.difference(&table).collect(),
     );
-    // libaio's functions are hooked to say that they are not covered, liburing's to refuse its rings.
+    assert!(
+        missing.is_empty() && more.is_empty(),
+        "in the table, not exported: {missing:?}; exported, not in the table: {more:?}"
+    );
+}
+
+#[test]
+fn every_hook_stands_for_something() {
+    let libc = exported(&artefacts::libc());
     let (Some(aio), Some(uring)) = (exported_by("libaio.so.1"), exported_by("liburing.so.2"))
     else {
         return;
     };
     // liburing has this one since 2.5, which may be newer than the one here.
-    let newer = ["io_uring_queue_init_mem"];
-    // Asked by AddressSanitizer's runtime; a program's own comes first.
-    let asked = ["__asan_default_options"];
-    let foreign: Vec<_> = hooks
-        .difference(&libc)
-        .filter(|name| !aio.contains(*name) && !uring.contains(*name))
-        .filter(|name| !newer.contains(&name.as_str()) && !asked.contains(&name.as_str()))
+    let newer = "io_uring_queue_init_mem";
+    let foreign: Vec<_> = hooks(&table())
+        .into_iter()
+        .filter(|name| !libc.contains(name) && !aio.contains(name) && !uring.contains(name))
+        .filter(|name| name != newer)
         .collect();
     assert!(
         foreign.is_empty(),
-        "exported, but no function of libc, libaio or liburing: {foreign:?}"
+        "hooked, but no function of libc, libaio or liburing: {foreign:?}"
     );
 }
 
-/// Whatever liburing exports is hooked, or works on a ring that one of the hooked functions has made.
+/// Whatever liburing and libaio export is hooked, or works on what one of the hooked functions has made.
 #[test]
-fn liburing_has_no_other_door() {
-    const ON_A_RING: &str = "__io_uring_get_cqe __io_uring_sqring_wait io_uring_free_probe io_uring_get_events \
-        io_uring_get_probe_ring io_uring_get_sqe io_uring_mlock_size io_uring_mlock_size_params \
-        io_uring_peek_batch_cqe io_uring_queue_exit io_uring_ring_dontfork io_uring_submit \
-        io_uring_submit_and_get_events io_uring_submit_and_wait io_uring_submit_and_wait_timeout \
-        io_uring_wait_cqe_timeout io_uring_wait_cqes io_uring_close_ring_fd io_uring_memory_size \
-        io_uring_memory_size_params io_uring_resize_rings io_uring_clone_buffers io_uring_clone_buffers_offset \
-        io_uring_setup_buf_ring io_uring_free_buf_ring io_uring_enable_rings io_uring_wait_cqes_min_timeout \
-        io_uring_submit_and_wait_min_timeout io_uring_submit_and_wait_reg io_uring_set_iowait io_uring_major_version \
-        io_uring_minor_version io_uring_check_version io_uring_buf_ring_head";
-    let Some(uring) = exported_by("liburing.so.2") else {
+fn no_other_library_has_another_door() {
+    let (Some(aio), Some(uring)) = (exported_by("libaio.so.1"), exported_by("liburing.so.2"))
+    else {
         return;
     };
-    let hooks = exported(&found(artefacts::library()));
-    let known: BTreeSet<&str> = ON_A_RING.split_whitespace().collect();
+    let hooks = hooks(&table());
     let registers = |name: &str| {
         name.starts_with("io_uring_register_") || name.starts_with("io_uring_unregister_")
     };
-    let doors: Vec<_> = uring
-        .iter()
-        .filter(|name| !hooks.contains(*name) && !known.contains(name.as_str()))
-        .filter(|name| !registers(name))
-        .collect();
+    for (exported, known) in [
+        (aio, reasons(|reason| &reason.libaio)),
+        (uring, reasons(|reason| &reason.liburing)),
+    ] {
+        let doors: Vec<_> = exported
+            .iter()
+            .filter(|name| !hooks.contains(*name) && !known.contains(*name) && !registers(name))
+            .collect();
+        assert!(
+            doors.is_empty(),
+            "does one of these make a ring or move bytes, or does it need a ring or a context? {doors:?}"
+        );
+    }
+}
+
+#[test]
+fn reasons_are_still_needed() {
+    let (hooks, libc) = (hooks(&table()), exported(&artefacts::libc()));
+    for symbol in reasons(|reason| &reason.libc) {
+        assert!(
+            libc.contains(&symbol),
+            "{symbol} is in unhooked.toml, but libc doesn't export it"
+        );
+        assert!(
+            !hooks.contains(&symbol),
+            "{symbol} is in unhooked.toml, but it is hooked"
+        );
+    }
+}
+
+/// Without a remark a name is there wherever this library runs; with one, since then.
+#[test]
+fn the_table_says_what_an_old_libc_lacks() {
+    const EVERYWHERE: (u32, u32) = (2, 17);
+    let libc = versions(&artefacts::libc());
+    for name in table().iter().flat_map(|call| &call.names) {
+        let Some(since) = libc.get(&name.text) else {
+            continue; // of another library
+        };
+        let newer = (*since > EVERYWHERE).then_some(*since);
+        let said = name.only.as_deref().map(number);
+        assert_eq!(newer, said, "{}: since which glibc?", name.text);
+    }
+}
+
+#[test]
+fn the_page_of_what_is_covered_is_up_to_date() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/coverage.md");
+    let there = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
-        doors.is_empty(),
-        "does one of these make a ring, or does it need one? {doors:?}"
+        there == covered::page(&table()),
+        "docs/coverage.md is not what the table says: cargo run --release --bin coverage > docs/coverage.md"
     );
 }
 

@@ -1,15 +1,13 @@
 //! Doors that the library doesn't watch are refused or said, and symbols that a libc may lack don't matter.
 
 use lock_table::summary::Counter;
-use object::read::elf::ElfFile64;
-use object::{Endianness, Object, ObjectSymbol};
 use pagefence_tests::artefacts;
 use pagefence_tests::compare::Comparison;
+use pagefence_tests::exports::versions;
 use pagefence_tests::fence::{Fence, found, split_own_lines};
 use pagefence_tests::places::main_place;
 use pagefence_tests::programs::compile;
 use pagefence_tests::run::{Outcome, run};
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -160,31 +158,6 @@ fn fio_hears_that_there_is_no_uring() {
     assert_eq!(said_of_uring(&fenced).len(), 1, "{}", fenced.report());
 }
 
-/// The oldest version, as (major, minor), that a library gives each of its symbols.
-fn since(bytes: &[u8]) -> BTreeMap<String, (u32, u32)> {
-    let file = ElfFile64::<Endianness>::parse(bytes).expect("an ELF file");
-    let versions = file
-        .elf_section_table()
-        .versions(file.endian(), bytes)
-        .expect("ELF versions");
-    let mut all = BTreeMap::new();
-    for symbol in file.dynamic_symbols().filter(ObjectSymbol::is_definition) {
-        let version = versions.as_ref().and_then(|table| {
-            let index = table.version_index(file.endian(), symbol.index());
-            table.version(index).ok()?
-        });
-        let name = version.map_or("", |v| std::str::from_utf8(v.name()).unwrap_or(""));
-        let mut numbers = name.trim_start_matches("GLIBC_").split('.');
-        let mut number = || numbers.next().and_then(|n| n.parse().ok());
-        let (major, minor) = (number().unwrap_or(0), number().unwrap_or(0));
-        let oldest = all
-            .entry(symbol.name().expect("a name").to_owned())
-            .or_insert((major, minor));
-        *oldest = (*oldest).min((major, minor));
-    }
-    all
-}
-
 /// A libc of this kind without some of its functions: their names are others in it.
 fn libc_without(names: &[&str], directory: &Path) {
     let mut bytes = std::fs::read(artefacts::libc()).expect("libc");
@@ -203,8 +176,8 @@ fn libc_without(names: &[&str], directory: &Path) {
 /// on glibc older than 2.34. The kind: names that a libc may lack. This libc is as old as Debian 11's, of what is hooked.
 #[test]
 fn an_older_libc() {
-    let libc = since(&std::fs::read(artefacts::libc()).expect("libc"));
-    let hooks = since(&std::fs::read(found(artefacts::library())).expect("our library"));
+    let libc = versions(&artefacts::libc());
+    let hooks = versions(&found(artefacts::library()));
     // In librt then, which no program here is linked to.
     let elsewhere =
         |name: &str| ["aio_", "lio_"].iter().any(|p| name.starts_with(p)) || name == "shm_open";

@@ -1,17 +1,30 @@
-//! vfork, exec and posix_spawn. `fork` itself needs no hook: `pthread_atfork` covers it wherever it is called.
+//! The hooks that no function can be, because they return twice, start on a stack of their own, or take as many arguments
+//! as the caller likes; and what the other ones of their family need.
 
-use crate::{family, resolve_all};
-use core::ffi::{c_char, c_int, c_void};
+use crate::table::{execve, execvpe};
+use core::ffi::{c_char, c_int};
 use core::sync::atomic::{AtomicUsize, Ordering};
-use libc::{pid_t, posix_spawn_file_actions_t, posix_spawnattr_t};
-use protocol::exec::{exec, spawn};
+use libc::pid_t;
+use protocol::exec::exec;
 use protocol::fork::sharing;
 
-type Handler = Option<unsafe extern "C" fn()>;
 type List = *const *const c_char;
 
 unsafe extern "C" {
     static environ: List;
+}
+
+/// The program's own.
+pub fn environment() -> List {
+    // SAFETY: libc's own variable.
+    unsafe { environ }
+}
+
+/// The flags in a `struct clone_args`.
+pub fn flags_of(how: *const u64) -> c_int {
+    let mut flags = [0u64];
+    let known = protocol::raw::copy_from_program(how, &mut flags).is_ok();
+    flags.first().filter(|_| known).map_or(0, |f| *f as c_int)
 }
 
 /// `vfork` returns twice on one stack, so it can't be called from a function of ours: the hook sets a
@@ -21,7 +34,7 @@ static REAL_VFORK: AtomicUsize = AtomicUsize::new(0);
 extern "C" fn before_vfork() -> usize {
     sharing();
     if REAL_VFORK.load(Ordering::Acquire) == 0 {
-        resolve_vfork();
+        resolve();
     }
     let thread = protocol::thread::current();
     protocol::variables::before_child(thread, true);
@@ -29,7 +42,8 @@ extern "C" fn before_vfork() -> usize {
     REAL_VFORK.load(Ordering::Acquire)
 }
 
-fn resolve_vfork() {
+/// Looks up what the jumps go to.
+pub fn resolve() {
     // SAFETY: terminated names; nothing is called.
     let (vfork, clone) = unsafe {
         (
@@ -53,7 +67,7 @@ extern "C" fn before_clone(flags: c_int) -> usize {
         protocol::fork::lending(thread, waits);
     }
     if REAL_CLONE.load(Ordering::Acquire) == 0 {
-        resolve_vfork();
+        resolve();
     }
     REAL_CLONE.load(Ordering::Acquire)
 }
@@ -95,19 +109,6 @@ pub unsafe extern "C" fn $name() -> c_int {
 }
 clone!(clone, __clone);
 
-// What `pthread_atfork` comes to, which is linked into each library: ours are to be the first.
-family! { __register_atfork =>
-    (prepare: Handler, parent: Handler, child: Handler, library: *mut c_void) -> c_int, |real| {
-    protocol::fork::watch();
-    real(prepare, parent, child, library)
-}}
-
-// Without the handlers of `pthread_atfork`: the child finds out by itself, the parent is told here.
-family! { _Fork => () -> pid_t, |real| {
-    sharing();
-    protocol::fork::making(|| real())
-}}
-
 macro_rules! vfork {
     ($($name:ident),+) => {
         $(
@@ -132,24 +133,6 @@ macro_rules! vfork {
     };
 }
 vfork!(vfork, __vfork);
-
-family! { execve => (path: *const c_char, argv: List, env: List) -> c_int, |real| {
-    exec(env, |env| real(path, argv, env))
-}}
-family! { execveat => (dir: c_int, path: *const c_char, argv: List, env: List, flags: c_int) -> c_int, |real| {
-    exec(env, |env| real(dir, path, argv, env, flags))
-}}
-family! { fexecve => (fd: c_int, argv: List, env: List) -> c_int, |real| { exec(env, |env| real(fd, argv, env)) }}
-family! { execvpe => (file: *const c_char, argv: List, env: List) -> c_int, |real| {
-    exec(env, |env| real(file, argv, env))
-}}
-// These use `environ`; the forms that take an environment let us add to it.
-family! { execv => (path: *const c_char, argv: List) -> c_int, |real| {
-    exec(environ, |env| if env == environ { real(path, argv) } else { execve::real()(path, argv, env) })
-}}
-family! { execvp => (file: *const c_char, argv: List) -> c_int, |real| {
-    exec(environ, |env| if env == environ { real(file, argv) } else { execvpe::real()(file, argv, env) })
-}}
 
 /// The variadic forms: the arguments in registers are stored below those on the caller's stack, which
 /// makes one array of them, ended by a null as the program ended it.
@@ -195,12 +178,12 @@ variadic_exec!(execl => execl_with, execlp => execlp_with, execle => execle_with
 
 unsafe extern "C" fn execl_with(path: *const c_char, argv: List) -> c_int {
     // SAFETY: as the program's own call; `argv` lies in the caller's frame below us.
-    unsafe { exec(environ, |env| execve::real()(path, argv, env)) }
+    unsafe { exec(environment(), |env| execve::real()(path, argv, env)) }
 }
 
 unsafe extern "C" fn execlp_with(file: *const c_char, argv: List) -> c_int {
     // SAFETY: as above.
-    unsafe { exec(environ, |env| execvpe::real()(file, argv, env)) }
+    unsafe { exec(environment(), |env| execvpe::real()(file, argv, env)) }
 }
 
 /// The environment stands behind the null.
@@ -216,19 +199,9 @@ unsafe extern "C" fn execle_with(path: *const c_char, argv: List) -> c_int {
     }
 }
 
-family! { posix_spawn, posix_spawnp =>
-    (pid: *mut pid_t, path: *const c_char, actions: *const posix_spawn_file_actions_t,
-     attributes: *const posix_spawnattr_t, argv: List, env: List) -> c_int, |real| {
-    spawn(env, |env| real(pid, path, actions, attributes, argv, env))
-}}
-family! { system => (command: *const c_char) -> c_int, |real| {
-    sharing();
-    real(command)
-}}
-
 /// A jump out of a signal handler may leave calls behind that the handler interrupted.
 #[cfg(target_arch = "x86_64")]
-fn jumping(buffer: *const usize) {
+pub fn jumping(buffer: *const usize) {
     const STACK_POINTER: usize = 6;
     let guard: usize;
     // SAFETY: the buffer is one that `setjmp` filled, of which glibc keeps the stack pointer in this
@@ -242,35 +215,4 @@ fn jumping(buffer: *const usize) {
 
 /// Elsewhere the thread's next call finds what was left behind.
 #[cfg(not(target_arch = "x86_64"))]
-fn jumping(_: *const usize) {}
-
-family! { longjmp, _longjmp, siglongjmp, __longjmp_chk => (buffer: *mut usize, value: c_int) -> (), |real| {
-    jumping(buffer);
-    real(buffer, value)
-}}
-
-mod list {
-    use super::*;
-    resolve_all!(
-        __register_atfork,
-        execve,
-        execveat,
-        fexecve,
-        execvpe,
-        execv,
-        execvp,
-        posix_spawn,
-        posix_spawnp,
-        system,
-        longjmp,
-        _longjmp,
-        siglongjmp,
-        __longjmp_chk,
-        _Fork
-    );
-}
-
-pub fn resolve() {
-    resolve_vfork();
-    list::resolve();
-}
+pub fn jumping(_: *const usize) {}

@@ -1,0 +1,12 @@
+//! How a program gets in. A door finds what the program asks for in the table, translates it into an operation of
+//! `protocol`, and hands the real call over; it doesn't think.
+
+pub mod aio;
+pub mod children;
+pub mod messages;
+pub mod opens;
+pub mod rights;
+pub mod stdio;
+pub mod symbol;
+pub mod syscall;
+pub mod uring;

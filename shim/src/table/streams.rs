@@ -1,0 +1,64 @@
+//! libc functions that open or close a descriptor by themselves, past the hooks: what we knew of the number is forgotten,
+//! and its next use looks again. What is read and written through a stream can't be hooked by name.
+
+use crate::doors::stdio::{by, emptying, number, opened_in_steps, opening, streamed};
+use crate::doors::symbol::Libc;
+use crate::table::calls;
+use core::ffi::{c_char, c_int};
+use libc::FILE;
+use protocol::fork::{making, sharing};
+use protocol::numbers::{closing_elsewhere, made_elsewhere, reopening};
+
+calls! { Libc "Streams and temporary files" {
+"opens a stream": [fopen, fopen64] unlisted [_IO_fopen]
+    fn(path: *const c_char, mode: *const c_char) -> *mut FILE, |real| {
+    match emptying(path, mode) {
+        Some(flags) => streamed(opened_in_steps(path, mode, flags)),
+        None => opening(path, mode, || by(|| real(path, mode))),
+    }
+}
+"opens a stream once more": [freopen, freopen64]
+    fn(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE, |real| {
+    let fd = number(stream);
+    // Without a path: the stream's own file.
+    let own = protocol::raw::number_path(fd);
+    let named = if path.is_null() { own.as_c_str().as_ptr() } else { path };
+    reopening(fd, || opening(named, mode, || real(path, mode, stream)), core::ptr::null_mut())
+}
+"makes a number a stream": [fdopen] unlisted [_IO_fdopen]
+    fn(fd: c_int, mode: *const c_char) -> *mut FILE, |real| {
+    let stream = if protocol::words::is_ours(fd) { real(-1, mode) } else { real(fd, mode) };
+    if !stream.is_null() {
+        protocol::numbers::streamed(fd);
+    }
+    stream
+}
+"closes a stream": [fclose] unlisted [_IO_fclose]
+    fn(stream: *mut FILE) -> c_int, |real| { closing_elsewhere(number(stream), || real(stream)) }
+"opens a file without a name": [tmpfile, tmpfile64]
+    fn() -> *mut FILE, |real| { streamed(by(|| real())) }
+"starts a shell behind a stream": [popen] unlisted [_IO_popen]
+    fn(command: *const c_char, kind: *const c_char) -> *mut FILE, |real| {
+    sharing();
+    streamed(making(|| by(|| real(command, kind))))
+}
+"closes a stream, and waits for its shell": [pclose]
+    fn(stream: *mut FILE) -> c_int, |real| { closing_elsewhere(number(stream), || real(stream)) }
+
+"opens a file with a new name": [mkstemp] unlisted [mkstemp64]
+    fn(template: *mut c_char) -> c_int, |real| { made_elsewhere(real(template)) }
+"opens a file with a new name, with flags": [mkostemp] unlisted [mkostemp64]
+    fn(template: *mut c_char, flags: c_int) -> c_int, |real| { made_elsewhere(real(template, flags)) }
+"opens a file with a new name that has an end": [mkstemps] unlisted [mkstemps64]
+    fn(template: *mut c_char, suffix: c_int) -> c_int, |real| { made_elsewhere(real(template, suffix)) }
+"opens a file with a new name that has an end, with flags": [mkostemps] unlisted [mkostemps64]
+    fn(template: *mut c_char, suffix: c_int, flags: c_int) -> c_int, |real| {
+    made_elsewhere(real(template, suffix, flags))
+}
+"leaves the terminal": [daemon]
+    fn(stay: c_int, keep: c_int) -> c_int, |real| {
+    let result = real(stay, keep);
+    (0..3).for_each(|fd| { made_elsewhere(fd); });
+    result
+}
+}}

@@ -1,0 +1,105 @@
+//! read, write and their many forms.
+
+use crate::doors::symbol::Libc;
+use crate::table::calls;
+use core::ffi::{c_int, c_void};
+use libc::{iovec, off64_t, size_t, ssize_t};
+use protocol::data::{Data, Position, Transfer};
+use protocol::transfer::{seek, transfer};
+
+fn reading(fd: c_int, data: Data, at: Position, flags: c_int) -> Transfer {
+    Transfer {
+        fd,
+        write: false,
+        data,
+        at,
+        flags,
+    }
+}
+
+fn writing(fd: c_int, data: Data, at: Position, flags: c_int) -> Transfer {
+    Transfer {
+        fd,
+        write: true,
+        data,
+        at,
+        flags,
+    }
+}
+
+fn vector(iov: *const iovec, count: c_int) -> Data {
+    Data::Vector(iov, usize::try_from(count).unwrap_or(0))
+}
+
+/// The v2 forms take -1 for "at the file offset".
+fn offset_or_current(offset: off64_t) -> Position {
+    if offset == -1 {
+        Position::Offset
+    } else {
+        Position::At(offset)
+    }
+}
+
+// By number the v2 forms take the place in two halves, of which 64-bit kernels use the first.
+calls! { Libc "Reading and writing" {
+"reads at the offset": [read] unlisted [__read] = SYS_read
+    fn(fd: c_int, buf: *mut c_void, n: size_t) -> ssize_t, |real| {
+    transfer(&reading(fd, Data::Buffer(buf, n), Position::Offset, 0), || real(fd, buf, n))
+}
+"reads at the offset, into a buffer of known size": unlisted [__read_chk]
+    fn(fd: c_int, buf: *mut c_void, n: size_t, room: size_t) -> ssize_t, |real| {
+    transfer(&reading(fd, Data::Buffer(buf, n), Position::Offset, 0), || real(fd, buf, n, room))
+}
+"reads at a place": [pread, pread64] unlisted [__pread64] = SYS_pread64
+    fn(fd: c_int, buf: *mut c_void, n: size_t, at: off64_t) -> ssize_t, |real| {
+    transfer(&reading(fd, Data::Buffer(buf, n), Position::At(at), 0), || real(fd, buf, n, at))
+}
+"reads at a place, into a buffer of known size": unlisted [__pread_chk, __pread64_chk]
+    fn(fd: c_int, buf: *mut c_void, n: size_t, at: off64_t, room: size_t) -> ssize_t, |real| {
+    transfer(&reading(fd, Data::Buffer(buf, n), Position::At(at), 0), || real(fd, buf, n, at, room))
+}
+"reads into several buffers at the offset": [readv] = SYS_readv
+    fn(fd: c_int, iov: *const iovec, count: c_int) -> ssize_t, |real| {
+    transfer(&reading(fd, vector(iov, count), Position::Offset, 0), || real(fd, iov, count))
+}
+"reads into several buffers at a place": [preadv, preadv64] = SYS_preadv
+    fn(fd: c_int, iov: *const iovec, count: c_int, at: off64_t) -> ssize_t, |real| {
+    transfer(&reading(fd, vector(iov, count), Position::At(at), 0), || real(fd, iov, count, at))
+}
+"reads into several buffers at a place or the offset, with flags": [preadv2 2.26, preadv64v2 2.26]
+    fn(fd: c_int, iov: *const iovec, count: c_int, at: off64_t, flags: c_int) -> ssize_t, |real| {
+    transfer(&reading(fd, vector(iov, count), offset_or_current(at), flags), || real(fd, iov, count, at, flags))
+}
+    by SYS_preadv2 fn(fd: c_int, iov: *const iovec, count: c_int, at: off64_t, high: usize, flags: c_int) -> ssize_t, |real| {
+    transfer(&reading(fd, vector(iov, count), offset_or_current(at), flags), || real(fd, iov, count, at, high, flags))
+}
+
+"writes at the offset": [write] unlisted [__write] = SYS_write
+    fn(fd: c_int, buf: *const c_void, n: size_t) -> ssize_t, |real| {
+    transfer(&writing(fd, Data::Buffer(buf.cast_mut(), n), Position::Offset, 0), || real(fd, buf, n))
+}
+"writes at a place": [pwrite, pwrite64] unlisted [__pwrite64] = SYS_pwrite64
+    fn(fd: c_int, buf: *const c_void, n: size_t, at: off64_t) -> ssize_t, |real| {
+    transfer(&writing(fd, Data::Buffer(buf.cast_mut(), n), Position::At(at), 0), || real(fd, buf, n, at))
+}
+"writes several buffers at the offset": [writev] = SYS_writev
+    fn(fd: c_int, iov: *const iovec, count: c_int) -> ssize_t, |real| {
+    transfer(&writing(fd, vector(iov, count), Position::Offset, 0), || real(fd, iov, count))
+}
+"writes several buffers at a place": [pwritev, pwritev64] = SYS_pwritev
+    fn(fd: c_int, iov: *const iovec, count: c_int, at: off64_t) -> ssize_t, |real| {
+    transfer(&writing(fd, vector(iov, count), Position::At(at), 0), || real(fd, iov, count, at))
+}
+"writes several buffers at a place or the offset, with flags": [pwritev2 2.26, pwritev64v2 2.26]
+    fn(fd: c_int, iov: *const iovec, count: c_int, at: off64_t, flags: c_int) -> ssize_t, |real| {
+    transfer(&writing(fd, vector(iov, count), offset_or_current(at), flags), || real(fd, iov, count, at, flags))
+}
+    by SYS_pwritev2 fn(fd: c_int, iov: *const iovec, count: c_int, at: off64_t, high: usize, flags: c_int) -> ssize_t, |real| {
+    transfer(&writing(fd, vector(iov, count), offset_or_current(at), flags), || real(fd, iov, count, at, high, flags))
+}
+
+"moves the offset": [lseek, lseek64] unlisted [__lseek] = SYS_lseek
+    fn(fd: c_int, offset: off64_t, whence: c_int) -> off64_t, |real| {
+    seek(fd, || real(fd, offset, whence))
+}
+}}

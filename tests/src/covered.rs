@@ -1,0 +1,107 @@
+//! What a built library says that it covers: the table of `shim/src/table.rs`, as text; and the page of it.
+
+use object::read::elf::ElfFile64;
+use object::{Endianness, Object, ObjectSection, ObjectSymbol};
+use std::fmt::Write;
+use std::path::Path;
+
+/// A name, or a number's.
+pub struct Name {
+    pub text: String,
+    /// The glibc that brought the name, if that is after 2.17; the only architecture that has the number, if not all.
+    pub only: Option<String>,
+}
+
+pub struct Call {
+    pub family: String,
+    pub does: String,
+    pub names: Vec<Name>,
+    pub numbers: Vec<Name>,
+}
+
+/// The table of this library.
+pub fn calls(library: &Path) -> Vec<Call> {
+    let bytes = std::fs::read(library).unwrap_or_else(|e| panic!("{}: {e}", library.display()));
+    let text = text(&bytes).unwrap_or_else(|| panic!("{}: no table", library.display()));
+    let (mut calls, mut family) = (Vec::new(), String::new());
+    for line in text.lines() {
+        if let Some(title) = line.strip_prefix("# ") {
+            title.clone_into(&mut family);
+            continue;
+        }
+        let parts: Vec<&str> = line.split('\t').collect();
+        let [does, listed, unlisted, numbers] = parts[..] else {
+            panic!("not a call: {line}");
+        };
+        calls.push(Call {
+            family: family.clone(),
+            does: does.to_owned(),
+            names: names(listed).chain(names(unlisted)).collect(),
+            numbers: names(numbers).collect(),
+        });
+    }
+    calls
+}
+
+/// What stands behind the symbol that the library has for it.
+fn text(bytes: &[u8]) -> Option<String> {
+    let file = ElfFile64::<Endianness>::parse(bytes).ok()?;
+    let symbol = file
+        .dynamic_symbols()
+        .find(|s| s.name() == Ok("PAGEFENCE_CALLS"))?;
+    let section = file.section_by_index(symbol.section_index()?).ok()?;
+    let text = section.data_range(symbol.address(), symbol.size()).ok()??;
+    String::from_utf8(text.to_vec()).ok()
+}
+
+fn names(list: &str) -> impl Iterator<Item = Name> {
+    list.split_whitespace().map(|name| {
+        let (text, only) = name.split_once('@').unwrap_or((name, ""));
+        Name {
+            text: text.trim_start_matches("SYS_").to_owned(),
+            only: (!only.is_empty()).then(|| only.to_owned()),
+        }
+    })
+}
+
+const HEAD: &str = "\
+# What is covered
+
+The calls by which a program comes to a file, or to a descriptor, and that Pagefence knows: by their names, and by their
+numbers through `syscall()`. Names in parentheses came to glibc later than 2.17: with an older one they are missing, as
+without the library. What is promised of them, and what isn't covered, stands in [README](../README.md#what-is-promised).
+
+This page is made from the one table that the hooks are made from ([`shim/src/table.rs`](../shim/src/table.rs)):
+`cargo run --release --bin coverage > docs/coverage.md`.
+";
+
+/// `docs/coverage.md`.
+pub fn page(calls: &[Call]) -> String {
+    let mut page = HEAD.to_owned();
+    let mut family = "";
+    for call in calls {
+        if call.family != family {
+            family = &call.family;
+            let _ = write!(
+                page,
+                "\n## {family}\n\n| the call | by name | by number |\n|---|---|---|\n"
+            );
+        }
+        let list = |names: &[Name], of: &dyn Fn(&str) -> String| {
+            let all = names.iter().map(|name| match &name.only {
+                Some(only) => format!("`{}` ({})", name.text, of(only)),
+                None => format!("`{}`", name.text),
+            });
+            all.collect::<Vec<_>>().join(", ")
+        };
+        let _ = writeln!(
+            page,
+            "| {} | {} | {} |",
+            call.does,
+            list(&call.names, &|glibc| format!("glibc {glibc}")),
+            list(&call.numbers, &|architecture| architecture
+                .replace('_', "-"))
+        );
+    }
+    page
+}
