@@ -23,7 +23,7 @@ impl Table {
         found: &Found,
         wait: &mut Wait,
     ) -> bool {
-        let Some((print, youngest)) = self.closed_chain(s, wait.mine, found) else {
+        let Some((print, youngest)) = self.closed_chain(s, wait.own.mine.slots, found) else {
             (wait.cycle, wait.cycle_seen) = (0, 0);
             return false;
         };

@@ -44,6 +44,11 @@
 //! calls can't deadlock with each other; threads that hold one call's range while they make another (signal handlers)
 //! can, and are found out by following who waits for whom.
 //!
+//! A call within another one of its thread (a signal handler's) passes by who waits for the outer one, which holds what he
+//! wants or waits for it in front of him (I14): else it would wait behind him, and he for the thread. He gives up his turn
+//! only to such calls, which end before the outer one goes on. (Who waits behind him, and not for the thread himself, is
+//! waited for: should he give up, they may come in.)
+//!
 //! # Waiting
 //!
 //! After a short spin, on the futex in the blocker's state word, marked so that its owner knows to wake. A wake is a hint
@@ -99,6 +104,12 @@
 //! * **I13** Who sleeps on a request's slot that is held has rung its owner's bell since it was, with its place in the
 //!   queue announced: before the sleep; and a request that comes to hold while it is slept on wakes the sleepers first. An
 //!   owner that reads its bell, then looks, and sleeps only while the bell is what it read hears every ring.
+//! * **I14** While a claim is held none that it excludes is (I1), and while one waits none that it excludes and that has a
+//!   higher ticket comes to hold (I6), whichever has looked at what. So one who waits and is kept out by a claim of the
+//!   calling thread comes to hold after that has ended, and a call within it, which has ended before, may pass him by;
+//!   what was done under the inner claim happens before the outer one's end (I3). The thread can't move the outer claim
+//!   meanwhile. Announcing is not holding, and which it is the owner alone knows: `Mine::held`. One who isn't waiting may
+//!   be there without having asked (`announce`), or draw a lower ticket, and is never passed by.
 //!
 //! # Proofs
 //!
@@ -174,7 +185,7 @@ pub use memory::Geometry;
 #[cfg(not(any(loom, shuttle)))]
 pub use place::{SYSTEM_TABLE, default_path};
 pub use sizes::{page, unit};
-pub use slots::{Blocker, Slot};
+pub use slots::{Blocker, Mine, Slot};
 #[cfg(not(any(loom, shuttle)))]
 pub use snapshot::{
     MappingInfo, ProcessInfo, SlotInfo, SlotState, Snapshot, UnverifiedInfo, UseInfo,

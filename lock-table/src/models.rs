@@ -21,8 +21,8 @@ use crate::memory::ProcessCell;
 #[cfg(any(loom, shuttle))]
 use crate::primitive::SLEEPS_RUN_OUT;
 use crate::primitive::{Bytes, FutexWord, W32, fence};
-use crate::slots::{Position, Scan, word};
-use crate::{Claim, Geometry, Mode, Slot, Table, USE_BUFFERED, USE_DIRECT};
+use crate::slots::{Own, Position, Scan, word};
+use crate::{Claim, Geometry, Mine, Mode, Slot, Table, USE_BUFFERED, USE_DIRECT};
 
 const STRIPE: u64 = 4 << 20;
 const GEOMETRY: Geometry = Geometry {
@@ -129,6 +129,16 @@ impl Inside {
     }
 }
 
+#[cfg(shuttle)]
+impl Inside {
+    /// The same for long enough that others come.
+    fn stay(&self) {
+        assert_eq!(self.entered.swap(1, Relaxed), 0, "two are inside");
+        thread::yield_now();
+        self.entered.store(0, Relaxed);
+    }
+}
+
 /// Processes with a table, a slot each, and what they protect.
 struct World {
     bytes: Bytes,
@@ -195,7 +205,9 @@ impl Process {
     }
 
     fn hold(&self, c: &Claim) {
-        let held = self.table.hold(self.slot(), c, &[], None, &mut || false);
+        let held = self
+            .table
+            .hold(self.slot(), c, &Mine::NONE, None, &mut || false);
         assert!(held.is_ok(), "{held:?}");
     }
 
@@ -282,8 +294,10 @@ fn two_that_queue() {
                 let ticket = p.table.queue(&p.slots);
                 let (c, near) = (page(0), Near::of(&page(0)));
                 let scan = || {
+                    let (mut scan, from) = (Scan::Clear, Position::default());
                     p.table
-                        .scan(Position::default(), &near, p.slot(), &c, ticket, &[])
+                        .scan(from, &near, p.slot(), &c, ticket, &Own::ALONE, &mut scan);
+                    scan
                 };
                 while let Scan::Blocked(_) = scan() {
                     thread::yield_now();
@@ -439,7 +453,9 @@ fn several_ranges_crosswise() {
             move || {
                 let slots = [p.slot(), p.table.take_slot(1).expect("there are enough")];
                 let claims = [page(first), page(second)];
-                let held = p.table.hold_all(&slots, &claims, &[], None, &mut || false);
+                let held = p
+                    .table
+                    .hold_all(&slots, &claims, &Mine::NONE, None, &mut || false);
                 assert!(held.is_ok(), "{held:?}");
                 p.inside[0].visit();
                 p.inside[1].visit();
@@ -451,6 +467,127 @@ fn several_ranges_crosswise() {
         together!(pass(a, 0, 1), pass(b, 1, 0));
         w.is_clean(&[]);
     });
+}
+
+/// The first two stripes.
+#[cfg(shuttle)]
+fn both() -> Claim {
+    claim(Mode::DirectWrite, 0, 2 * STRIPE - 1)
+}
+
+/// I14: a call within another doesn't wait for who waits for that other, who comes in when both are over. (More steps
+/// than loom gets through, as in the next ones.)
+#[test]
+#[cfg(shuttle)]
+fn a_call_within_a_call() {
+    check(2, || {
+        let w = World::new();
+        let (a, b) = (w.process(1), w.process(2));
+        let inner = a.table.take_slot(1).expect("there are enough");
+        together!(
+            move || {
+                a.hold(&page(0));
+                let mine = Mine::held(&a.slots);
+                let held = a.table.hold(inner, &page(1), &mine, None, &mut || false);
+                assert!(held.is_ok(), "{held:?}");
+                a.inside[1].visit();
+                a.table.release(inner);
+                a.inside[0].visit();
+                a.table.release(a.slot());
+            },
+            move || {
+                b.hold(&both());
+                b.inside[0].visit();
+                b.inside[1].visit();
+                b.table.release(b.slot());
+            }
+        );
+        w.is_clean(&[]);
+    });
+}
+
+/// I14: the same within a call that waits, by who waits behind it.
+#[test]
+#[cfg(shuttle)]
+fn a_call_within_a_wait() {
+    check(3, || {
+        let w = World::new();
+        let (a, b) = (w.process(1), w.process(2));
+        let inner = a.table.take_slot(1).expect("there are enough");
+        a.table.announce(a.slot(), &page(0));
+        together!(
+            move || {
+                let ticket = a.table.queue(&a.slots);
+                let mine = Mine::of(&a.slots);
+                let tried = a.table.hold(inner, &page(1), &mine, Some(0), &mut || false);
+                if tried.is_ok() {
+                    a.inside[1].stay();
+                    a.table.release(inner);
+                }
+                let near = Near::of(&page(0));
+                let scan = || {
+                    let (mut scan, from) = (Scan::Clear, Position::default());
+                    let (s, c) = (a.slot(), page(0));
+                    a.table
+                        .scan(from, &near, s, &c, ticket, &Own::ALONE, &mut scan);
+                    scan
+                };
+                while let Scan::Blocked(_) = scan() {
+                    thread::yield_now();
+                }
+                assert!(a.table.enter(a.slot()).is_ok());
+                a.inside[0].visit();
+                a.table.release(a.slot());
+            },
+            move || {
+                b.hold(&both());
+                b.inside[0].visit();
+                b.inside[1].visit();
+                b.table.release(b.slot());
+            }
+        );
+        w.is_clean(&[]);
+    });
+}
+
+/// I14: within a call that has only announced its range nobody is passed by, nor is within another who doesn't wait for
+/// that one.
+#[test]
+#[cfg(shuttle)]
+fn a_call_within_one_that_keeps_nobody_out() {
+    for (theirs, held) in [(both(), 0), (page(1), 1)] {
+        check(3, move || {
+            let w = World::new();
+            let (a, b) = (w.process(1), w.process(2));
+            let inner = a.table.take_slot(1).expect("there are enough");
+            a.hold(&both());
+            together!(
+                move || {
+                    a.table.release(a.slot());
+                    thread::yield_now();
+                    match held {
+                        0 => a.table.announce(a.slot(), &page(0)),
+                        _ => a.hold(&page(0)),
+                    }
+                    let (slots, mine) = (
+                        &a.slots,
+                        Mine {
+                            slots: &a.slots,
+                            held,
+                        },
+                    );
+                    let tried = a.table.hold(inner, &page(1), &mine, Some(0), &mut || false);
+                    if tried.is_ok() {
+                        a.inside[1].stay();
+                        a.table.release(inner);
+                    }
+                    a.table.release(slots[0]);
+                },
+                move || b.pass(&theirs, 1)
+            );
+            w.is_clean(&[]);
+        });
+    }
 }
 
 /// I2, I10: who waits for a dead one frees what it held, once, and what it was writing is remembered.

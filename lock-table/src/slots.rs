@@ -50,6 +50,45 @@ impl Slot {
     }
 }
 
+/// The calling thread's other slots in use, of calls that the one that asks has interrupted: they go on when it has let go
+/// again, the last one first. It waits for none of them, and passes by who must wait for one of them (I14).
+#[derive(Clone, Copy, Debug)]
+pub struct Mine<'a> {
+    pub slots: &'a [Slot],
+    /// So many of them, the first ones, hold what they announce: the call that took it has been told so.
+    pub held: usize,
+}
+
+impl<'a> Mine<'a> {
+    pub const NONE: Mine<'static> = Mine::of(&[]);
+
+    /// Of which nothing more is known.
+    pub const fn of(slots: &'a [Slot]) -> Mine<'a> {
+        Mine { slots, held: 0 }
+    }
+
+    pub const fn held(slots: &'a [Slot]) -> Mine<'a> {
+        let held = slots.len();
+        Mine { slots, held }
+    }
+}
+
+/// Who asks: the slots of the call itself, which don't exclude each other, and the thread's others.
+#[derive(Clone, Copy)]
+pub(crate) struct Own<'a> {
+    pub call: &'a [Slot],
+    pub mine: &'a Mine<'a>,
+}
+
+impl<'a> Own<'a> {
+    pub const fn of(call: &'a [Slot], mine: &'a Mine<'a>) -> Own<'a> {
+        Own { call, mine }
+    }
+
+    /// One slot, by itself.
+    pub const ALONE: Own<'static> = Own::of(&[], &Mine::NONE);
+}
+
 /// Whose claim is in the way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Blocker {
@@ -93,6 +132,26 @@ pub(crate) enum Reading {
     Nothing,
     Claim { found: Found, ticket: u64 },
     Absurd,
+}
+
+impl SlotCell {
+    /// What its fields say. None: no mode that there is.
+    #[inline(always)]
+    fn claim(&self) -> Option<Claim> {
+        let file = FileId {
+            dev: self.dev.load(Relaxed),
+            ino: self.ino.load(Relaxed),
+        };
+        let (first, last) = (self.first.load(Relaxed), self.last.load(Relaxed));
+        let mode = self.mode.load(Relaxed);
+        Some(Claim {
+            file,
+            first,
+            last,
+            mode: Mode::from_u8(u8::try_from(mode & !ATOMIC).ok()?)?,
+            atomic: mode & ATOMIC != 0,
+        })
+    }
 }
 
 impl Table {
@@ -212,13 +271,19 @@ impl Table {
         // Orders the caller's announcement before the scan: of two observers that collide at least one sees the other.
         fence(SeqCst);
         let near = Near::of(c);
-        let scan = |ignore| self.scan(Position::default(), &near, s, c, u64::MAX, ignore);
-        match scan(&[]) {
+        let scan = |own| {
+            let mut scan = Scan::Clear;
+            self.scan(Position::default(), &near, s, c, u64::MAX, own, &mut scan);
+            scan
+        };
+        match scan(&Own::ALONE) {
             // Somebody else's claim is the better answer: look again without ours.
-            Scan::Blocked(own) if mine.iter().any(|m| m.0 == own.at.slot) => match scan(mine) {
-                Scan::Blocked(other) => Some(self.named(&other)),
-                _ => Some(self.named(&own)),
-            },
+            Scan::Blocked(own) if mine.iter().any(|m| m.0 == own.at.slot) => {
+                match scan(&Own::of(mine, &Mine::NONE)) {
+                    Scan::Blocked(other) => Some(self.named(&other)),
+                    _ => Some(self.named(&own)),
+                }
+            }
             Scan::Blocked(found) => Some(self.named(&found)),
             Scan::Clear | Scan::Absurd | Scan::NotOurs => None,
         }
@@ -236,7 +301,9 @@ impl Table {
         let near = self.write(s, slot, c);
         // I1: my hints and my announcement stand before my scan's loads of the others'.
         fence(SeqCst);
-        self.scan(Position::default(), &near, s, c, u64::MAX, &[])
+        let (mut scan, from) = (Scan::Clear, Position::default());
+        self.scan(from, &near, s, c, u64::MAX, &Own::ALONE, &mut scan);
+        scan
     }
 
     /// Announces a claim as held, in a new generation. Says where to look for others.
@@ -275,9 +342,13 @@ impl Table {
         (me != 0 && slot.owner.load(Relaxed) == me).then_some(slot)
     }
 
-    /// Looks for a claim in the way, from a position on. A waiting one counts only if its ticket is not higher.
-    /// The caller has announced and fenced (I1).
+    /// Looks for a claim in the way, from a position on. A waiting one counts only if its ticket is not higher, and if it
+    /// doesn't wait for the calling thread (I14). The caller has announced and fenced (I1).
+    ///
+    /// What it finds it puts into `scan`, which is clear: handed down, not up, for a copy in every frame is more than a
+    /// small stack has room for.
     #[inline]
+    #[allow(clippy::too_many_arguments)]
     pub(crate) fn scan(
         &self,
         from: Position,
@@ -285,12 +356,11 @@ impl Table {
         me: Slot,
         c: &Claim,
         ticket: u64,
-        ignore: &[Slot],
-    ) -> Scan {
-        // Handed down, not up: a copy in every frame is more than a small stack has room for.
-        let mut scan = Scan::Clear;
+        own: &Own,
+        scan: &mut Scan,
+    ) {
         let mut look =
-            |at: Position, cell: &SlotCell| self.look(at, cell, me, c, ticket, ignore, &mut scan);
+            |at: Position, cell: &SlotCell| self.look(at, cell, me, c, ticket, own, scan);
         match near {
             Near::Buckets(buckets) => self.scan_buckets(from, me, buckets, &mut look),
             Near::Everywhere => self.scan_all(from, &mut look),
@@ -298,7 +368,6 @@ impl Table {
         // I3: relaxed loads that saw a later generation's fields, or a cleared hint, come after the release of the
         // earlier claim.
         fence(Acquire);
-        scan
     }
 
     /// As long as `look` says so; whether it always did.
@@ -386,7 +455,7 @@ impl Table {
         me: Slot,
         c: &Claim,
         ticket: u64,
-        ignore: &[Slot],
+        own: &Own,
         end: &mut Scan,
     ) -> bool {
         // Acquire: the fields that follow are of this generation or a later one (I4).
@@ -405,7 +474,7 @@ impl Table {
         {
             return true;
         }
-        self.goes_by(at, cell, c, ticket, ignore, end)
+        self.goes_by(at, cell, c, ticket, own, end)
     }
 
     fn goes_by(
@@ -414,7 +483,7 @@ impl Table {
         cell: &SlotCell,
         c: &Claim,
         ticket: u64,
-        ignore: &[Slot],
+        own: &Own,
         end: &mut Scan,
     ) -> bool {
         match self.read_slot(at.slot, cell) {
@@ -429,8 +498,13 @@ impl Table {
                 ticket: its,
             } => {
                 found.at = at;
-                let behind_us = found.word & word::STATE == word::WAITING && its > ticket;
-                if behind_us || !conflict(c, &found.claim) || ignore.iter().any(|i| i.0 == at.slot)
+                let waits = found.word & word::STATE == word::WAITING;
+                if waits && its > ticket
+                    || !conflict(c, &found.claim)
+                    || own.call.iter().any(|i| i.0 == at.slot)
+                    || waits
+                        && !own.mine.slots.is_empty()
+                        && self.waits_for_one_of(own.mine, &found.claim, its)
                 {
                     return true;
                 }
@@ -440,6 +514,25 @@ impl Table {
         }
     }
 
+    /// Is one who waits for this claim, with this ticket, kept out by what the calling thread holds, or waits for in front
+    /// of him (I14)?
+    #[cold]
+    #[inline(never)]
+    fn waits_for_one_of(&self, mine: &Mine, theirs: &Claim, their_ticket: u64) -> bool {
+        let keeps_out = |(i, m): (usize, &Slot)| {
+            // Nobody else moves them, so they needn't be read in one piece: that takes more of a small stack.
+            self.own(*m).is_some_and(|cell| {
+                let first = match cell.state.load(Relaxed) & word::STATE {
+                    word::HELD => i < mine.held,
+                    word::WAITING => cell.ticket.load(Relaxed) < their_ticket,
+                    _ => false,
+                };
+                first && cell.claim().is_some_and(|own| conflict(theirs, &own))
+            })
+        };
+        mine.slots.iter().enumerate().any(keeps_out)
+    }
+
     /// Reads a slot in one piece.
     pub(crate) fn read_slot(&self, at: u32, cell: &SlotCell) -> Reading {
         for _ in 0..READS {
@@ -447,12 +540,7 @@ impl Table {
             if before & word::STATE <= word::WRITING {
                 return Reading::Nothing;
             }
-            let file = FileId {
-                dev: cell.dev.load(Relaxed),
-                ino: cell.ino.load(Relaxed),
-            };
-            let (first, last) = (cell.first.load(Relaxed), cell.last.load(Relaxed));
-            let (mode, ticket) = (cell.mode.load(Relaxed), cell.ticket.load(Relaxed));
+            let (claim, ticket) = (cell.claim(), cell.ticket.load(Relaxed));
             let (owner, thread) = (cell.owner.load(Relaxed), cell.thread.load(Relaxed));
             // I4: Acquire: if a field was of a later generation, so is the word read next.
             fence(Acquire);
@@ -463,23 +551,12 @@ impl Table {
             if after != before {
                 continue;
             }
-            let mode = u8::try_from(mode & !ATOMIC)
-                .ok()
-                .and_then(Mode::from_u8)
-                .map(|m| (m, mode & ATOMIC != 0));
-            return match mode {
-                Some((mode, atomic))
-                    if first <= last
+            return match claim {
+                Some(claim)
+                    if claim.first <= claim.last
                         && before & word::STATE <= word::HELD
                         && (1..=self.mem.geometry().processes).contains(&owner) =>
                 {
-                    let claim = Claim {
-                        file,
-                        first,
-                        last,
-                        mode,
-                        atomic,
-                    };
                     Reading::Claim {
                         found: Found {
                             at: Position {

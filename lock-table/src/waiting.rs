@@ -7,7 +7,7 @@ use crate::hints::Near;
 use crate::matrix::{Claim, conflict};
 use crate::memory::SlotCell;
 use crate::primitive::{CHECKED, Slept, fence, now_ns, spin_loop};
-use crate::slots::{Blocker, Found, Position, Reading, Scan, Slot, word};
+use crate::slots::{Blocker, Found, Mine, Own, Position, Reading, Scan, Slot, word};
 
 const MS: u32 = 1_000_000;
 /// Before sleeping, look this often: most ranges are held for less than a sleep and a wake cost.
@@ -69,8 +69,7 @@ pub(crate) enum Stop {
 
 /// One call's wait, over all its ranges.
 pub(crate) struct Wait<'a> {
-    /// The calling thread's other slots.
-    pub mine: &'a [Slot],
+    pub own: Own<'a>,
     deadline: u64,
     started: u64,
     /// Who was in the way first; once the wait has stopped, who was when it did.
@@ -88,9 +87,9 @@ pub(crate) struct Wait<'a> {
 }
 
 impl<'a> Wait<'a> {
-    fn new(mine: &'a [Slot], deadline: Option<u64>) -> Wait<'a> {
+    fn new(own: Own<'a>, deadline: Option<u64>) -> Wait<'a> {
         Wait {
-            mine,
+            own,
             deadline: deadline.unwrap_or(u64::MAX),
             started: 0,
             blocker: None,
@@ -113,7 +112,7 @@ impl<'a> Wait<'a> {
             self.next_ask = later(self.started, self.sleep);
             self.next_poll = later(self.started, self.poll_pause);
             // One that already holds something is in a deadlock at once, if it is in one.
-            let suspicious = !self.mine.is_empty();
+            let suspicious = !self.own.mine.slots.is_empty();
             let patience = if suspicious { SLEEP.0 } else { DEADLOCK.0 };
             self.next_search = later(self.started, patience);
         }
@@ -146,7 +145,8 @@ impl<'a> Wait<'a> {
 impl Table {
     /// Takes the range, waiting its turn, first come, first served.
     ///
-    /// `mine` are the calling thread's other slots in use: a conflict with one of them is `Nested` at once.
+    /// A conflict with one of `mine` is `Nested` at once, and who waits for one of those that are held is passed by,
+    /// as is who waits behind one of them.
     /// `deadline_ns` is on CLOCK_MONOTONIC. `poll` is asked at growing intervals (50 ms to 0.8 s) while waiting;
     /// the slot is withdrawn then, so it may do what it likes, even not return; `true` gives up. Being asked costs
     /// the place in the queue, which is why it is not asked at every wake. Signals don't end the wait.
@@ -155,7 +155,7 @@ impl Table {
         &self,
         s: Slot,
         c: &Claim,
-        mine: &[Slot],
+        mine: &Mine,
         deadline_ns: Option<u64>,
         poll: &mut dyn FnMut() -> bool,
     ) -> Result<Held, NotHeld> {
@@ -179,16 +179,16 @@ impl Table {
         &self,
         slots: &[Slot],
         claims: &[Claim],
-        mine: &[Slot],
+        mine: &Mine,
         deadline_ns: Option<u64>,
         poll: &mut dyn FnMut() -> bool,
     ) -> Result<Held, NotHeld> {
         let Some(slots) = slots.get(..claims.len()) else {
             return Err(NotHeld::GaveUp);
         };
-        let mut wait = Wait::new(mine, deadline_ns);
+        let mut wait = Wait::new(Own::of(slots, mine), deadline_ns);
         loop {
-            let Err(stop) = self.hold_round(slots, claims, &mut wait) else {
+            let Err(stop) = self.hold_round(claims, &mut wait) else {
                 return Ok(wait.held());
             };
             for s in slots {
@@ -202,13 +202,14 @@ impl Table {
 
     /// Tries, and queues until all is held or the wait must stop. On `Err` the slots are the caller's to release.
     #[inline(always)]
-    fn hold_round(&self, slots: &[Slot], claims: &[Claim], wait: &mut Wait) -> Result<(), Stop> {
-        if self.free_at_once(slots, claims, wait)? {
+    fn hold_round(&self, claims: &[Claim], wait: &mut Wait) -> Result<(), Stop> {
+        if self.free_at_once(claims, wait)? {
             return Ok(());
         }
+        let slots = wait.own.call;
         let ticket = self.queue(slots);
         for (s, c) in slots.iter().zip(claims) {
-            while let Err(stop) = self.wait_turn(*s, c, ticket, slots, wait) {
+            while let Err(stop) = self.wait_turn(*s, c, ticket, wait) {
                 if stop != Stop::Dead {
                     return Err(stop);
                 }
@@ -223,13 +224,10 @@ impl Table {
 
     /// Whether nobody is in the way; if somebody is, who, and that waiting for him makes sense.
     #[inline(never)]
-    fn free_at_once(
-        &self,
-        slots: &[Slot],
-        claims: &[Claim],
-        wait: &mut Wait,
-    ) -> Result<bool, Stop> {
-        match &self.try_all(slots, claims) {
+    fn free_at_once(&self, claims: &[Claim], wait: &mut Wait) -> Result<bool, Stop> {
+        let mut scan = Scan::Clear;
+        self.try_all(claims, &wait.own, &mut scan);
+        match &scan {
             Scan::Clear => return Ok(true),
             Scan::Absurd => return Err(Stop::Poisoned),
             Scan::NotOurs => return Err(Stop::NotOurs),
@@ -248,7 +246,7 @@ impl Table {
 
     #[inline(never)]
     fn is_own(&self, wait: &mut Wait, c: &Claim) -> bool {
-        let own = self.conflict_among(wait.mine, c);
+        let own = self.conflict_among(wait.own.mine.slots, c);
         if let Some(own) = &own {
             self.stopped_by(wait, own);
         }
@@ -262,19 +260,13 @@ impl Table {
 
     /// In the queue: until nobody before us is in this claim's way.
     #[inline(never)]
-    fn wait_turn(
-        &self,
-        s: Slot,
-        c: &Claim,
-        ticket: u64,
-        slots: &[Slot],
-        wait: &mut Wait,
-    ) -> Result<(), Stop> {
+    fn wait_turn(&self, s: Slot, c: &Claim, ticket: u64, wait: &mut Wait) -> Result<(), Stop> {
         let slot = self.own(s).ok_or(Stop::NotOurs)?;
         let (mut from, near) = (Position::default(), Near::of(c));
         loop {
             // I6: what a slot before `from` was found to be it stays, for us: whoever announces later sees us.
-            let scan = self.scan(from, &near, s, c, ticket, slots);
+            let mut scan = Scan::Clear;
+            self.scan(from, &near, s, c, ticket, &wait.own, &mut scan);
             let found = match &scan {
                 Scan::Clear => return Ok(()),
                 Scan::Absurd | Scan::NotOurs => return Err(Stop::Poisoned),
@@ -291,23 +283,24 @@ impl Table {
 
     /// Announces all claims as held, then scans for each.
     #[inline(never)]
-    fn try_all(&self, slots: &[Slot], claims: &[Claim]) -> Scan {
+    fn try_all(&self, claims: &[Claim], own: &Own, scan: &mut Scan) {
         if self.is_poisoned() {
-            return Scan::Absurd;
+            *scan = Scan::Absurd;
+            return;
         }
-        if !self.write_all(slots, claims) {
-            return Scan::NotOurs;
+        if !self.write_all(own.call, claims) {
+            *scan = Scan::NotOurs;
+            return;
         }
         // I1: all hints and announcements stand before any scan's loads.
         fence(SeqCst);
-        let mut scan = Scan::Clear;
-        for (s, c) in slots.iter().zip(claims) {
-            scan = self.scan(Position::default(), &Near::of(c), *s, c, u64::MAX, slots);
+        for (s, c) in own.call.iter().zip(claims) {
+            let (from, near) = (Position::default(), Near::of(c));
+            self.scan(from, &near, *s, c, u64::MAX, own, scan);
             if !matches!(scan, Scan::Clear) {
                 break;
             }
         }
-        scan
     }
 
     #[inline(never)]

@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use lock_table::{Mode, NotHeld, Table, USE_DIRECT};
+use lock_table::{Mine, Mode, NotHeld, Table, USE_DIRECT};
 use std::ffi::CStr;
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -45,10 +45,12 @@ fn a_killed_holder_is_reaped_by_whoever_waits() {
     assert_eq!((in_the_way.owner.pid, in_the_way.thread), (pid, 1));
     assert!(table.mapped_writable(FILE, 1 << 20, 1 << 20).is_some());
     assert!(
-        matches!(table.hold(s, &c, &[], in_ms(150), &mut no()), Err(NotHeld::TimedOut(b)) if b == in_the_way)
+        matches!(table.hold(s, &c, &Mine::NONE, in_ms(150), &mut no()), Err(NotHeld::TimedOut(b)) if b == in_the_way)
     );
     victim.kill();
-    let held = table.hold(s, &c, &[], in_ms(2000), &mut no()).unwrap();
+    let held = table
+        .hold(s, &c, &Mine::NONE, in_ms(2000), &mut no())
+        .unwrap();
     assert_eq!(held.first_blocker.map(|b| b.owner.pid), Some(pid));
     assert!(held.waited_ns < 500_000_000, "{} ns", held.waited_ns);
     // All else it left is gone with it, and its write is remembered as unverified.
@@ -84,7 +86,7 @@ fn a_killed_waiter_loses_its_place() {
         .hold(
             other,
             &claim(Mode::Layout, 4096, 8191),
-            &[],
+            &Mine::NONE,
             in_ms(2000),
             &mut no(),
         )
@@ -101,7 +103,7 @@ fn standing_waiter(path: &CStr, c: lock_table::Claim) -> Child {
         let Some(s) = table.take_slot(1) else {
             return 3;
         };
-        i32::from(table.hold(s, &c, &[], None, &mut || false).is_err())
+        i32::from(table.hold(s, &c, &Mine::NONE, None, &mut || false).is_err())
     })
 }
 
@@ -139,7 +141,13 @@ fn a_forked_child_does_not_keep_its_dead_parent_alive() {
     victim.kill();
     let s = table.take_slot(2).unwrap();
     table
-        .hold(s, &claim(Mode::Layout, 0, 10), &[], in_ms(1000), &mut no())
+        .hold(
+            s,
+            &claim(Mode::Layout, 0, 10),
+            &Mine::NONE,
+            in_ms(1000),
+            &mut no(),
+        )
         .unwrap();
     // SAFETY: only asks whether the grandchild is still there.
     assert_eq!(
@@ -185,7 +193,9 @@ fn a_holder_dies_while_another_process_forks() {
             t.hold_now(s, &c).unwrap();
         });
         victim.kill();
-        table.hold(s, &c, &[], in_ms(2000), &mut no()).unwrap();
+        table
+            .hold(s, &c, &Mine::NONE, in_ms(2000), &mut no())
+            .unwrap();
         table.release(s);
     }
     words[0].store(1, SeqCst);
@@ -214,7 +224,13 @@ fn exec_lets_go() {
     until("the child holds", || !table.snapshot().slots.is_empty());
     let s = table.take_slot(2).unwrap();
     table
-        .hold(s, &claim(Mode::Layout, 0, 10), &[], in_ms(2000), &mut no())
+        .hold(
+            s,
+            &claim(Mode::Layout, 0, 10),
+            &Mine::NONE,
+            in_ms(2000),
+            &mut no(),
+        )
         .unwrap();
     child.kill();
 }
@@ -248,7 +264,8 @@ fn a_stopped_process_lives() {
     let s = table.take_slot(2).unwrap();
     let name = std::fs::read_to_string("/proc/thread-self/comm").unwrap();
     for _ in 0..2 {
-        let Err(NotHeld::TimedOut(b)) = table.hold(s, &c, &[], in_ms(300), &mut no()) else {
+        let Err(NotHeld::TimedOut(b)) = table.hold(s, &c, &Mine::NONE, in_ms(300), &mut no())
+        else {
             panic!("nobody was in the way");
         };
         assert_eq!((b.owner.pid, b.thread, b.claim), (holder.0 as u32, 1, c));
@@ -257,7 +274,9 @@ fn a_stopped_process_lives() {
         assert_eq!(table.reap(), Default::default());
     }
     holder.signal(libc::SIGCONT);
-    table.hold(s, &c, &[], in_ms(1000), &mut no()).unwrap();
+    table
+        .hold(s, &c, &Mine::NONE, in_ms(1000), &mut no())
+        .unwrap();
     assert_eq!(holder.wait(), 0);
     assert_eq!(table.snapshot().unverified.len(), 0);
 }
@@ -305,7 +324,7 @@ fn a_stopped_waiter_makes_no_deadlock() {
             mine.push(a);
             with = b;
         }
-        let held = table.hold(with, &c, &mine, in_ms(2500), &mut no());
+        let held = table.hold(with, &c, &Mine::of(&mine), in_ms(2500), &mut no());
         assert!(matches!(held, Err(NotHeld::TimedOut(_))), "{held:?}");
         table.release(a);
         waiter.kill();
@@ -331,7 +350,7 @@ fn a_stolen_probe_reaps_nobody() {
         thief.hold(
             mine,
             &claim(Mode::Layout, 0, 10),
-            &[],
+            &Mine::NONE,
             in_ms(100),
             &mut no()
         ),

@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use lock_table::{Claim, Mode, Table};
+use lock_table::{Claim, Mine, Mode, Table};
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
@@ -50,7 +50,9 @@ impl Kind {
             let in_it = match self.way {
                 Way::Waits => {
                     let deadline = begun + NEVER.as_nanos() as u64;
-                    table.hold(s, &c, &[], Some(deadline), &mut no()).is_ok()
+                    table
+                        .hold(s, &c, &Mine::NONE, Some(deadline), &mut no())
+                        .is_ok()
                 }
                 Way::Tries => table.hold_now(s, &c).is_ok(),
             };

@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use lock_table::{Fault, Mode, NotHeld, USE_BUFFERED};
+use lock_table::{Fault, Mine, Mode, NotHeld, USE_BUFFERED};
 use std::os::fd::RawFd;
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -38,7 +38,7 @@ fn a_child_registers_anew() {
         table.use_forget(used);
         // Nor to announce in.
         table.announce(idle, &c);
-        if table.hold(idle, &c, &[], None, &mut || false) != Err(NotHeld::NotOurs) {
+        if table.hold(idle, &c, &Mine::NONE, None, &mut || false) != Err(NotHeld::NotOurs) {
             return 6;
         }
         let Some(own) = table.take_slot(1) else {
@@ -48,7 +48,7 @@ fn a_child_registers_anew() {
             return 4;
         }
         words[0].store(1, SeqCst);
-        match table.hold(own, &c, &[], in_ms(100), &mut || false) {
+        match table.hold(own, &c, &Mine::NONE, in_ms(100), &mut || false) {
             Err(NotHeld::TimedOut(b)) if b.slot == s => {}
             _ => return 5,
         }
@@ -192,7 +192,9 @@ fn children_that_may_not_open_the_table_are_registered() {
     let slot = table.take_slot(1).unwrap();
     for n in 1..3 {
         let c = claim(Mode::Layout, n << 23, n << 23);
-        table.hold(slot, &c, &[], in_ms(2000), &mut no()).unwrap();
+        table
+            .hold(slot, &c, &Mine::NONE, in_ms(2000), &mut no())
+            .unwrap();
         table.release(slot);
     }
     table.reap();

@@ -4,7 +4,7 @@
 mod common;
 
 use common::*;
-use lock_table::{Fault, Geometry, Mode, NotHeld, Table};
+use lock_table::{Fault, Geometry, Mine, Mode, NotHeld, Table};
 use std::ffi::CStr;
 use std::fs;
 use std::os::unix::fs::{FileExt, PermissionsExt, chown, symlink};
@@ -287,7 +287,7 @@ fn a_circle_that_is_none_of_ours_is_not_followed_for_ever() {
                 return 1;
             };
             let Some(s) = t.take_slot(n) else { return 2 };
-            let _ = t.hold(s, &of(0, 8191), &[], None, &mut no());
+            let _ = t.hold(s, &of(0, 8191), &Mine::NONE, None, &mut no());
             3
         });
         until("it waits", || waiting().len() == n as usize);
@@ -312,7 +312,7 @@ fn a_circle_that_is_none_of_ours_is_not_followed_for_ever() {
             // Its own slot elsewhere makes it look for deadlocks early.
             let elsewhere = table.take_slot(2).unwrap();
             let c = claim(Mode::Layout, 4096, 4096);
-            let late = table.hold(last, &c, &[elsewhere], in_ms(200), &mut no());
+            let late = table.hold(last, &c, &Mine::of(&[elsewhere]), in_ms(200), &mut no());
             table.give_slot(elsewhere);
             late
         });
@@ -347,7 +347,7 @@ fn a_poisoned_table_excludes_nobody_and_says_so() {
     let damage = table.damage().unwrap().to_string();
     assert!(damage.contains("its contents are damaged"), "{damage}");
     for _ in 0..2 {
-        let held = table.hold(b, &c, &[], None, &mut no());
+        let held = table.hold(b, &c, &Mine::NONE, None, &mut no());
         assert_eq!(held, Err(NotHeld::Poisoned));
     }
     refused(&path, Fault::Poisoned);

@@ -5,7 +5,7 @@ mod common;
 
 use common::*;
 use lock_table::{
-    Claim, Fault, FileId, Geometry, Mode, NotHeld, Table, USE_BUFFERED, USE_DIRECT, unit,
+    Claim, Fault, FileId, Geometry, Mine, Mode, NotHeld, Table, USE_BUFFERED, USE_DIRECT, unit,
 };
 use std::ffi::CString;
 use std::sync::atomic::AtomicU64;
@@ -181,7 +181,7 @@ fn a_forked_child_that_finds_no_room() {
                     || table.hold(
                         other,
                         &claim(Mode::Layout, 1 << 30, 1 << 30),
-                        &[],
+                        &Mine::NONE,
                         None,
                         &mut no(),
                     ) != Err(NotHeld::NotOurs);

@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use lock_table::{Claim, Mode, NotHeld, Table};
+use lock_table::{Claim, Mine, Mode, NotHeld, Table};
 use std::io::Error;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
@@ -80,7 +80,9 @@ fn namespaces_share_a_table() {
         word.store(HERE, SeqCst);
         wait_for(word, GO_ON);
         // What was held outside is the child's only now that its holder is dead, whose number says nothing in here.
-        if t.hold(b, &ours, &[], in_ms(1000), &mut no()).is_err() {
+        if t.hold(b, &ours, &Mine::NONE, in_ms(1000), &mut no())
+            .is_err()
+        {
             return 5;
         }
         word.store(DONE, SeqCst);
@@ -98,7 +100,7 @@ fn namespaces_share_a_table() {
     });
     assert_eq!(outside.wait(), 0);
     let s = table.take_slot(1).unwrap();
-    let held = table.hold(s, &theirs, &[], in_ms(200), &mut no());
+    let held = table.hold(s, &theirs, &Mine::NONE, in_ms(200), &mut no());
     let Err(NotHeld::TimedOut(blocker)) = held else {
         panic!("{held:?}");
     };
@@ -108,7 +110,9 @@ fn namespaces_share_a_table() {
     until("the child reaps", || word.load(SeqCst) == DONE);
     assert_eq!(table.snapshot().processes.len(), 2);
     child.kill();
-    table.hold(s, &theirs, &[], in_ms(1000), &mut no()).unwrap();
+    table
+        .hold(s, &theirs, &Mine::NONE, in_ms(1000), &mut no())
+        .unwrap();
     assert_eq!(table.snapshot().processes.len(), 1);
 }
 
@@ -167,16 +171,16 @@ fn a_number_that_is_used_again_is_another_process() {
     let alive: Vec<_> = of_number.map(|p| p.alive).collect();
     assert!(alive == [true, false] || alive == [false, true], "{both:?}");
     let s = table.take_slot(1).unwrap();
-    let held = table.hold(s, &claims[0], &[], in_ms(1000), &mut no());
+    let held = table.hold(s, &claims[0], &Mine::NONE, in_ms(1000), &mut no());
     assert_eq!(held.unwrap().first_blocker.unwrap().owner.pid, 77);
     table.release(s);
-    let held = table.hold(s, &claims[1], &[], in_ms(200), &mut no());
+    let held = table.hold(s, &claims[1], &Mine::NONE, in_ms(200), &mut no());
     assert!(matches!(held, Err(NotHeld::TimedOut(b)) if b.owner.pid == 77));
     let now = table.snapshot();
     assert_eq!((now.slots.len(), now.unverified.len()), (1, 1));
     // The first process of a namespace takes all others with it.
     child.kill();
     table
-        .hold(s, &claims[1], &[], in_ms(1000), &mut no())
+        .hold(s, &claims[1], &Mine::NONE, in_ms(1000), &mut no())
         .unwrap();
 }

@@ -4,7 +4,7 @@
 mod common;
 
 use common::*;
-use lock_table::{Claim, Mode, NotHeld, Slot, Table};
+use lock_table::{Claim, Mine, Mode, NotHeld, Slot, Table};
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Acquire, SeqCst};
 use std::sync::{Mutex, PoisonError};
@@ -77,7 +77,7 @@ fn an_idle_owner_hears_who_waits() {
     for (n, waited) in (1..).zip(&mut waited) {
         until("the request is under way", || held.load(SeqCst) == n);
         sleep_ms(2); // it sleeps
-        let got = table.hold(s, &page(0), &[], in_ms(20_000), &mut no());
+        let got = table.hold(s, &page(0), &Mine::NONE, in_ms(20_000), &mut no());
         table.release(s);
         done.store(n, SeqCst);
         *waited = got.unwrap().waited_ns;
@@ -126,7 +126,7 @@ fn a_bell_rings_only_for_a_request_that_is_waited_for() {
     );
     let s = other.take_slot(1).unwrap();
     let late = |c: &Claim| {
-        let held = other.hold(s, c, &[], in_ms(150), &mut no());
+        let held = other.hold(s, c, &Mine::NONE, in_ms(150), &mut no());
         assert!(matches!(held, Err(NotHeld::TimedOut(_))), "{held:?}");
     };
     // Nobody waits: they try, and look.
@@ -142,12 +142,12 @@ fn a_bell_rings_only_for_a_request_that_is_waited_for() {
         let being_made = scope.spawn(|| {
             let claims = [page(0), page(1)];
             let slots = [request, owner.take_request_slot().unwrap()];
-            let held = owner.hold_all(&slots, &claims, &[], in_ms(600), &mut no());
+            let held = owner.hold_all(&slots, &claims, &Mine::NONE, in_ms(600), &mut no());
             slots.iter().for_each(|s| owner.release(*s));
             held
         });
         until("it waits", || waits(owner, request));
-        let _ = other.hold(s, &page(1), &[], in_ms(150), &mut no());
+        let _ = other.hold(s, &page(1), &Mine::NONE, in_ms(150), &mut no());
         other.release(s);
         assert!(being_made.join().unwrap().is_err());
     });
@@ -177,7 +177,10 @@ fn a_request_that_got_its_range_is_rung_for() {
         let seen = rung(owner);
         std::thread::scope(|scope| {
             let wait = |t: &'static Table, s| {
-                move || t.hold(s, &page(0), &[], in_ms(20_000), &mut no()).unwrap()
+                move || {
+                    t.hold(s, &page(0), &Mine::NONE, in_ms(20_000), &mut no())
+                        .unwrap()
+                }
             };
             let being_made = scope.spawn(wait(owner, request));
             until("the request waits", || waits(owner, request));
@@ -207,10 +210,10 @@ fn any_thread_lets_go_of_a_request() {
     let mut best = u64::MAX;
     for _ in 0..5 {
         std::thread::scope(|scope| {
-            let hold = scope.spawn(|| table.hold(request, &page(0), &[], None, &mut no()));
+            let hold = scope.spawn(|| table.hold(request, &page(0), &Mine::NONE, None, &mut no()));
             hold.join().unwrap().unwrap();
             let waiter = scope.spawn(|| {
-                let held = table.hold(s, &page(0), &[], in_ms(20_000), &mut no());
+                let held = table.hold(s, &page(0), &Mine::NONE, in_ms(20_000), &mut no());
                 let now = kernel::now_ns();
                 table.release(s);
                 held.map(|_| now)
@@ -245,12 +248,19 @@ fn one_s_own_request_is_waited_for() {
     for waiter in [inner, other_request] {
         table.hold_now(request, &page(0)).unwrap();
         let mine = [outer, request];
-        let nested = table.hold(waiter, &page(0), &mine, None, &mut no());
+        let nested = table.hold(waiter, &page(0), &Mine::of(&mine), None, &mut no());
         assert!(matches!(nested, Err(NotHeld::Nested(by)) if by.slot == request));
         let seen = rung(table);
         std::thread::scope(|scope| {
-            let waits =
-                scope.spawn(|| table.hold(waiter, &page(0), &[outer], in_ms(20_000), &mut no()));
+            let waits = scope.spawn(|| {
+                table.hold(
+                    waiter,
+                    &page(0),
+                    &Mine::of(&[outer]),
+                    in_ms(20_000),
+                    &mut no(),
+                )
+            });
             sleep_ms(1300);
             assert!(!waits.is_finished());
             assert_ne!(rung(table), seen);
@@ -274,9 +284,16 @@ fn a_circle_through_a_request_that_is_made_is_found() {
     b.hold_now(other, &page(1)).unwrap();
     let begun = Instant::now();
     std::thread::scope(|scope| {
-        let waiter = scope.spawn(|| b.hold(inner, &page(0), &[other], in_ms(8000), &mut no()));
+        let waiter =
+            scope.spawn(|| b.hold(inner, &page(0), &Mine::of(&[other]), in_ms(8000), &mut no()));
         until("it waits", || waits(b, inner));
-        let held = a.hold(request, &page(1), &[outer], in_ms(8000), &mut no());
+        let held = a.hold(
+            request,
+            &page(1),
+            &Mine::of(&[outer]),
+            in_ms(8000),
+            &mut no(),
+        );
         assert!(
             matches!(held, Err(NotHeld::Deadlock(by)) if by.slot == other),
             "{held:?}"
@@ -300,7 +317,11 @@ fn a_child_has_its_own_bell() {
     );
     table.hold_now(request, &page(0)).unwrap();
     let parents = table.bell().unwrap().as_ptr();
-    assert!(table.hold(s, &page(0), &[], in_ms(60), &mut no()).is_err());
+    assert!(
+        table
+            .hold(s, &page(0), &Mine::NONE, in_ms(60), &mut no())
+            .is_err()
+    );
     let seen = rung(table);
     assert_ne!(seen, 0);
     for _ in 0..2 {
@@ -327,7 +348,7 @@ fn a_child_has_its_own_bell() {
             0
         });
         until("the child holds", || held.load(SeqCst) == 1);
-        let got = table.hold(s, &page(1), &[], in_ms(5000), &mut no());
+        let got = table.hold(s, &page(1), &Mine::NONE, in_ms(5000), &mut no());
         assert!(got.is_ok(), "{got:?}");
         table.release(s);
         assert_eq!(child.wait(), 0);

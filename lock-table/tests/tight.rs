@@ -4,7 +4,7 @@
 mod common;
 
 use common::*;
-use lock_table::{Mode, Table};
+use lock_table::{Mine, Mode, Table};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::time::{Duration, Instant};
@@ -67,7 +67,9 @@ fn two_that_queue_at_once_never_both_enter() {
         let s = table.take_slot(t + 1).unwrap();
         let c = claim(Mode::Layout, 0, 4095);
         while go_on() {
-            table.hold(s, &c, &[], in_ms(10_000), &mut no()).unwrap();
+            table
+                .hold(s, &c, &Mine::NONE, in_ms(10_000), &mut no())
+                .unwrap();
             both.fetch_add(inside.fetch_add(1, SeqCst), SeqCst);
             got.fetch_add(1, Relaxed);
             inside.fetch_sub(1, SeqCst);

@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use lock_table::{FileId, Mode, NotHeld, Table};
+use lock_table::{FileId, Mine, Mode, NotHeld, Table};
 use std::os::unix::thread::JoinHandleExt;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::SeqCst;
@@ -40,7 +40,13 @@ fn first_come_first_served() {
                     Mode::Layout
                 };
                 table
-                    .hold(s, &claim(mode, 0, 4095), &[], in_ms(20_000), &mut no())
+                    .hold(
+                        s,
+                        &claim(mode, 0, 4095),
+                        &Mine::NONE,
+                        in_ms(20_000),
+                        &mut no(),
+                    )
                     .unwrap();
                 let mine = turn.fetch_add(1, SeqCst);
                 table.give_slot(s);
@@ -121,7 +127,7 @@ fn signals_do_not_hide_a_death() {
                 libc::signal(libc::SIGALRM, nothing as *const () as usize);
                 libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut());
             }
-            let held = table.hold(s, &c, &[], in_ms(5000), &mut no());
+            let held = table.hold(s, &c, &Mine::NONE, in_ms(5000), &mut no());
             took.store(held.map_or(u64::MAX, |h| h.waited_ns / 1_000_000), SeqCst);
             0
         });
@@ -148,7 +154,13 @@ fn what_makes_no_sense_hurts_nobody_else() {
     let elsewhere = claim(Mode::DirectWrite, 1 << 40, 1 << 40);
     assert_eq!(table.hold_now(a, &elsewhere), Err(NotHeld::NotOurs));
     table.release(a);
-    let twice = table.hold_all(&[a, a], &[backwards, elsewhere], &[], in_ms(10), &mut no());
+    let twice = table.hold_all(
+        &[a, a],
+        &[backwards, elsewhere],
+        &Mine::NONE,
+        in_ms(10),
+        &mut no(),
+    );
     assert_eq!(twice, Err(NotHeld::NotOurs));
     assert!(!table.is_poisoned());
     table
@@ -176,7 +188,7 @@ fn all_in_the_way_are_waited_for() {
             let (done, mine) = (&done, slots[3]);
             let waits = scope.spawn(move || {
                 let layout = claim(Mode::Layout, 0, 4095);
-                let held = table.hold(mine, &layout, &[], in_ms(20_000), &mut no());
+                let held = table.hold(mine, &layout, &Mine::NONE, in_ms(20_000), &mut no());
                 done.store(1, SeqCst);
                 table.release(mine);
                 held.is_ok()
@@ -210,7 +222,13 @@ fn a_deadline_is_kept() {
     table.hold_now(a, &claim(Mode::Layout, 0, 0)).unwrap();
     for ms in [0, 5, 120] {
         let start = Instant::now();
-        let late = table.hold(b, &claim(Mode::Layout, 0, 0), &[], in_ms(ms), &mut no());
+        let late = table.hold(
+            b,
+            &claim(Mode::Layout, 0, 0),
+            &Mine::NONE,
+            in_ms(ms),
+            &mut no(),
+        );
         assert!(matches!(late, Err(NotHeld::TimedOut(by)) if by.slot == a));
         let took = start.elapsed().as_millis() as u64;
         assert!((ms..ms + 100).contains(&took), "{ms} ms took {took}");
@@ -229,7 +247,13 @@ fn a_release_wakes_at_once() {
         std::thread::scope(|scope| {
             let waiter = scope.spawn(|| {
                 table
-                    .hold(b, &claim(Mode::Layout, 0, 0), &[], in_ms(20_000), &mut no())
+                    .hold(
+                        b,
+                        &claim(Mode::Layout, 0, 0),
+                        &Mine::NONE,
+                        in_ms(20_000),
+                        &mut no(),
+                    )
                     .unwrap();
                 kernel::now_ns()
             });
@@ -259,7 +283,7 @@ fn nobody_waits_for_himself() {
     let nested = table.hold(
         inner,
         &claim(Mode::DirectRead, 0, 511),
-        &[outer],
+        &Mine::of(&[outer]),
         None,
         &mut no(),
     );
@@ -270,7 +294,7 @@ fn nobody_waits_for_himself() {
         .hold(
             inner,
             &claim(Mode::BufferedWrite, 0, 100),
-            &[outer],
+            &Mine::of(&[outer]),
             None,
             &mut no(),
         )
@@ -287,7 +311,7 @@ fn the_poll_is_asked_with_the_slot_withdrawn() {
     let gave_up = table.hold(
         b,
         &claim(Mode::Layout, 0, 0),
-        &[],
+        &Mine::NONE,
         in_ms(20_000),
         &mut || {
             asked += 1;
@@ -298,8 +322,15 @@ fn the_poll_is_asked_with_the_slot_withdrawn() {
     assert_eq!((gave_up, asked), (Err(NotHeld::GaveUp), 3));
     // After a poll it queues again, and gets its turn.
     std::thread::scope(|scope| {
-        let waiter = scope
-            .spawn(|| table.hold(b, &claim(Mode::Layout, 0, 0), &[], in_ms(20_000), &mut no()));
+        let waiter = scope.spawn(|| {
+            table.hold(
+                b,
+                &claim(Mode::Layout, 0, 0),
+                &Mine::NONE,
+                in_ms(20_000),
+                &mut no(),
+            )
+        });
         sleep_ms(200);
         table.release(a);
         assert!(waiter.join().unwrap().unwrap().waited_ns > 100_000_000);
@@ -321,7 +352,13 @@ fn a_circle_is_found() {
         table.hold_now(outer, &cell(first)).unwrap();
         held.fetch_add(1, SeqCst);
         until("all hold", || held.load(SeqCst) == 3);
-        let got = table.hold(inner, &cell(second), &[outer], in_ms(20_000), &mut no());
+        let got = table.hold(
+            inner,
+            &cell(second),
+            &Mine::of(&[outer]),
+            in_ms(20_000),
+            &mut no(),
+        );
         table.give_slot(inner);
         table.give_slot(outer);
         got
@@ -372,7 +409,7 @@ fn a_long_queue_is_no_deadlock() {
                         .hold(
                             s,
                             &claim(Mode::Layout, 0, 0),
-                            &[more],
+                            &Mine::of(&[more]),
                             in_ms(20_000),
                             &mut no(),
                         )
@@ -402,7 +439,7 @@ fn several_ranges_are_all_or_nothing() {
         claim(Mode::Layout, 100, u64::MAX),
     ];
     table
-        .hold_all(&slots, &claims, &[], None, &mut no())
+        .hold_all(&slots, &claims, &Mine::NONE, None, &mut no())
         .unwrap();
     assert!(
         table
@@ -418,11 +455,11 @@ fn several_ranges_are_all_or_nothing() {
     table
         .hold_now(other, &claim(Mode::DirectWrite, 1 << 40, 1 << 40))
         .unwrap();
-    let late = table.hold_all(&slots, &claims, &[], in_ms(50), &mut no());
+    let late = table.hold_all(&slots, &claims, &Mine::NONE, in_ms(50), &mut no());
     assert!(matches!(late, Err(NotHeld::TimedOut(b)) if b.slot == other));
     assert_eq!(table.snapshot().slots.len(), 1);
     assert_eq!(
-        table.hold_all(&slots[..1], &claims, &[], None, &mut no()),
+        table.hold_all(&slots[..1], &claims, &Mine::NONE, None, &mut no()),
         Err(NotHeld::GaveUp)
     );
 }
@@ -463,7 +500,13 @@ fn signals_do_not_end_a_wait() {
     // SAFETY: installs a handler that does nothing.
     unsafe { libc::signal(libc::SIGUSR1, nothing as *const () as libc::sighandler_t) };
     let waiter = std::thread::spawn(move || {
-        table.hold(b, &claim(Mode::Layout, 0, 0), &[], in_ms(20_000), &mut no())
+        table.hold(
+            b,
+            &claim(Mode::Layout, 0, 0),
+            &Mine::NONE,
+            in_ms(20_000),
+            &mut no(),
+        )
     });
     let id = waiter.as_pthread_t();
     for _ in 0..50 {

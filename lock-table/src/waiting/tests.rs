@@ -37,7 +37,9 @@ fn announce(table: &Table, s: Slot) {
 /// What is in the way of a slot's claim.
 fn found(table: &Table, s: Slot, ticket: u64) -> Option<Found> {
     let (from, near) = (Position::default(), Near::of(&layout()));
-    match table.scan(from, &near, s, &layout(), ticket, &[]) {
+    let mut scan = Scan::Clear;
+    table.scan(from, &near, s, &layout(), ticket, &Own::ALONE, &mut scan);
+    match scan {
         Scan::Clear => None,
         Scan::Blocked(found) => Some(found),
         Scan::Absurd | Scan::NotOurs => panic!("a good table, and a slot of ours"),
@@ -94,6 +96,66 @@ fn a_claim_that_ended_is_not_the_next_one() {
     assert!(moved(&second));
 }
 
+/// A call within another one of its thread passes by who waits for that one, and nobody else.
+#[test]
+fn who_waits_for_the_outer_call_is_passed_by() {
+    let table = table();
+    let [outer, inner, theirs] = [1, 1, 2].map(|thread| table.take_slot(thread).unwrap());
+    let write = |s: Slot, first, last| {
+        let c = claim(Mode::Layout, first, last);
+        table.write(s, table.mem.slot(s.0).unwrap(), &c);
+    };
+    let slots = [outer];
+    let is_free = |mine| {
+        let c = claim(Mode::Layout, 8192, 12287);
+        let got = table.hold(inner, &c, &mine, Some(0), &mut || false);
+        table.release(inner);
+        got.is_ok()
+    };
+    let line_up = || {
+        table.choose(&[theirs]);
+        assert!(!is_free(Mine::held(&slots)), "its ticket isn't known");
+        table.line_up(&[theirs], table.draw());
+    };
+    // Who holds, or only announces, may be there.
+    write(outer, 0, 4095);
+    write(theirs, 0, 12287);
+    assert!(!is_free(Mine::held(&slots)));
+    line_up();
+    assert!(is_free(Mine::held(&slots)));
+    assert!(
+        !is_free(Mine::of(&slots)),
+        "nobody says that the outer holds"
+    );
+    assert!(!is_free(Mine::NONE));
+    // The outer one has let go, or waits itself.
+    table.release(outer);
+    assert!(!is_free(Mine::held(&slots)));
+    write(outer, 0, 4095);
+    table.queue(&[outer]);
+    assert!(!is_free(Mine::held(&slots)), "the other waits in front");
+    assert!(table.enter(outer).is_ok());
+    assert!(is_free(Mine::held(&slots)));
+    // One who waits behind one that waits.
+    for s in [outer, theirs] {
+        table.release(s);
+    }
+    write(outer, 0, 4095);
+    table.choose(&[outer]);
+    let ticket = table.draw();
+    write(theirs, 0, 12287);
+    line_up();
+    assert!(!is_free(Mine::of(&slots)), "it may have drawn later");
+    table.line_up(&[outer], ticket);
+    assert!(is_free(Mine::of(&slots)));
+    assert!(table.enter(outer).is_ok());
+    // One who waits for something else.
+    table.release(theirs);
+    write(theirs, 8192, 12287);
+    line_up();
+    assert!(!is_free(Mine::held(&slots)));
+}
+
 /// Time passes whether the claim in the way moves or not: many may be in it, one after the other.
 #[test]
 fn a_deadline_is_kept_though_the_blocker_moves() {
@@ -101,7 +163,7 @@ fn a_deadline_is_kept_though_the_blocker_moves() {
     let (a, b) = (table.take_slot(1).unwrap(), table.take_slot(2).unwrap());
     announce(&table, a);
     let found = found(&table, b, u64::MAX).unwrap();
-    let mut over = Wait::new(&[], Some(0));
+    let mut over = Wait::new(Own::ALONE, Some(0));
     let mut is_late = || {
         let stop = table.pause(b, 0, &found, &mut over);
         stop == Err(Stop::TimedOut)

@@ -6,7 +6,7 @@
 //! whose process is on its way out of the kernel or gone excludes nobody.
 
 use super::{Random, in_ms, no, shared_words};
-use lock_table::{Blocker, Claim, Held, NotHeld, Slot, Table, sort_and_merge};
+use lock_table::{Blocker, Claim, Held, Mine, NotHeld, Slot, Table, sort_and_merge};
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
@@ -247,7 +247,7 @@ pub fn work(table: &Table, oracle: Oracle, worker: usize, seed: u64, linger: u64
         let claims = &claims[..n];
         let deadline = in_ms(20_000);
         let held = if several {
-            table.hold_all(&slots, claims, &[], deadline, &mut no())
+            table.hold_all(&slots, claims, &Mine::NONE, deadline, &mut no())
         } else if random.below(3) == 0 {
             match table.hold_now(a, &claims[0]) {
                 Ok(()) => Ok(Held {
@@ -257,7 +257,7 @@ pub fn work(table: &Table, oracle: Oracle, worker: usize, seed: u64, linger: u64
                 Err(_) => continue,
             }
         } else {
-            table.hold(a, &claims[0], &[], deadline, &mut no())
+            table.hold(a, &claims[0], &Mine::NONE, deadline, &mut no())
         };
         match held {
             Ok(held) => oracle.waited(&held),

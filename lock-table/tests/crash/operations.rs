@@ -4,7 +4,7 @@ use super::common::{Child, FILE, claim, in_ms, no};
 use super::trace::mark;
 use super::world::{Beside, Ranges, World, direct};
 use super::{Operation, Step};
-use lock_table::{Claim, FileId, Mode, Slot, Table, USE_BUFFERED, USE_DIRECT};
+use lock_table::{Claim, FileId, Mine, Mode, Slot, Table, USE_BUFFERED, USE_DIRECT};
 
 const OTHER: FileId = FileId { dev: 8, ino: 43 };
 const STRIPE: u64 = 4 << 20;
@@ -101,7 +101,13 @@ fn kill_waiting(name: &str, beside: Beside) {
         body: &|w| {
             attached(w, |t, [s, ..]| {
                 mark();
-                let _ = t.hold(*s, &direct(0, 8191), &[], in_ms(PATIENCE_MS), &mut no());
+                let _ = t.hold(
+                    *s,
+                    &direct(0, 8191),
+                    &Mine::NONE,
+                    in_ms(PATIENCE_MS),
+                    &mut no(),
+                );
                 t.release(*s);
                 mark();
             })
@@ -138,7 +144,7 @@ fn kill_holding_several(name: &str, beside: Option<Claim>) {
                     },
                 ];
                 mark();
-                let _ = t.hold_all(slots, &claims, &[], in_ms(PATIENCE_MS), &mut no());
+                let _ = t.hold_all(slots, &claims, &Mine::NONE, in_ms(PATIENCE_MS), &mut no());
                 slots.iter().for_each(|s| t.release(*s));
                 mark();
             })

@@ -2,7 +2,7 @@
 
 use super::common::room::{Room, free_processes};
 use super::common::{Dir, attach, claim, in_ms, no};
-use lock_table::{Claim, Geometry, Mode, Slot, SlotState, Snapshot, Table};
+use lock_table::{Claim, Geometry, Mine, Mode, Slot, SlotState, Snapshot, Table};
 use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::fs::File;
@@ -114,7 +114,7 @@ impl World {
         let all = claim(Mode::Layout, 0, u64::MAX);
         let held = self
             .survivor
-            .hold(self.slot, &all, &[], in_ms(LIMIT_MS), &mut no());
+            .hold(self.slot, &all, &Mine::NONE, in_ms(LIMIT_MS), &mut no());
         let took = begun.elapsed().as_secs_f64() * 1e3;
         assert!(held.is_ok(), "{held:?}: {:#?}", self.survivor.snapshot());
         self.survivor.release(self.slot);

@@ -3,7 +3,7 @@
 use super::Case;
 use super::common::{Dir, Random, attach, in_ms, no};
 use super::places::{Places, pick};
-use lock_table::{Claim, Geometry, Mode, Slot, SlotState, Table, conflict};
+use lock_table::{Claim, Geometry, Mine, Mode, Slot, SlotState, Table, conflict};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
@@ -207,7 +207,7 @@ impl World<'_> {
         let mut met = Vec::new();
         let (held, left_over) = std::thread::scope(|scope| {
             let waiter = scope.spawn(|| {
-                let held = table.hold(slot, &c, &[], in_ms(20_000), &mut no());
+                let held = table.hold(slot, &c, &Mine::NONE, in_ms(20_000), &mut no());
                 let left = left.load(SeqCst);
                 ended.store(true, SeqCst);
                 (held, left)

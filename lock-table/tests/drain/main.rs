@@ -7,7 +7,7 @@ mod device;
 
 use common::*;
 use device::{BYTES_PER_SECOND, Device};
-use lock_table::{Mode, Table};
+use lock_table::{Mine, Mode, Table};
 use std::ffi::CStr;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::sync::atomic::Ordering::SeqCst;
@@ -187,7 +187,7 @@ fn die_writing(device: &Device, case: Case) {
         let s = table.take_slot(1).unwrap();
         let whole = claim(Mode::DirectWrite, 0, FILE_BYTES as u64 - 1);
         table
-            .hold(s, &whole, &[], in_ms(30_000), &mut no())
+            .hold(s, &whole, &Mine::NONE, in_ms(30_000), &mut no())
             .unwrap();
         let (held, written) = (kernel::now_ns(), device.written());
         assert!(

@@ -1,7 +1,7 @@
 //! Carries a case out: the bytes are spoiled and the operations called, one step after the other, in this process.
 
 use super::case::{Case, Handle, Order, Place, Step, Value};
-use lock_table::{Claim, Fault, Geometry, MapEntry, Slot, Table, UseEntry};
+use lock_table::{Claim, Fault, Geometry, MapEntry, Mine, Slot, Table, UseEntry};
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -265,9 +265,13 @@ impl Bench<'_> {
                 if let Some(s) = slot(h) {
                     table.release(s);
                     let others: Vec<_> = slots.iter().copied().filter(|o| *o != s).collect();
-                    let mine: &[Slot] = if mine { &others } else { &[] };
+                    let mine = if mine {
+                        Mine::held(&others)
+                    } else {
+                        Mine::NONE
+                    };
                     hold_in_time(ms, polls, |deadline, poll| {
-                        let _ = table.hold(s, &c, mine, deadline, poll);
+                        let _ = table.hold(s, &c, &mine, deadline, poll);
                     })?;
                 }
             }
@@ -279,7 +283,7 @@ impl Bench<'_> {
                 }
                 let n = lock_table::sort_and_merge(&mut claims).min(slots.len());
                 hold_in_time(ms, 3, |deadline, poll| {
-                    let _ = table.hold_all(slots, &claims[..n], &[], deadline, poll);
+                    let _ = table.hold_all(slots, &claims[..n], &Mine::NONE, deadline, poll);
                 })?;
             }
             Step::MapRegister(c) => {
@@ -407,7 +411,13 @@ fn in_a_child(table: &Table, parents: Option<Slot>, c: &Claim) -> Result<(), Str
             let _ = table.hold_now(s, c);
         }
         if let Some(s) = table.take_slot(7) {
-            let _ = table.hold(s, c, &[], Some(kernel::now_ns() + 1_000_000), &mut || false);
+            let _ = table.hold(
+                s,
+                c,
+                &Mine::NONE,
+                Some(kernel::now_ns() + 1_000_000),
+                &mut || false,
+            );
             table.give_slot(s);
         }
         if let Some(e) = table.map_register(c.file, c.first, c.last, true) {

@@ -2,7 +2,7 @@
 
 use super::bench::GEOMETRY;
 use super::common::*;
-use lock_table::{Mode, Table, USE_BUFFERED, USE_DIRECT};
+use lock_table::{Mine, Mode, Table, USE_BUFFERED, USE_DIRECT};
 use std::ffi::CStr;
 use std::fs;
 use std::sync::atomic::Ordering::SeqCst;
@@ -48,7 +48,7 @@ pub fn make(path: &CStr) -> Vec<u8> {
         let Ok(t) = Table::attach(path) else { return 1 };
         t.use_register(FILE, USE_BUFFERED);
         let Some(s) = t.take_slot(2) else { return 2 };
-        let _ = t.hold(s, &writer(0), &[], None, &mut no());
+        let _ = t.hold(s, &writer(0), &Mine::NONE, None, &mut no());
         3
     });
     // Not leaked, as the tests' own are: the fuzzer counts that.

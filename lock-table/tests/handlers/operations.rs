@@ -3,7 +3,7 @@
 use super::common::{Random, long, no};
 use super::steps::{self, Instruction, Went};
 use super::world::{Point, World, pick};
-use lock_table::{Claim, FileId, Mode, conflict};
+use lock_table::{Claim, FileId, Mine, Mode, conflict};
 use std::cell::Cell;
 
 /// What an operation leaves in its slot.
@@ -99,14 +99,17 @@ fn hold_all(w: &World, c: &Claim) -> Left {
         },
     ];
     let slots = [w.slot, w.second];
-    match w.ours.hold_all(&slots, &claims, &[], Some(1), &mut no()) {
+    match w
+        .ours
+        .hold_all(&slots, &claims, &Mine::NONE, Some(1), &mut no())
+    {
         Ok(_) => Left::Held,
         Err(_) => Left::Nothing,
     }
 }
 
 fn hold_in_vain(w: &World, c: &Claim) -> Left {
-    match w.ours.hold(w.slot, c, &[], Some(1), &mut no()) {
+    match w.ours.hold(w.slot, c, &Mine::NONE, Some(1), &mut no()) {
         Ok(_) => Left::Held,
         Err(_) => Left::Nothing,
     }
@@ -150,7 +153,9 @@ fn call(w: &World, c: &Claim, keeps: bool) -> Found {
             Found::Unseen
         }
     } else {
-        let held = w.ours.hold(w.nested, c, &[w.slot], Some(1), &mut no());
+        let held = w
+            .ours
+            .hold(w.nested, c, &Mine::of(&[w.slot]), Some(1), &mut no());
         if held.is_ok() {
             Found::HeldSuddenly
         } else {

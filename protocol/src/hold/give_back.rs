@@ -7,7 +7,7 @@ use crate::what::words::UNKNOWN;
 use crate::what::words::make;
 use crate::what::{descriptors, entries, hands, replacing};
 use crate::who::process;
-use crate::who::thread::{Frame, Thread};
+use crate::who::thread::{Frame, Holds, Thread};
 
 /// Of calls that did not come back.
 pub fn abandoned(under_way: &[Frame], frames: &[Frame]) {
@@ -16,10 +16,11 @@ pub fn abandoned(under_way: &[Frame], frames: &[Frame]) {
     if let Some(state) = states.find(|state| *state != UNTOUCHED) {
         restore_cancellation(state);
     }
-    for frame in frames {
-        if frame.holding.get() {
+    // The innermost first, as calls end: it may have passed by who waits for an outer one.
+    for frame in frames.iter().rev() {
+        if frame.holds.get() != Holds::Nothing {
             release_abandoned(frame.slot.get());
-            frame.holding.set(false);
+            frame.holds.set(Holds::Nothing);
         }
         hands::let_go(frame);
         of(frame);

@@ -5,7 +5,7 @@
 
 use kernel as raw;
 use lock_table::summary::Counter;
-use lock_table::{Blocker, Claim, FileId, Mode, NotHeld, Slot, Table};
+use lock_table::{Blocker, Claim, FileId, Mine, Mode, NotHeld, Slot, Table};
 use policy::{Isolation, OnLockTimeout, OnTableError, Settings};
 
 use crate::hold::cancellation::act_on_cancellation;
@@ -14,7 +14,7 @@ use crate::tell::events::{self, Event};
 use crate::tell::{counters, once};
 use crate::what::file::File;
 use crate::who::process;
-use crate::who::thread::{Frame, LEVELS, Thread};
+use crate::who::thread::{Frame, Holds, LEVELS, Thread};
 
 /// One past the last byte that a file can have, as a range's end: "to the end of time".
 pub const END_OF_TIME: u64 = u64::MAX;
@@ -175,7 +175,7 @@ pub fn release_abandoned(stored: u32) {
 #[inline]
 pub fn announce(slot: Slot, frame: &Frame, claim: &Claim) {
     if let Some(table) = process::table() {
-        frame.holding.set(true);
+        frame.holds.set(Holds::Perhaps);
         table.announce(slot, claim);
     }
 }
@@ -215,32 +215,46 @@ fn take_in(
     claim: &Claim,
     no_wait: bool,
 ) -> Option<Got> {
-    let mut mine = [slot; LEVELS];
-    let mut count = 0;
-    for (stored, cell) in thread.outer_slots(frame.slot.get()).zip(mine.iter_mut()) {
-        if let Some(outer) = table.slot_at(stored.wrapping_sub(1)) {
-            *cell = outer;
-            count += 1;
-        }
-    }
-    let mine = mine.get(..count).unwrap_or(&[]);
-    frame.holding.set(true);
+    frame.holds.set(Holds::Perhaps);
     if terms.observe {
-        look_only(table, slot, terms, claim, mine);
+        look_only(table, slot, thread, frame, terms, claim);
         return Some(Got::Go);
     }
     match now(table, slot, claim) {
-        Now::Held => Some(Got::Go),
+        Now::Held => {
+            frame.holds.set(Holds::Alone);
+            Some(Got::Go)
+        }
         Now::NotOurs => {
-            frame.holding.set(false);
+            frame.holds.set(Holds::Nothing);
             None
         }
         Now::Blocked if no_wait && !table.is_poisoned() => {
-            frame.holding.set(false);
+            frame.holds.set(Holds::Nothing);
             Some(Got::Refused(libc::EAGAIN))
         }
-        Now::Blocked => wait_for(table, slot, frame, terms, claim, mine),
+        Now::Blocked => wait_for(table, slot, thread, frame, terms, claim),
     }
+}
+
+/// The slots of the calls that this one has interrupted: first those that hold their ranges, and that end after it.
+#[inline(always)]
+fn outer<'a>(table: &Table, thread: &Thread, frame: &Frame, slots: &'a mut [Slot]) -> Mine<'a> {
+    let (mut count, mut held, own) = (0, 0, frame.slot.get());
+    for kind in [Holds::Alone, Holds::Perhaps] {
+        let stored = thread.outer_slots_where(own, |holds| holds == kind);
+        for slot in stored.filter_map(|stored| table.slot_at(stored.wrapping_sub(1))) {
+            if let Some(cell) = slots.get_mut(count) {
+                *cell = slot;
+                count += 1;
+            }
+        }
+        if kind == Holds::Alone {
+            held = count;
+        }
+    }
+    let slots = slots.get(..count).unwrap_or(&[]);
+    Mine { slots, held }
 }
 
 enum Now {
@@ -263,9 +277,18 @@ fn now(table: &Table, slot: Slot, claim: &Claim) -> Now {
 /// Says what the call does, and tells whom it would have waited for.
 #[cold]
 #[inline(never)]
-fn look_only(table: &Table, slot: Slot, terms: &Terms, claim: &Claim, mine: &[Slot]) {
+fn look_only(
+    table: &Table,
+    slot: Slot,
+    thread: &Thread,
+    frame: &Frame,
+    terms: &Terms,
+    claim: &Claim,
+) {
+    let mut slots = [slot; LEVELS];
+    let mine = outer(table, thread, frame, &mut slots);
     table.announce(slot, claim);
-    if let Some(blocker) = table.blocker(slot, claim, mine) {
+    if let Some(blocker) = table.blocker(slot, claim, mine.slots) {
         let reason = "would have waited";
         tell(Kind::Collision, terms, claim, Some(&blocker), reason, None);
     }
@@ -280,19 +303,22 @@ fn look_only(table: &Table, slot: Slot, terms: &Terms, claim: &Claim, mine: &[Sl
 fn wait_for(
     table: &Table,
     slot: Slot,
+    thread: &Thread,
     frame: &Frame,
     terms: &Terms,
     claim: &Claim,
-    mine: &[Slot],
 ) -> Option<Got> {
+    let mut outer_slots = [slot; LEVELS];
+    let mine = outer(table, thread, frame, &mut outer_slots);
     let wait = Wait::begin(frame, terms.timeout_ns);
     let (slots, claims) = ([slot], core::slice::from_ref(claim));
-    let held = table.hold_all(&slots, claims, mine, Some(wait.deadline), &mut || {
+    let held = table.hold_all(&slots, claims, &mine, Some(wait.deadline), &mut || {
         act_on_cancellation(frame)
     });
     wait.end(frame);
     match &held {
         Ok(held) => {
+            frame.holds.set(Holds::Alone);
             tell_reaped(table);
             counters::count(Counter::WaitNanos, held.waited_ns);
             counters::count_max(Counter::WaitMaxNanos, held.waited_ns);
@@ -301,7 +327,7 @@ fn wait_for(
             Some(Got::Go)
         }
         Err(not_held) => {
-            frame.holding.set(false);
+            frame.holds.set(Holds::Nothing);
             without(table, terms, claim, not_held)
         }
     }
@@ -392,17 +418,17 @@ fn tell(
 /// Give the range back.
 #[inline]
 pub fn release(frame: &Frame) {
-    if !frame.holding.get() {
+    if frame.holds.get() == Holds::Nothing {
         return;
     }
     if let Some((table, slot)) = kept(frame.slot.get()) {
         table.release(slot);
-        frame.holding.set(false);
+        frame.holds.set(Holds::Nothing);
         if table.slot_is_scarce(slot) {
             // Forgotten first: a handler that jumps out in between costs a slot, and not another's claim.
             frame.slot.set(0);
             table.give_slot(slot);
         }
     }
-    frame.holding.set(false);
+    frame.holds.set(Holds::Nothing);
 }

@@ -13,6 +13,18 @@ use crate::who::lists::Lists;
 /// How deep calls nest in one thread: a call, a signal handler's call within it, and one more.
 pub const LEVELS: usize = 4;
 
+/// Whether a call's range is in the lock table.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+#[repr(u8)]
+pub enum Holds {
+    #[default]
+    Nothing,
+    /// It is announced, or being taken: others may be in it.
+    Perhaps,
+    /// It is taken: nobody whom it excludes comes in before it is given back.
+    Alone,
+}
+
 /// What one call in progress holds.
 #[repr(C)]
 #[derive(Default)]
@@ -25,8 +37,8 @@ pub struct Frame {
     pub offset_locked: Cell<u32>,
     /// Description that is pinned; 0: none.
     pub pinned: Cell<u32>,
-    /// Whether the slot holds or announces a range.
-    pub holding: Cell<bool>,
+    /// What the slot says of a range.
+    pub holds: Cell<Holds>,
     /// Where it has a second descriptor in hand (see `second`); 0: it has none.
     pub second: Cell<u8>,
     /// The thread's cancel state before the call; `cancellation::UNTOUCHED` if the call left it alone.
@@ -247,7 +259,7 @@ impl Thread {
     pub fn forget_parent(&self) {
         for frame in &self.frames {
             frame.slot.set(0);
-            frame.holding.set(false);
+            frame.holds.set(Holds::Nothing);
             frame.offset_locked.set(0);
             frame.pinned.set(0);
             frame.second.set(0);
@@ -286,9 +298,18 @@ impl Thread {
 
     /// The slots of the calls below this one: never wait for oneself.
     pub fn outer_slots(&self, own: u32) -> impl Iterator<Item = u32> + '_ {
+        self.outer_slots_where(own, |holds| holds != Holds::Nothing)
+    }
+
+    /// Those of which this is true.
+    pub fn outer_slots_where(
+        &self,
+        own: u32,
+        is: impl Fn(Holds) -> bool,
+    ) -> impl Iterator<Item = u32> {
         self.frames
             .iter()
-            .filter(|f| f.holding.get())
+            .filter(move |f| is(f.holds.get()))
             .map(|f| f.slot.get())
             .filter(move |s| *s != 0 && *s != own)
     }

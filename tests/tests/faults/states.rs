@@ -227,3 +227,26 @@ fn calls_allocate_nothing() {
     let right = "moved 12288, allocated 0 times\n";
     assert_eq!(outcome.stdout, right, "{}", outcome.report());
 }
+
+/// A signal handler's call that comes while others wait for what its thread is doing, and that they would exclude: who waits
+/// for the thread is no reason to fail.
+#[test]
+fn a_handler_s_call_is_behind_nobody_who_waits_for_its_thread() {
+    let (program, fence) = (compile("handler_behind", &["-pthread"]), Fence::new());
+    for fenced in [false, true] {
+        let dir = main_place().directory();
+        let mut command = Command::new(&program.path);
+        command.arg(dir.path());
+        if fenced {
+            fence.apply(&mut command);
+        }
+        let outcome = run(&mut command, Duration::from_secs(60)).expect("a program of ours");
+        let right = "handled 4, errors 0\n";
+        assert_eq!(outcome.stdout, right, "{}", outcome.report());
+    }
+    assert_ne!(
+        fence.count(Counter::Waits),
+        0,
+        "nobody waited: this proves nothing"
+    );
+}

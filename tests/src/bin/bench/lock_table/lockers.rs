@@ -1,7 +1,7 @@
 //! The lock table and its peers, each as something that takes a range and lets go of it.
 
 use super::scene::{Line, Scene, Shared};
-use lock_table::{Claim, FileId, Mode, Slot, Table};
+use lock_table::{Claim, FileId, Mine, Mode, Slot, Table};
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
@@ -93,7 +93,7 @@ impl Locker for Ours {
     fn hold(&mut self, range: &Range) {
         let held = self
             .table
-            .hold(self.slot, &claim(range), &[], None, &mut || false);
+            .hold(self.slot, &claim(range), &Mine::NONE, None, &mut || false);
         held.expect("the range, after waiting");
     }
 
