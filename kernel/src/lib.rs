@@ -18,6 +18,7 @@
 
 #[macro_use]
 mod call;
+pub mod aio;
 pub mod arena;
 mod bytes;
 mod clock;

@@ -44,6 +44,34 @@ pub fn restore_signals(before: Blocked) {
     }
 }
 
+/// Proof that signals are blocked, until it is dropped.
+pub struct Quiet(Blocked);
+
+impl Quiet {
+    pub fn begin() -> Quiet {
+        Quiet(block_signals())
+    }
+
+    /// The program's own mask; None: a sandbox doesn't let us block signals.
+    pub fn mask(&self) -> Option<u64> {
+        self.0.0
+    }
+
+    /// Signals are as the program has them, for something that may be jumped out of.
+    pub fn pause<R>(&self, act: impl FnOnce() -> R) -> R {
+        restore_signals(self.0);
+        let result = act();
+        block_signals();
+        result
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        restore_signals(self.0);
+    }
+}
+
 /// What a write raises in the thread that writes: beyond the limit on file sizes, or to a pipe that nobody reads.
 const BY_WRITING: u64 = 1 << (libc::SIGXFSZ - 1) | 1 << (libc::SIGPIPE - 1);
 

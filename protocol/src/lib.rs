@@ -11,6 +11,7 @@
 //! | [`hold`] | ranges in the lock table, the file offset: taking, waiting, giving back |
 //! | [`direct`] | direct I/O: the look after a write, the repair, falling back |
 //! | [`calls`] | reading and writing, changes of layout, mappings, the life of numbers |
+//! | [`requests`] | what outlives its call: Linux AIO |
 //!
 //! Rules of the house: a call leaves all but 3 KiB of the caller's stack alone ([`scratch`]), no panic, no allocation on the way of an I/O call, no libc function that is
 //! itself hooked (raw system calls instead), and nothing of the user's memory is touched by our own
@@ -32,6 +33,7 @@ pub mod hold;
 pub mod life;
 #[cfg(test)]
 mod model;
+pub mod requests;
 pub mod tell;
 pub mod what;
 pub mod who;

@@ -7,6 +7,8 @@
 //! where the bare kernel was seen to fail. Build them with `--release`: unoptimized, they fill and compare
 //! memory so slowly that few races are run.
 
+pub mod aio;
+pub mod appending;
 pub mod args;
 pub mod board;
 pub mod collision;

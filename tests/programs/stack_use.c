@@ -3,6 +3,7 @@
 // situation needs beside the call itself happens on the program's own stack.
 #include "hazard.h"
 #include <aio.h>
+#include <linux/aio_abi.h>
 #include <dirent.h>
 #include <dlfcn.h>
 #include <grp.h>
@@ -98,7 +99,8 @@ static void message_with(int fd) {
 static char *fresh_template(const char *text) { return strcpy(template, text); }
 
 // Functions that may not be there; without them nothing is used.
-#define ELSEWHERE(X) X(io_submit) X(io_uring_queue_init) X(pidfd_open) X(pidfd_getfd) X(capset) X(umount) X(pivot_root)
+#define ELSEWHERE(X) X(io_setup) X(io_submit) X(io_getevents) X(io_pgetevents) X(io_cancel) X(io_destroy) \
+    X(io_queue_init) X(io_queue_release) X(io_uring_queue_init) X(pidfd_open) X(pidfd_getfd) X(capset) X(umount) X(pivot_root)
 #define POINTER(symbol) static long (*may_##symbol)();
 ELSEWHERE(POINTER)
 static void find_elsewhere(void) {
@@ -106,6 +108,35 @@ static void find_elsewhere(void) {
     ELSEWHERE(FIND)
 }
 #define OPTIONAL(symbol, ...) result = may_##symbol ? may_##symbol(__VA_ARGS__) : 0
+
+// A request to a queue of the library's own making.
+static unsigned long queue;
+static struct iocb request, *requests[] = {&request};
+
+static long under_way;
+
+static long submit(int opcode) {
+    int vector = opcode == IOCB_CMD_PWRITEV;
+    request = (struct iocb){.aio_fildes = f, .aio_lio_opcode = opcode, .aio_buf = (uintptr_t)(vector ? (void *)iov : page)};
+    request.aio_nbytes = vector ? VECTORS : PAGE;
+    long rc = may_io_submit ? may_io_submit(queue, 1L, requests) : 0;
+    under_way += rc > 0;
+    return rc;
+}
+
+static long take(void) {
+    static struct io_event events[4];
+    if (submit(IOCB_CMD_PWRITE) != 1)
+        return 0;
+    under_way--;
+    return may_io_getevents(queue, 1L, 4L, events, NULL);
+}
+
+static void take_all(void) {
+    static struct io_event events[16];
+    while (under_way > 0)
+        under_way -= may_io_getevents(queue, 1L, 16L, events, NULL);
+}
 
 static void reap(pid_t pid) {
     int status;
@@ -167,7 +198,11 @@ static pid_t child;
     X(aio_read, block.aio_fildes = f; result = aio_read(&block)) \
     X(aio_write, block.aio_fildes = f; result = aio_write(&block)) \
     X(lio_listio, block.aio_fildes = f; block.aio_lio_opcode = LIO_NOP; result = lio_listio(LIO_WAIT, blocks, 1, NULL)) \
-    X(io_submit, OPTIONAL(io_submit, 0, 1, blocks)) \
+    X(io_submit, result = submit(IOCB_CMD_PWRITE)) \
+    X(io_submit_read, result = submit(IOCB_CMD_PREAD)) \
+    X(io_submit_vector, result = submit(IOCB_CMD_PWRITEV)) \
+    X(io_submit_elsewhere, OPTIONAL(io_submit, 0, 1, blocks)) \
+    X(io_getevents, result = take()) \
     X(process_vm_writev, result = process_vm_writev(self, &one, 1, &one, 1, 0)) \
     X(fopen, result = (long)fopen(name, "w")) \
     X(fopen_readable, result = (long)fopen(name, "r")) \
@@ -247,6 +282,14 @@ static pid_t child;
     X(pidfd_getfd, OPTIONAL(pidfd_getfd, -1, 0, 0)) \
     X(open_by_handle_at, result = open_by_handle_at(-1, NULL, 0)) \
     X(closefrom, closefrom(900)) \
+    X(io_setup, unsigned long other = 0; OPTIONAL(io_setup, 4, &other); OPTIONAL(io_destroy, other)) \
+    X(io_destroy, OPTIONAL(io_destroy, 0UL)) \
+    X(io_queue_init, unsigned long other = 0; OPTIONAL(io_queue_init, 4, &other); OPTIONAL(io_queue_release, other)) \
+    X(io_queue_release, OPTIONAL(io_queue_release, 0UL)) \
+    X(io_cancel, OPTIONAL(io_cancel, queue, requests[0], page)) \
+    X(io_pgetevents, struct timespec none = {0, 0}; sigset_t set; sigemptyset(&set); \
+      OPTIONAL(io_pgetevents, queue, 1L, 1L, page, &none, &set)) \
+    X(eventfd_read, result = eventfd_read(eventfd(1, 0), (eventfd_t *)page)) \
     X(io_uring_queue_init, OPTIONAL(io_uring_queue_init, 1, page, 0)) \
     X(io_uring_setup, result = syscall(SYS_io_uring_setup, 0, NULL)) \
     X(daemon, child = fork(); if (!child) { result = daemon(1, 1); *in_child = painted_over(); _exit(0); } reap(child); \
@@ -414,6 +457,7 @@ static void measure(const struct call *call, const struct situation *situation, 
         *most_in_child = larger(*most_in_child, *in_child);
         while (block.aio_fildes && aio_error(&block) == EINPROGRESS)
             usleep(100);
+        take_all();
         tidy();
     }
 }
@@ -517,11 +561,11 @@ static void measure_waiting(void) {
     tidy();
 }
 
-static size_t repairing(off_t size) {
+static size_t repairing(off_t size, void (*write)(void)) {
     size_t most = 0;
     for (double end = now() + 1.0; now() < end;) {
         MUST(ftruncate(b, size));
-        most = larger(most, used(do_pwritev));
+        most = larger(most, used(write));
     }
     return most;
 }
@@ -539,9 +583,11 @@ static void measure_repair(const char *self_path) {
         _exit(99);
     }
     f = d;
-    tell("pwritev", "repaired", repairing(PAGE));
+    tell("pwritev", "repaired", repairing(PAGE, do_pwritev));
+    tell("io_getevents", "repaired", repairing(PAGE, do_io_getevents));
     begin_busy(&beside);
-    tell("pwritev", "repaired_beside", repairing(SIZE));
+    tell("pwritev", "repaired_beside", repairing(SIZE, do_pwritev));
+    tell("io_getevents", "repaired_beside", repairing(SIZE, do_io_getevents));
     end_busy();
     kill(pid, SIGKILL);
     reap(pid);
@@ -614,6 +660,7 @@ int main(int argc, char **args) {
     block.aio_sigevent.sigev_notify = SIGEV_NONE;
     low = MUST(dup(2));
     tidy();
+    OPTIONAL(io_setup, 64, &queue);
     bare_minimum = used(nothing);
     for (size_t s = 0; s < sizeof situations / sizeof *situations; s++)
         for (int i = 2; i <= argc; i++)

@@ -15,7 +15,7 @@ use crate::what::descriptors::{self, Pinned, closed, closing, duplicated, forget
 use crate::what::file::{LEASED, STREAMED};
 use crate::what::words::{is_ours, known_in};
 use crate::what::{early, hands, names, seconds, words};
-use crate::who::{due, process};
+use crate::who::{due, outlived, process};
 
 fn bad_descriptor() -> i32 {
     raw::set_errno(libc::EBADF);
@@ -114,6 +114,7 @@ pub fn closing_elsewhere<R>(fd: i32, real: impl Fn() -> R) -> R {
 /// The calling thread is about to get a table of numbers of its own: there is one here for the whole process. Alone it
 /// keeps the one that it has.
 pub fn unsharing() {
+    outlived::leave();
     if raw::is_only_task() || process::active().is_none() {
         return;
     }

@@ -17,8 +17,8 @@ use crate::what::descriptors::{self, Pinned};
 use crate::what::file::BLOCK_DEVICE;
 use crate::what::files;
 use crate::what::words::{self, Peek};
-use crate::who::process;
 use crate::who::thread::{Frame, Thread};
+use crate::who::{outlived, process};
 
 const RWF_NOAPPEND: i32 = 0x20;
 /// A file in one mode (P10): say in the table what this call does, without waiting, and make it. None: the
@@ -31,7 +31,7 @@ pub fn unmixed(fd: i32, mode: Mode, real: &impl Fn() -> isize) -> Option<isize> 
     let (seen, index) = match words::peek(fd) {
         Peek::Pass => return Some(real()),
         Peek::Ours => return Some(raw::libc_result(-libc::EBADF as isize)),
-        Peek::Unknown => return None,
+        Peek::Unknown | Peek::Tells => return None,
         Peek::Description { seen, index } => (seen, index),
     };
     let file_index = descriptors::description(index)?.file_index();
@@ -81,22 +81,40 @@ pub fn transfer(call: &Transfer, real: impl Fn() -> isize) -> isize {
     }
 }
 
+/// The same below a call that has left little of the stack.
+#[inline(never)]
+pub fn transfer_below(call: &Transfer, real: &dyn Fn() -> isize) -> isize {
+    let mode = mode_of(call.write, false);
+    match unmixed_apart(call.fd, mode, real) {
+        Some(n) => n,
+        None => look_closer(call, mode, real),
+    }
+}
+
+#[inline(never)]
+fn unmixed_apart(fd: i32, mode: Mode, real: &dyn Fn() -> isize) -> Option<isize> {
+    unmixed(fd, mode, &real)
+}
+
 /// The number is used for the first time, or the file is mixed.
 #[inline(never)]
 fn look_closer(call: &Transfer, mode: Mode, real: &dyn Fn() -> isize) -> isize {
-    if let Peek::Unknown = words::peek(call.fd)
-        && let Some(n) = first_use(call.fd, mode, real)
-    {
-        return n;
+    match words::peek(call.fd) {
+        Peek::Unknown => {
+            if let Some(n) = first_use(call.fd, mode, real) {
+                return n;
+            }
+        }
+        Peek::Tells => {
+            if !call.write {
+                outlived::before_reading();
+            }
+            return real();
+        }
+        _ => {}
     }
     under_frame(call.fd, true, real, |thread, frame, pinned| {
-        let access = pinned.description.flags() as i32 & libc::O_ACCMODE;
-        // And a fourth access mode, 3, is for ioctl alone.
-        let allowed = if call.write {
-            access == libc::O_WRONLY || access == libc::O_RDWR
-        } else {
-            access == libc::O_RDONLY || access == libc::O_RDWR
-        };
+        let allowed = is_allowed(call, pinned);
         match call.data.bytes() {
             // Nothing to move, or the kernel will refuse it: no range.
             None | Some(0) => Some(real()),
@@ -104,6 +122,17 @@ fn look_closer(call: &Transfer, mode: Mode, real: &dyn Fn() -> isize) -> isize {
             Some(len) => under_range(call, len, thread, frame, pinned, real),
         }
     })
+}
+
+/// Whether the number was opened for what the call does: there is a fourth access mode, which is for ioctl alone.
+pub fn is_allowed(call: &Transfer, pinned: &Pinned) -> bool {
+    let access = pinned.description.flags() as i32 & libc::O_ACCMODE;
+    let needed = if call.write {
+        libc::O_WRONLY
+    } else {
+        libc::O_RDONLY
+    };
+    access == needed || access == libc::O_RDWR
 }
 
 /// Finds out what the number stands for. None: look closer all the same.
@@ -157,7 +186,7 @@ pub fn under_frame(
 /// A look at what the number stands for, which holds nothing when it is over. None: it isn't fenced.
 pub fn look_at<R>(fd: i32, look: impl FnOnce(&Thread, &Frame, &Pinned) -> R) -> Option<R> {
     let thread = process::active()?;
-    if let Peek::Pass | Peek::Ours = words::peek(fd) {
+    if let Peek::Pass | Peek::Ours | Peek::Tells = words::peek(fd) {
         return None;
     }
     let frame = call::begin(thread, false)?;
@@ -170,10 +199,10 @@ pub fn look_at<R>(fd: i32, look: impl FnOnce(&Thread, &Frame, &Pinned) -> R) -> 
 }
 
 /// What one look at the descriptor says about the call.
-struct View {
+pub struct View {
     flags: u32,
-    append: bool,
-    direct: bool,
+    pub append: bool,
+    pub direct: bool,
     /// The start, where it can be known beforehand.
     start: Option<u64>,
 }
@@ -238,66 +267,27 @@ fn under_range(
     pinned: &Pinned,
     real: &dyn Fn() -> isize,
 ) -> Option<isize> {
-    let file = pinned.file;
-    let terms = Terms::of(file, call.fd);
-    let endless = file.has(BLOCK_DEVICE);
+    let terms = Terms::of(pinned.file, call.fd);
     let no_wait = call.flags & libc::RWF_NOWAIT != 0;
     let mut held = Held::Pages;
     for attempt in 0..16 {
-        ranges::release(frame);
-        give_back::offset(frame);
         if attempt > 8 {
             held = Held::WholeFile;
         }
-        let v = view(call, thread, frame, pinned);
         if matches!(call.at, Position::At(offset) if offset < 0) {
             return Some(real());
         }
-        // Whoever may have to move a shared offset by hand must be alone with it.
-        if v.direct && v.start.is_none() && !v.append {
-            held = Held::WholeFile;
-        }
-        let guess = file.size_guess.load(Relaxed);
-        let guess = if endless { u64::MAX } else { guess };
-        let (first, last) = range_of(call.write, v.append, v.start, len, guess);
-        let claim = match held {
-            Held::Pages => terms.claim(mode_of(call.write, v.direct), first, last),
-            Held::Units => {
-                let (first, last) = in_units(first, last);
-                terms.claim(mode_of(call.write, v.direct), first, last)
-            }
-            Held::WholeFile => terms.claim(Mode::Layout, 0, END_OF_TIME),
+        let who = (thread, frame, &terms);
+        let (view, under) = match attempt_at(call, len, who, pinned, &mut held, no_wait) {
+            Ok(stands) => stands,
+            Err(Attempt::Refused(error)) => return Some(raw::libc_result(-error as isize)),
+            Err(Attempt::Replaced) => return None,
+            Err(Attempt::Again) => continue,
         };
-        if let Got::Refused(error) = ranges::take(thread, frame, &terms, &claim, no_wait) {
-            return Some(raw::libc_result(-error as isize));
-        }
-        // Under the range (P4): is it still this file, and did we guess its end and our place right? Whoever puts another
-        // one at the number changes its word first, and then waits for who holds a range.
-        let seen = descriptors::size_through(call.fd, file)
-            .filter(|_| words::still(call.fd, pinned.seen))?;
-        let size = if endless { u64::MAX } else { seen };
-        file.size_guess.store(size, Relaxed);
-        let (first, last) = range_of(call.write, v.append, v.start, len, size);
-        if claim.first > first || claim.last < last || has_moved(call, &v, pinned) {
-            continue;
-        }
-        if terms.observe {
+        if terms.observe || !view.direct {
             return Some(real());
         }
-        if call.write && last == END_OF_TIME && !endless {
-            beyond::clear(call.fd, file, size);
-        }
-        if !v.direct {
-            return Some(real());
-        }
-        let under = Under {
-            size,
-            touches_from: first,
-            len,
-            held,
-            holds: (claim.first, claim.last),
-        };
-        match under.directly(call, &v, (thread, frame, &terms), pinned, real)? {
+        match under.directly(call, &view, (thread, frame, &terms), pinned, real)? {
             Outcome::Done(n) => return Some(n),
             Outcome::Needs(more) => held = held.max(more),
         }
@@ -305,6 +295,74 @@ fn under_range(
     let reason = "the file's size would not hold still";
     events::emit_uncovered(Some(pinned.file.id()), call.fd, reason);
     Some(real())
+}
+
+/// Why an attempt to hold what a call needs has failed.
+pub enum Attempt {
+    Refused(i32),
+    /// The number stands for another file now.
+    Replaced,
+    /// The file, or the descriptor, has changed meanwhile.
+    Again,
+}
+
+/// Takes the range that the call touches, as far as can be known, and looks whether that was right.
+#[inline(always)]
+pub fn attempt_at(
+    call: &Transfer,
+    len: u64,
+    (thread, frame, terms): (&Thread, &Frame, &Terms),
+    pinned: &Pinned,
+    held: &mut Held,
+    no_wait: bool,
+) -> Result<(View, Under), Attempt> {
+    let file = pinned.file;
+    let endless = file.has(BLOCK_DEVICE);
+    ranges::release(frame);
+    give_back::offset(frame);
+    let v = view(call, thread, frame, pinned);
+    // Whoever may have to move a shared offset by hand must be alone with it.
+    if v.direct && v.start.is_none() && !v.append {
+        *held = Held::WholeFile;
+    }
+    let guess = file.size_guess.load(Relaxed);
+    let guess = if endless { u64::MAX } else { guess };
+    let (first, last) = range_of(call.write, v.append, v.start, len, guess);
+    let claim = match held {
+        Held::Pages => terms.claim(mode_of(call.write, v.direct), first, last),
+        Held::Units => {
+            let (first, last) = in_units(first, last);
+            terms.claim(mode_of(call.write, v.direct), first, last)
+        }
+        Held::WholeFile => terms.claim(Mode::Layout, 0, END_OF_TIME),
+    };
+    if let Got::Refused(error) = ranges::take(thread, frame, terms, &claim, no_wait) {
+        return Err(Attempt::Refused(error));
+    }
+    // Under the range (P4): is it still this file, and did we guess its end and our place right? Whoever puts another
+    // one at the number changes its word first, and then waits for who holds a range.
+    let seen =
+        descriptors::size_through(call.fd, file).filter(|_| words::still(call.fd, pinned.seen));
+    let Some(seen) = seen else {
+        return Err(Attempt::Replaced);
+    };
+    let size = if endless { u64::MAX } else { seen };
+    file.size_guess.store(size, Relaxed);
+    let (first, last) = range_of(call.write, v.append, v.start, len, size);
+    if claim.first > first || claim.last < last || has_moved(call, &v, pinned) {
+        return Err(Attempt::Again);
+    }
+    if call.write && last == END_OF_TIME && !endless && !terms.observe {
+        beyond::clear(call.fd, file, size);
+    }
+    let under = Under {
+        size,
+        touches_from: first,
+        len,
+        held: *held,
+        holds: (claim.first, claim.last),
+    };
+    Ok((v, under))
 }
 
 /// Whether somebody who shares the description has taken `O_DIRECT` off it for one request of his.
@@ -319,16 +377,35 @@ impl Under {
         &self,
         call: &Transfer,
         v: &View,
-        (thread, frame, terms): (&Thread, &Frame, &Terms),
+        who: (&Thread, &Frame, &Terms),
         pinned: &Pinned,
         real: &dyn Fn() -> isize,
     ) -> Option<Outcome> {
+        let request = self.request(call, v, who, pinned)?;
+        Some(match call.write {
+            true => match request.write(real) {
+                Ok(outcome) => outcome,
+                Err(again) => Outcome::Done(request.written_again(&again)),
+            },
+            false => request.read(real),
+        })
+    }
+
+    /// The call as a direct request. None: nobody knows where it begins.
+    #[inline(always)]
+    pub fn request<'a>(
+        &'a self,
+        call: &'a Transfer,
+        v: &View,
+        (thread, frame, terms): (&'a Thread, &'a Frame, &'a Terms),
+        pinned: &'a Pinned,
+    ) -> Option<Request<'a>> {
         let position = match v.start {
             _ if v.append => self.size,
             Some(start) => start,
             None => u64::try_from(raw::lseek(call.fd, 0, libc::SEEK_CUR)).ok()?,
         };
-        let request = Request {
+        Some(Request {
             call,
             pinned,
             position,
@@ -340,13 +417,6 @@ impl Under {
             thread,
             frame,
             terms,
-        };
-        Some(match call.write {
-            true => match request.write(real) {
-                Ok(outcome) => outcome,
-                Err(again) => Outcome::Done(request.written_again(&again)),
-            },
-            false => request.read(real),
         })
     }
 }

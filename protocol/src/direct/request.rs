@@ -5,13 +5,13 @@ use core::cell::Cell;
 
 use kernel as raw;
 use lock_table::summary::Counter;
-use lock_table::{Mode, page, unit};
+use lock_table::{Claim, Mode, page, unit};
 use policy::OnInvalidateFailure;
 
 use crate::direct::second::{self, InHand};
 use crate::direct::writeback::{is_being_looked_at, look, owe, seen};
 use crate::hold::call;
-use crate::hold::ranges::{self, Terms};
+use crate::hold::ranges::{self, Got, Terms};
 use crate::tell::counters;
 use crate::tell::events::Kind;
 use crate::tell::events::{self, Event};
@@ -82,6 +82,17 @@ pub(crate) fn beside(first: u64, last: u64) -> [Option<(u64, u64)>; 2] {
     [below, above].map(|(from, to)| (from < to && to != u64::MAX).then_some((from, to)))
 }
 
+/// Which way a direct write goes.
+pub enum Way<'a> {
+    Refused(i32),
+    ThroughCache,
+    /// Through the cache by the program's own descriptor: there is no second one.
+    WithoutSecond,
+    Directly,
+    /// Directly, with a look before and after.
+    Looked(InHand<'a>),
+}
+
 /// What came of it.
 pub enum Outcome {
     /// As libc gives it, errno set.
@@ -98,6 +109,17 @@ pub struct Again<'a> {
     reason: &'static str,
 }
 
+impl<'a> Again<'a> {
+    fn of(second: InHand<'a>, n: isize, errno: i32, reason: &'static str) -> Again<'a> {
+        Again {
+            second,
+            n,
+            errno,
+            reason,
+        }
+    }
+}
+
 impl Request<'_> {
     pub fn file(&self) -> &File {
         self.pinned.file
@@ -108,7 +130,7 @@ impl Request<'_> {
             .saturating_add(self.under.len.saturating_sub(1))
     }
 
-    fn is_mapped_writable(&self) -> bool {
+    pub fn is_mapped_writable(&self) -> bool {
         let first = self.under.touches_from.min(self.position);
         process::table().is_some_and(|t| {
             t.mapped_writable(self.file().id(), first, self.last())
@@ -181,68 +203,75 @@ impl Request<'_> {
     /// below it, which this has none of.
     #[inline(never)]
     pub fn write(&self, real: &dyn Fn() -> isize) -> Result<Outcome, Again<'_>> {
-        if self.may_not_wait() && self.file().is_mixed() && is_being_looked_at(self.file()) {
-            return Ok(Outcome::Done(raw::libc_result(-libc::EAGAIN as isize)));
-        }
-        if self.is_mapped_writable() {
-            return Ok(self.write_buffered(real));
-        }
-        // Nobody uses the page cache of this file: nothing can be stale in it (P10).
-        if !self.file().is_mixed() {
-            counters::count(Counter::DirectWritesDirect, 1);
-            return Ok(Outcome::Done(real()));
-        }
-        if self.file().has(LAYERED) || (self.leaves_a_tail() && !self.is_atomic()) {
-            return Ok(self.write_buffered(real));
-        }
-        let Some(second) = self.second(For::Writing) else {
-            return Ok(self.without_second(real));
-        };
-        let done = match self.write_and_look(&second, real) {
-            Some(Ok(n)) => Some(Outcome::Done(n)),
-            Some(Err((n, errno, reason))) => {
-                return Err(Again {
-                    second,
-                    n,
-                    errno,
-                    reason,
-                });
+        Ok(match self.way_to_write() {
+            Way::Refused(error) => Outcome::Done(raw::libc_result(-(error as isize))),
+            Way::ThroughCache => self.write_buffered(real),
+            Way::WithoutSecond => self.without_second(real),
+            Way::Directly => {
+                counters::count(Counter::DirectWritesDirect, 1);
+                Outcome::Done(real())
             }
-            None => None,
-        };
-        second.done();
-        // Where nobody lets us look, the cache mustn't be gone past.
-        Ok(done.unwrap_or_else(|| self.write_buffered(real)))
+            Way::Looked(second) => match self.before(&second) {
+                Some(epoch) => Outcome::Done(self.after(second, epoch, real())?),
+                // Where nobody lets us look, the cache mustn't be gone past.
+                None => {
+                    second.done();
+                    self.write_buffered(real)
+                }
+            },
+        })
     }
 
-    /// What the call returns, or what is to be written again, and why. None: the kernel doesn't let us look at the
-    /// writeback error, and nothing was written.
-    fn write_and_look(
-        &self,
-        second: &InHand,
-        real: &dyn Fn() -> isize,
-    ) -> Option<Result<isize, (isize, i32, &'static str)>> {
+    pub fn way_to_write(&self) -> Way<'_> {
+        let file = self.file();
+        if self.may_not_wait() && file.is_mixed() && is_being_looked_at(file) {
+            return Way::Refused(libc::EAGAIN);
+        }
+        if self.is_mapped_writable() {
+            return Way::ThroughCache;
+        }
+        // Nobody uses the page cache of this file: nothing can be stale in it (P10).
+        if !file.is_mixed() {
+            return Way::Directly;
+        }
+        if file.has(LAYERED) || (self.leaves_a_tail() && !self.is_atomic()) {
+            return Way::ThroughCache;
+        }
+        match self.second(For::Writing) {
+            Some(second) => Way::Looked(second),
+            None => Way::WithoutSecond,
+        }
+    }
+
+    /// Before the real write: what [`after`](Self::after) compares with. None: the kernel doesn't let us look at the
+    /// writeback error.
+    pub fn before(&self, second: &InHand) -> Option<u32> {
         // An error from before is not this write's: it belongs to the program's next fsync (P8).
         let (before, epoch) = look(second, self.position, self.under.len)?;
         owe(self.file(), before);
-        let n = real();
+        Some(epoch)
+    }
+
+    /// After the real write, which said `n`, and errno: what the call returns, or what is to be written again.
+    pub fn after<'a>(&self, second: InHand<'a>, epoch: u32, n: isize) -> Result<isize, Again<'a>> {
         let errno = raw::errno();
         counters::count(Counter::DirectWritesDirect, 1);
-        let (fresh, n) = match look(second, self.position, self.under.len) {
+        let (fresh, n) = match look(&second, self.position, self.under.len) {
             Some((after, now)) if after >= 0 && now == epoch => (true, n),
             Some(_) => match self.not_dropped(n) {
                 Some(n) => (false, n),
-                None => return Some(Err((n, errno, "invalidation failed"))),
+                None => return Err(Again::of(second, n, errno, "invalidation failed")),
             },
             // A sandbox came in between: nobody knows, so as if they couldn't be dropped, and no more is said.
             None if n <= 0 || self.has_lost_its_place(n) => (true, n),
-            None => return Some(Err((n, errno, "no look is allowed"))),
+            None => return Err(Again::of(second, n, errno, "no look is allowed")),
         };
+        second.done();
         if n >= 0 || fresh {
             // A success leaves errno alone, as the kernel does.
             raw::set_errno(errno);
         }
-        Some(Ok(n))
+        Ok(n)
     }
 
     /// A second descriptor for falling back; None also where the program's offset couldn't be moved by hand.
@@ -332,8 +361,27 @@ impl Request<'_> {
         }
         let frame = call::begin_within(self.thread)?;
         let claim = self.terms.claim(Mode::DirectWrite, from, to);
-        let _ = ranges::take(self.thread, frame, self.terms, &claim, self.may_not_wait());
+        if self.thread.settles.get() {
+            self.hold_soon(frame, &claim);
+        } else {
+            let _ = ranges::take(self.thread, frame, self.terms, &claim, self.may_not_wait());
+        }
         Some(frame)
+    }
+
+    /// A request whose completion is on its way: who holds the neighbours may be another one that is settled at the same
+    /// time, and wants this one's place. Neither is a thread's, so nobody would see that they wait for each other.
+    #[cold]
+    #[inline(never)]
+    fn hold_soon(&self, frame: &Frame, claim: &Claim) {
+        const TRIES: u32 = 20;
+        for _ in 0..TRIES {
+            let got = ranges::take(self.thread, frame, self.terms, claim, true);
+            if got != Got::Refused(libc::EAGAIN) {
+                break;
+            }
+            raw::sleep_ms(1);
+        }
     }
 
     /// Writes by `write`, then syncs as the descriptor asks. The error that a sync finds may be another

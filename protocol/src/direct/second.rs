@@ -84,6 +84,12 @@ pub fn borrow<'a>(frame: &'a Frame, file: &'a File, fd: i32, purpose: For) -> Op
     None
 }
 
+/// What the frame has in hand since an earlier call.
+pub fn in_hand<'a>(frame: &'a Frame, file: &'a File) -> Option<InHand<'a>> {
+    let hand = hands::of(frame)?;
+    Some(InHand { hand, frame, file })
+}
+
 /// The one that is there already, if there is one.
 pub fn borrow_existing<'a>(frame: &'a Frame, file: &'a File, purpose: For) -> Option<InHand<'a>> {
     if cell(file, purpose).load(SeqCst) == 0 {

@@ -38,6 +38,7 @@ pub fn begin_within(thread: &Thread) -> Option<&Frame> {
 }
 
 /// End it: whatever is still held is given back. errno stays.
+#[inline(never)]
 pub fn end(thread: &Thread, frame: &Frame) {
     let errno = raw::errno();
     release(frame);

@@ -26,6 +26,17 @@ pub fn act_on_cancellation(frame: &Frame) -> bool {
     false
 }
 
+/// For a sleep in which the thread may be cancelled as the program has it; until [`close`].
+pub fn open(frame: &Frame) {
+    restore_cancellation(frame.cancel_state.get());
+}
+
+pub fn close(frame: &Frame) {
+    if frame.cancel_state.get() != UNTOUCHED {
+        hold_cancellation();
+    }
+}
+
 #[inline]
 pub fn hold_cancellation() -> i32 {
     let mut old = 0;

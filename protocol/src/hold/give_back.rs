@@ -2,12 +2,12 @@
 //! (`siglongjmp`), is cancelled, or its thread ends.
 
 use crate::hold::cancellation::{UNTOUCHED, restore_cancellation};
-use crate::hold::ranges::release_abandoned;
+use crate::hold::ranges::release;
 use crate::what::words::UNKNOWN;
 use crate::what::words::make;
 use crate::what::{descriptors, entries, hands, replacing};
-use crate::who::process;
-use crate::who::thread::{Frame, Holds, Thread};
+use crate::who::thread::{Frame, Thread};
+use crate::who::{outlived, process};
 
 /// Of calls that did not come back.
 pub fn abandoned(under_way: &[Frame], frames: &[Frame]) {
@@ -17,14 +17,14 @@ pub fn abandoned(under_way: &[Frame], frames: &[Frame]) {
         restore_cancellation(state);
     }
     // The innermost first, as calls end: it may have passed by who waits for an outer one.
-    for frame in frames.iter().rev() {
-        if frame.holds.get() != Holds::Nothing {
-            release_abandoned(frame.slot.get());
-            frame.holds.set(Holds::Nothing);
-        }
-        hands::let_go(frame);
-        of(frame);
-    }
+    frames.iter().rev().for_each(all_of);
+}
+
+/// All that a call holds, or a request in flight.
+pub fn all_of(frame: &Frame) {
+    hands::let_go(frame); // by its slot
+    release(frame);
+    of(frame);
 }
 
 /// All but the range.
@@ -33,6 +33,7 @@ pub fn of(frame: &Frame) {
     offset(frame);
     replaced(frame);
     entries::let_go(frame);
+    outlived::let_go(frame);
     let pinned = frame.pinned.replace(0);
     if pinned != 0 {
         descriptors::unpin_index(pinned);

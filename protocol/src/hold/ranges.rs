@@ -13,8 +13,8 @@ use crate::tell::events::Kind;
 use crate::tell::events::{self, Event};
 use crate::tell::{counters, once};
 use crate::what::file::File;
-use crate::who::process;
 use crate::who::thread::{Frame, Holds, LEVELS, Thread};
+use crate::who::{outlived, process};
 
 /// One past the last byte that a file can have, as a range's end: "to the end of time".
 pub const END_OF_TIME: u64 = u64::MAX;
@@ -165,12 +165,6 @@ pub fn give_slot_back(stored: u32) {
     }
 }
 
-pub fn release_abandoned(stored: u32) {
-    if let Some((table, slot)) = kept(stored) {
-        table.release(slot);
-    }
-}
-
 /// In a file of one mode: say what this call does, without waiting for anybody.
 #[inline]
 pub fn announce(slot: Slot, frame: &Frame, claim: &Claim) {
@@ -220,7 +214,12 @@ fn take_in(
         look_only(table, slot, thread, frame, terms, claim);
         return Some(Got::Go);
     }
-    match now(table, slot, claim) {
+    let mut got = now(table, slot, claim);
+    // Perhaps only requests of our own are in the way, which are complete.
+    if matches!(got, Now::Blocked) && !no_wait && outlived::settle_complete(thread) {
+        got = now(table, slot, claim);
+    }
+    match got {
         Now::Held => {
             frame.holds.set(Holds::Alone);
             Some(Got::Go)

@@ -14,6 +14,7 @@ use lock_table::Table;
 
 use crate::calls::{registering, unseen};
 use crate::life::needs::{self, Join};
+use crate::requests;
 use crate::tell::events::{self, Event};
 use crate::tell::stderr;
 use crate::what::{descriptors, files, hands, kept, own, places};
@@ -119,6 +120,7 @@ fn become_child(registry: Registry) {
     thread.after_vfork.set(0);
     thread.forget_parent();
     high::forget_makers_in_child();
+    requests::forget_in_child();
     scratch::reset_in_child();
     lineage::this_is_the_process();
     let probe = table().map_or(-1, Table::probe_fd);

@@ -57,7 +57,8 @@ pub fn may(number: usize, arguments: &[usize; 6]) -> bool {
         return restores && number == libc::SYS_rt_sigprocmask as usize;
     }
     // Service managers' and containers' usual lists leave it out, and we have a substitute.
-    let left_out = number == libc::SYS_process_vm_readv as usize || is_refused(number);
+    let copies = [libc::SYS_process_vm_readv, libc::SYS_process_vm_writev].map(|n| n as usize);
+    let left_out = copies.contains(&number) || is_refused(number);
     if known::is_filtered() && left_out {
         return false;
     }

@@ -20,6 +20,7 @@ const ALL: &CStr = c"PAGEFENCE_NO_CALLS=all";
 /// Calls that the library has a substitute for, or does without.
 const SOFT: &[i64] = &[
     libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
     libc::SYS_preadv,
     libc::SYS_preadv2,
     libc::SYS_pwritev,

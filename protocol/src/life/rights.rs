@@ -10,7 +10,7 @@ use kernel as raw;
 use crate::calls::unseen;
 use crate::direct::second;
 use crate::what::{descriptors, own, words};
-use crate::who::process;
+use crate::who::{outlived, process};
 
 /// How far the numbers had changed when this was last done.
 static DONE: AtomicU64 = AtomicU64::new(0);
@@ -19,6 +19,7 @@ static MET: AtomicBool = AtomicBool::new(false);
 
 /// Before a call that takes rights on files away. Cheap where nothing was opened since the last time.
 pub fn before_losing() {
+    outlived::leave();
     if process::active().is_none() {
         return;
     }
@@ -40,6 +41,7 @@ pub fn before_losing() {
 
 /// Before a sandbox: every number is looked at, whatever stands behind it.
 pub fn before_losing_all() {
+    outlived::leave();
     if process::active().is_none() {
         return;
     }

@@ -17,8 +17,8 @@ use crate::what::files::{self, Obtained};
 use crate::what::identity::{identity, mark_of};
 use crate::what::names::{self, Said};
 use crate::what::words::{
-    DESCRIPTION, FRESH, PASS, Peek, REPLACED, UNKNOWN, carried, description_of, ensure, make, peek,
-    still, tag, word, word_at, words,
+    DESCRIPTION, FRESH, PASS, Peek, REPLACED, TELLS, UNKNOWN, carried, description_of, ensure,
+    make, peek, still, tag, word, word_at, words,
 };
 use crate::what::{file, own, replacing, seconds, words};
 use crate::who::registry::Registry;
@@ -67,11 +67,25 @@ pub fn description(index: u32) -> Option<&'static Description> {
     DESCRIPTIONS.get(index)
 }
 
-/// The description behind a number, pinned; None: not ours to fence.
+/// A description that is pinned.
+pub fn pinned_at(index: u32, seen: u64) -> Option<Pinned> {
+    let description = description(index).filter(|_| index != 0)?;
+    let file_index = description.file_index();
+    Some(Pinned {
+        index,
+        description,
+        file_index,
+        file: files::get(file_index)?,
+        seen,
+    })
+}
+
+/// The description behind a number, pinned; None: not ours to fence. Apart from its callers, below which some go deep.
+#[inline(never)]
 pub fn pin(fd: i32) -> Option<Pinned> {
     for _ in 0..TURNS {
         match peek(fd) {
-            Peek::Pass | Peek::Ours => return None,
+            Peek::Pass | Peek::Ours | Peek::Tells => return None,
             Peek::Unknown if replacing::is_over(fd) => {
                 resolve(fd)?;
                 due::look_if_due();
@@ -416,6 +430,10 @@ pub fn open_for_a_while(path: &CStr, flags: i32) -> Option<i32> {
 /// `new` is now a duplicate of `old`.
 pub fn duplicated(old: i32, new: i32) {
     if new < 0 || old == new {
+        return;
+    }
+    if let Peek::Tells = peek(old) {
+        replace(new, make(TELLS, 0));
         return;
     }
     match pin(old) {

@@ -34,7 +34,7 @@ fn all_hands() -> impl Iterator<Item = &'static AtomicU64> {
 
 /// The call is done, or was jumped out of.
 pub fn let_go(frame: &Frame) {
-    if let Some(hand) = hand_of(frame) {
+    if let Some(hand) = of(frame) {
         frame.second.set(0);
         hand.store(0, SeqCst);
     }
@@ -64,7 +64,7 @@ fn spare(frame: &Frame) -> Option<&'static AtomicU64> {
     Some(hand)
 }
 
-fn hand_of(frame: &Frame) -> Option<&'static AtomicU64> {
+pub fn of(frame: &Frame) -> Option<&'static AtomicU64> {
     match frame.second.get() {
         0 => None,
         BY_SLOT => HANDS.get(frame.slot.get().checked_sub(1)?),
@@ -80,7 +80,7 @@ pub fn is_in_hand(fd: i32) -> bool {
 /// The number has moved: this thread's own calls, which a signal handler interrupted, go on with the new one.
 /// Whether there are any; to -1: looks only.
 pub fn move_own(thread: &Thread, from: i32, to: i32) -> bool {
-    let hands = thread.frames.iter().filter_map(hand_of);
+    let hands = thread.frames.iter().filter_map(of);
     let mut any = false;
     for hand in hands.filter(|hand| hand.load(SeqCst) == from as u64 + 1) {
         any = true;

@@ -12,6 +12,8 @@ pub const FRESH: u64 = 3;
 pub const DESCRIPTION: u64 = 4;
 /// See `replacing`.
 pub const REPLACED: u64 = 5;
+/// An eventfd that tells of completions (see `requests`).
+pub const TELLS: u64 = 6;
 
 static WORDS: Arena<AtomicU64> = Arena::new();
 static SEQUENCE: AtomicU64 = AtomicU64::new(1);
@@ -70,6 +72,7 @@ pub fn peek(fd: i32) -> Peek {
         },
         PASS => Peek::Pass,
         OURS => Peek::Ours,
+        TELLS => Peek::Tells,
         _ if fd < 0 || fd as u32 >= CAPACITY => Peek::Pass,
         _ => Peek::Unknown,
     }
@@ -79,6 +82,8 @@ pub enum Peek {
     Pass,
     /// For the program it doesn't exist: EBADF.
     Ours,
+    /// It isn't fenced, and what it tells of must be there when it is read.
+    Tells,
     Unknown,
     Description {
         seen: u64,
@@ -90,6 +95,15 @@ pub enum Peek {
 #[inline]
 pub fn still(fd: i32, seen: u64) -> bool {
     word(fd).is_some_and(|w| w.load(Acquire) == seen)
+}
+
+/// The number is an eventfd that tells of completions.
+pub fn tells(fd: i32) {
+    let Some(w) = ensure(fd) else { return };
+    let seen = w.load(Acquire);
+    if matches!(tag(seen), UNKNOWN | PASS | FRESH) {
+        let _ = w.compare_exchange(seen, make(TELLS, 0), AcqRel, Acquire);
+    }
 }
 
 /// Grows with every change of a number.

@@ -3,6 +3,7 @@
 pub mod due;
 pub mod lineage;
 pub mod lists;
+pub mod outlived;
 pub mod process;
 pub mod registry;
 pub mod scratch;

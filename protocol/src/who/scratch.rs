@@ -59,6 +59,12 @@ pub fn roomy_in<R>(_: &Registry, job: impl FnOnce() -> R) -> R {
     surely(run(job, true))
 }
 
+/// The same where something else keeps them blocked.
+#[inline]
+pub fn roomy_within<R>(_: &raw::Quiet, job: impl FnOnce() -> R) -> R {
+    surely(run(job, true))
+}
+
 #[inline]
 fn surely<R>(result: Option<R>) -> R {
     // `run` has done the job, here or there.

@@ -50,6 +50,23 @@ pub struct Frame {
     pub replaced: Cell<u32>,
     /// Entries in the register of mappings that may not go before it ends (see `routes`); 0: none.
     pub buffers: Cell<u32>,
+    /// The context of asynchronous requests that it uses (see `requests`); 0: none.
+    pub context: Cell<u32>,
+}
+
+impl Frame {
+    /// In a forked child: what it holds is the parent's.
+    pub fn forget(&self) {
+        self.slot.set(0);
+        self.holds.set(Holds::Nothing);
+        self.offset_locked.set(0);
+        self.pinned.set(0);
+        self.second.set(0);
+        self.replacing.set(0);
+        self.replaced.set(0);
+        self.buffers.set(0);
+        self.context.set(0);
+    }
 }
 
 /// What gives back what calls hold that were jumped out of: those that were under way, and all frames from there up.
@@ -71,6 +88,8 @@ pub struct Thread {
     pub lists: Lists,
     /// It made a child that has its memory for as long as it likes.
     pub shares_memory: Cell<bool>,
+    /// It settles completed requests (see `requests`).
+    pub settles: Cell<bool>,
 }
 
 /// How much a job on a stack of ours may use (see `scratch`), with all that it calls.
@@ -114,6 +133,22 @@ fn address() -> *const Thread {
             "add {0}, {0}, {1}",
             out(reg) at, out(reg) _, options(nostack, readonly, pure)
         );
+    }
+    at
+}
+
+/// Where the calling thread's storage lies: what the record has its place by.
+pub fn pointer() -> usize {
+    let at: usize;
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: reads the thread pointer.
+    unsafe {
+        core::arch::asm!("mov {0}, qword ptr fs:[0]", out(reg) at, options(nostack, readonly, pure));
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as above.
+    unsafe {
+        core::arch::asm!("mrs {0}, tpidr_el0", out(reg) at, options(nostack, nomem, pure));
     }
     at
 }
@@ -257,18 +292,14 @@ impl Thread {
     /// This record was copied by a fork: its slots are the parent's. Its calls are still on the stack if a handler forked.
     #[cold]
     pub fn forget_parent(&self) {
-        for frame in &self.frames {
-            frame.slot.set(0);
-            frame.holds.set(Holds::Nothing);
-            frame.offset_locked.set(0);
-            frame.pinned.set(0);
-            frame.second.set(0);
-            frame.replacing.set(0);
-            frame.replaced.set(0);
-            frame.buffers.set(0);
-        }
+        self.frames.iter().for_each(Frame::forget);
         self.tid.set(kernel::gettid().unwrap_or_else(stand_in));
         self.generation.set(generation());
+    }
+
+    /// It is a thread that libc doesn't know: nothing happens at its end.
+    pub fn is_ours(&self) {
+        self.has_destructor.set(true);
     }
 
     /// Whether this runs as a job on a stack of ours.

@@ -1,21 +1,21 @@
 //! Asynchronous calls: which numbers their blocks name.
 
-use super::symbol::{self, Library};
-use core::ffi::{CStr, c_int, c_long, c_ulong, c_void};
-use core::sync::atomic::{AtomicUsize, Ordering::Release};
+use super::symbol::Library;
+use core::ffi::{CStr, c_int, c_long, c_void};
+use core::sync::atomic::AtomicUsize;
+use libc::timespec;
 use protocol::numbers::uncovered;
+use protocol::raw::aio::{Event, Mask};
+use protocol::requests::calls;
 
 pub struct Libaio;
 
 impl Library for Libaio {
     type Found<F> = Option<F>;
     const AT_START: bool = false;
-    #[cold]
-    #[inline(never)]
-    fn find(name: &CStr, known: &AtomicUsize) -> usize {
-        let found = symbol::next(name);
-        known.store(found, Release);
-        found
+    /// Nobody asks: what its functions do is done without them.
+    fn find(_: &CStr, _: &AtomicUsize) -> usize {
+        0
     }
 }
 
@@ -54,16 +54,49 @@ pub fn tell_each(
     }
 }
 
-pub fn tell_submitted(count: c_long, blocks: *const *mut c_void) {
-    tell_each(blocks, count, 20, "io_submit");
+/// To a context that was made past us: said once a file.
+pub fn submit(context: usize, count: isize, blocks: *const *mut c_void) -> isize {
+    calls::submit(context, count, blocks.cast()).unwrap_or_else(|| {
+        let n = protocol::raw::aio::submit_list(context, count, blocks as usize);
+        tell_each(blocks, n as c_long, 20, "io_submit");
+        n
+    })
 }
 
-/// Where libaio isn't in sight: the same request, straight to the kernel; libaio too returns the negative error.
-///
-/// # Safety
-/// The arguments are the program's own.
-pub unsafe fn submit(context: c_ulong, count: c_long, blocks: *const *mut c_void) -> c_int {
-    let words = [context as usize, count as usize, blocks as usize, 0, 0, 0];
-    // SAFETY: as the caller promises.
-    unsafe { protocol::raw::any(libc::SYS_io_submit as usize, words) as c_int }
+/// As `syscall` says it.
+pub fn said(result: isize) -> c_long {
+    protocol::raw::libc_result(result) as c_long
+}
+
+/// libaio's `io_getevents`, in either of its versions: 0.1 has no least number of completions, and waits for one.
+pub fn wait(
+    context: usize,
+    (least, most): (isize, isize),
+    into: *mut Event,
+    limit: *const timespec,
+) -> isize {
+    match is_address(most) {
+        true => calls::get_events(context, (1, least), most as *mut Event, into.cast()),
+        false => calls::get_events(context, (least, most), into, limit),
+    }
+}
+
+/// No program wants as many completions as an address is high, unless it means the address.
+fn is_address(most: isize) -> bool {
+    const LOWEST: isize = 1 << 22;
+    most >= LOWEST && protocol::raw::is_mapped(most as usize / 4096 * 4096, 4096)
+}
+
+pub fn wait_masked(
+    context: usize,
+    how_many: (isize, isize),
+    into: *mut Event,
+    limit: *const timespec,
+    set: *const c_void,
+) -> isize {
+    let mask = Mask {
+        set: set as usize,
+        size: 8,
+    };
+    calls::get_events_masked(context, how_many, into, limit, &mask)
 }

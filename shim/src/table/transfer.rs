@@ -50,6 +50,12 @@ calls! { Libc "Reading and writing" {
     fn(fd: c_int, buf: *mut c_void, n: size_t, room: size_t) -> ssize_t, |real| {
     transfer(&reading(fd, Data::Buffer(buf, n), Position::Offset, 0), || real(fd, buf, n, room))
 }
+"reads a counter": [eventfd_read]
+    fn(fd: c_int, value: *mut u64) -> c_int, |real| {
+    let read = || if real(fd, value) == 0 { 8 } else { -1 };
+    let n = transfer(&reading(fd, Data::Buffer(value.cast(), 8), Position::Offset, 0), read);
+    if n == 8 { 0 } else { -1 }
+}
 "reads at a place": [pread, pread64] unlisted [__pread64] = SYS_pread64
     fn(fd: c_int, buf: *mut c_void, n: size_t, at: off64_t) -> ssize_t, |real| {
     transfer(&reading(fd, Data::Buffer(buf, n), Position::At(at), 0), || real(fd, buf, n, at))

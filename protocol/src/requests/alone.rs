@@ -1,0 +1,128 @@
+//! A request that is done at submission, like a call of its own: through the cache, or where it must wait. The real call
+//! is a request all the same, which the kernel has of nobody else: it knows what becomes of odd ones, and whether
+//! `io_submit` fails or the request.
+
+use core::cell::Cell;
+use core::sync::atomic::Ordering::*;
+
+use crate::calls::transfer::transfer_below;
+use crate::requests::admit::transfer_of;
+use crate::requests::contexts::{self, Used};
+use crate::requests::reap::{reap, show};
+use crate::requests::{ledger, wait};
+use crate::who::thread::Frame;
+use kernel as raw;
+use kernel::Quiet;
+use kernel::aio::{self, Block, Event, TELLS};
+
+/// Err: `io_submit` fails with this. Small: a transfer lies below it.
+#[inline(never)]
+pub fn make(used: Used, frame: &Frame, program: u64, block: &Block) -> Result<(), i32> {
+    begin(used, frame, block)?;
+    let said = Said {
+        refused: Cell::new(0),
+        result2: Cell::new(0),
+    };
+    let n = match transfer_of(block) {
+        Some(call) => transfer_below(&call, &|| real(used, block, &said)),
+        None => -1,
+    };
+    end(used, frame, program, block, &said, n)
+}
+
+/// What the kernel said of the request, beside its result; and with what it was refused, if it was.
+struct Said {
+    refused: Cell<i32>,
+    result2: Cell<i64>,
+}
+
+#[inline(never)]
+fn begin(used: Used, frame: &Frame, block: &Block) -> Result<(), i32> {
+    if block.flags & TELLS != 0 {
+        is_eventfd(block.eventfd)?;
+    }
+    contexts::begin_alone(used, frame)
+}
+
+/// It is shown, and told of.
+#[inline(never)]
+fn end(
+    used: Used,
+    frame: &Frame,
+    program: u64,
+    block: &Block,
+    said: &Said,
+    n: isize,
+) -> Result<(), i32> {
+    let errno = raw::errno();
+    if said.refused.get() != 0 {
+        contexts::end_alone(used, frame, |_| used.context.unreserve());
+        return Err(said.refused.get());
+    }
+    let event = Event {
+        data: block.data,
+        request: program,
+        result: match n {
+            0.. => n as i64,
+            _ => -i64::from(errno),
+        },
+        result2: said.result2.get(),
+    };
+    contexts::end_alone(used, frame, |quiet| show(used, &event, block.fd, quiet));
+    if block.flags & TELLS != 0 {
+        raw::write_politely(block.eventfd, &1u64.to_ne_bytes());
+    }
+    Ok(())
+}
+
+/// As the kernel sees it, which will not be asked: it must never be written to if it is a file.
+fn is_eventfd(fd: i32) -> Result<(), i32> {
+    let stat = raw::fstat(fd)?;
+    match stat.mode & libc::S_IFMT {
+        0 => Ok(()),
+        _ => Err(libc::EINVAL),
+    }
+}
+
+/// The request by the kernel, waited for: as libc would say it, errno set.
+#[inline(never)]
+fn real(used: Used, block: &Block, said: &Said) -> isize {
+    let quiet = Quiet::begin();
+    let locked = used.context.lock(&quiet);
+    let Some((index, request)) = ledger::take(used, &locked) else {
+        said.refused.set(libc::EAGAIN);
+        return raw::libc_result(-libc::EAGAIN as isize);
+    };
+    drop(locked);
+    // Told when it is shown, by us.
+    let silent = Block {
+        flags: block.flags & !TELLS,
+        ..*block
+    };
+    request.set_block(index, 0, &silent);
+    request.is_waited_for();
+    let taken = aio::submit(used.context.real(), &[request.block()]);
+    let result = if taken == 1 {
+        let done = loop {
+            let fills = used.context.fills.load(Acquire);
+            reap(used, &quiet);
+            if let Some(done) = request.done() {
+                break done;
+            }
+            wait::deaf(used, fills, None, &quiet);
+        };
+        said.result2.set(done.1);
+        done.0 as isize
+    } else {
+        let error = if taken < 0 {
+            -taken as i32
+        } else {
+            libc::EAGAIN
+        };
+        said.refused.set(error);
+        -(error as isize)
+    };
+    let locked = used.context.lock(&quiet);
+    ledger::rest(used, index, &locked);
+    raw::libc_result(result)
+}

@@ -1,0 +1,273 @@
+//! Sleeping until there is a completion: `io_getevents`.
+use core::sync::atomic::Ordering::*;
+
+use kernel as raw;
+use kernel::Quiet;
+use kernel::Raw;
+use kernel::aio::{self, Event};
+
+use crate::hold::{call, cancellation, give_back};
+use crate::requests::contexts::{self, Used};
+use crate::requests::reap::{BATCH, reap};
+use crate::who::thread::{self, Frame, Thread};
+
+/// What a program that calls `io_getevents` or `io_pgetevents` wants.
+pub struct Wanted {
+    pub least: isize,
+    pub most: isize,
+    /// Its pointers: where completions go, and how long it waits.
+    pub into: *mut Event,
+    pub limit: *const libc::timespec,
+    /// The signal mask, 8 bytes, for the time that it sleeps.
+    pub mask: Option<usize>,
+}
+
+/// For a wait that something else ends soon.
+pub const SHORT: u64 = 10_000_000;
+const LONG: u64 = 3_600_000_000_000;
+
+/// A frame for a call about contexts. None: calls nest too deep.
+pub fn frame() -> Option<(&'static Thread, &'static Frame)> {
+    let thread = thread::current();
+    Some((thread, call::begin(thread, false)?))
+}
+
+/// Runs a call about contexts in a frame, or in one that isn't reclaimed where calls nest too deep.
+#[inline(always)]
+pub fn in_frame<R>(mut call: impl FnMut(&Frame) -> R) -> R {
+    match frame() {
+        Some((thread, frame)) => {
+            let result = call(frame);
+            call::end(thread, frame);
+            result
+        }
+        None => in_spare(&mut call),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn in_spare<R>(call: &mut dyn FnMut(&Frame) -> R) -> R {
+    let spare = Frame::default();
+    spare.cancel_state.set(cancellation::UNTOUCHED);
+    let result = call(&spare);
+    give_back::all_of(&spare);
+    result
+}
+
+/// `io_getevents` and `io_pgetevents`. None: it is no context of ours.
+pub fn get_events(id: usize, wanted: &Wanted) -> Option<Raw> {
+    in_frame(|frame| {
+        let used = contexts::find(id, frame)?;
+        Some(
+            wanted
+                .get(used, frame)
+                .unwrap_or_else(|error| -(error as Raw)),
+        )
+    })
+}
+
+impl Wanted {
+    fn get(&self, used: Used, frame: &Frame) -> Result<Raw, i32> {
+        let deadline = self.deadline()?;
+        let mask = self.given_mask()?;
+        if self.least < 0 || self.least > self.most {
+            return Err(libc::EINVAL);
+        }
+        let quiet = Quiet::begin();
+        let (mut got, mut slept) = (0, false);
+        loop {
+            let context = used.context;
+            let fills = context.fills.load(Acquire);
+            context.called();
+            reap(used, &quiet);
+            match self.hand_over(used, got, &quiet) {
+                Ok(more) => got += more,
+                Err(_) if got != 0 => return Ok(got),
+                Err(error) => return Err(error),
+            }
+            let coming = got == 0 && context.settling.load(Acquire) != 0;
+            if got >= self.least && !coming {
+                return Ok(got);
+            }
+            if context.is_dead() {
+                return if got != 0 { Ok(got) } else { Err(libc::EINVAL) };
+            }
+            let left = deadline.map(|d| d.saturating_sub(raw::now_ns()));
+            // With a signal mask: signals that are pending under it are to be heard once.
+            let heard = self.mask.is_none() || slept || got != 0;
+            let slept_for = match left {
+                Some(0) if !coming && heard => return Ok(got),
+                Some(0) if coming => Some(SHORT),
+                left => left,
+            };
+            slept = true;
+            match sleep(used, frame, fills, slept_for, mask.as_ref(), &quiet) {
+                interrupted if interrupted == -(libc::EINTR as Raw) => {
+                    return if got != 0 { Ok(got) } else { Err(libc::EINTR) };
+                }
+                error if error == -(libc::EINVAL as Raw) && !context.is_dead() => {
+                    return Err(libc::EINVAL);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn deadline(&self) -> Result<Option<u64>, i32> {
+        if self.limit.is_null() {
+            return Ok(None);
+        }
+        let mut time = [aio::timespec(0)];
+        raw::copy_from_program(self.limit, &mut time)?;
+        let [time] = time;
+        let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+        let rest = u64::try_from(time.tv_nsec).unwrap_or(0);
+        let limit = seconds.saturating_mul(1_000_000_000).saturating_add(rest);
+        Ok(Some(match limit {
+            0 => 0,
+            _ => raw::now_ns().saturating_add(limit),
+        }))
+    }
+
+    fn given_mask(&self) -> Result<Option<u64>, i32> {
+        let Some(mask) = self.mask else {
+            return Ok(None);
+        };
+        let mut given = [0u64];
+        raw::copy_from_program(mask as *const u64, &mut given)?;
+        let [given] = given;
+        Ok(Some(given))
+    }
+
+    /// What our ring has, as far as it is wanted. Apart from its caller, below which calls go deep.
+    #[inline(never)]
+    fn hand_over(&self, used: Used, got: isize, quiet: &Quiet) -> Result<isize, i32> {
+        let context = used.context;
+        let _locked = context.lock(quiet);
+        if context.is_gone() {
+            return Ok(0);
+        }
+        let ring = context.ring();
+        let mut given = 0;
+        let mut batch = [Event::default(); BATCH];
+        while got + given < self.most {
+            let room = (self.most - got - given).min(BATCH as isize) as usize;
+            let Some(part) = batch.get_mut(..room) else {
+                break;
+            };
+            let (events, behind) = ring.look(part);
+            if events.is_empty() {
+                break;
+            }
+            let to = self.into.wrapping_offset(got + given);
+            match raw::put_in_program(events, to) {
+                Err(error) if given == 0 => return Err(error),
+                Err(_) => break,
+                Ok(()) => {}
+            }
+            given += events.len() as isize;
+            ring.take_to(behind);
+            context.taken_to.store(behind, Relaxed);
+        }
+        Ok(given)
+    }
+}
+
+/// Sleeps until something may have been shown since `fills`, as the leader or behind it; with the signals that the
+/// program wants to hear, and cancelled as it wants to be. What is heard ends it: EINTR.
+pub fn sleep(
+    used: Used,
+    frame: &Frame,
+    fills: u32,
+    limit: Option<u64>,
+    mask: Option<&u64>,
+    quiet: &Quiet,
+) -> Raw {
+    let context = used.context;
+    let own = quiet.mask();
+    match begin_to_lead(used, fills, quiet) {
+        Next::Look => 0,
+        Next::Follow => follow(used, frame, fills, limit.unwrap_or(LONG), mask, quiet),
+        Next::Lead => {
+            cancellation::open(frame);
+            let slept = match mask.or(own.as_ref()).filter(|_| aio::waits_with_mask()) {
+                Some(mask) => context.lead(limit, Some(mask)),
+                None => quiet.pause(|| context.lead(limit, None)),
+            };
+            cancellation::close(frame);
+            end_to_lead(used, quiet);
+            slept
+        }
+    }
+}
+
+/// The same, while no signal is heard.
+pub fn deaf(used: Used, fills: u32, limit: Option<u64>, quiet: &Quiet) {
+    let context = used.context;
+    match begin_to_lead(used, fills, quiet) {
+        Next::Look => {}
+        Next::Follow => {
+            context.sleep(fills, limit.unwrap_or(LONG));
+        }
+        Next::Lead => {
+            context.lead(limit, None);
+            end_to_lead(used, quiet);
+        }
+    }
+}
+
+/// Nothing sleeps on a word and lets signals in at once, and one that came between two sleeps would be heard without
+/// ending the call. So they are let in now and then.
+fn follow(
+    used: Used,
+    frame: &Frame,
+    fills: u32,
+    limit: u64,
+    mask: Option<&u64>,
+    quiet: &Quiet,
+) -> Raw {
+    const NOW_AND_THEN: u64 = 20_000_000;
+    let own = quiet.mask();
+    let Some(mask) = mask.or(own.as_ref()) else {
+        return used.context.sleep(fills, limit);
+    };
+    cancellation::open(frame);
+    let heard = aio::sleep_masked(0, mask);
+    cancellation::close(frame);
+    if heard == -(libc::EINTR as Raw) {
+        return heard;
+    }
+    used.context.sleep(fills, limit.min(NOW_AND_THEN))
+}
+
+fn end_to_lead(used: Used, quiet: &Quiet) {
+    used.context.led();
+    reap(used, quiet);
+    used.context.filled();
+}
+
+enum Next {
+    /// There is something.
+    Look,
+    Lead,
+    Follow,
+}
+
+fn begin_to_lead(used: Used, fills: u32, quiet: &Quiet) -> Next {
+    let context = used.context;
+    let _locked = context.lock(quiet);
+    if context.fills.load(Acquire) != fills {
+        return Next::Look;
+    }
+    if context.is_gone() || context.is_led_by_another() || context.settling.load(Acquire) != 0 {
+        return Next::Follow;
+    }
+    if !context.kernel_ring().is_empty() || context.has_led() {
+        return Next::Look;
+    }
+    let thread = thread::current();
+    thread.want_destructor();
+    context.leader.store(thread.tid.get(), Release);
+    Next::Lead
+}
