@@ -37,12 +37,3 @@ pub mod requests;
 pub mod tell;
 pub mod what;
 pub mod who;
-
-// As the doors call them.
-pub use calls::*;
-pub use kernel as raw;
-pub use kernel::{arena, text};
-pub use life::*;
-pub use tell::*;
-pub use what::*;
-pub use who::*;

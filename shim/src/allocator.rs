@@ -5,14 +5,13 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, Ordering};
 use dlmalloc::{Allocator, Dlmalloc};
-use protocol::raw;
 
 struct Kernel;
 
 // SAFETY: fresh private anonymous pages, given back whole or never.
 unsafe impl Allocator for Kernel {
     fn alloc(&self, size: usize) -> (*mut u8, usize, u32) {
-        match raw::map_anonymous(size) {
+        match kernel::map_anonymous(size) {
             Some(at) => (at, size, 0),
             None => (core::ptr::null_mut(), 0, 0),
         }
@@ -24,7 +23,7 @@ unsafe impl Allocator for Kernel {
         false
     }
     fn free(&self, at: *mut u8, size: usize) -> bool {
-        raw::unmap(at, size);
+        kernel::unmap(at, size);
         true
     }
     fn can_release_part(&self, _: u32) -> bool {
@@ -34,7 +33,7 @@ unsafe impl Allocator for Kernel {
         true
     }
     fn page_size(&self) -> usize {
-        protocol::places::page_up(1)
+        protocol::what::places::page_up(1)
     }
 }
 
@@ -56,7 +55,7 @@ impl Own {
     /// Allocations happen in the constructor and under the registry lock, which `fork` takes too: a
     /// child never inherits a heap in the middle of a change.
     fn with<R>(&self, act: impl FnOnce(&mut Dlmalloc<Kernel>) -> R) -> R {
-        let signals = raw::block_signals();
+        let signals = kernel::block_signals();
         while self
             .taken
             .compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed)
@@ -67,7 +66,7 @@ impl Own {
         // SAFETY: `taken` is ours, and no signal handler runs on this thread.
         let result = act(unsafe { &mut *self.heap.get() });
         self.taken.store(false, Ordering::Release);
-        raw::restore_signals(signals);
+        kernel::restore_signals(signals);
         result
     }
 }

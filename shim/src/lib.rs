@@ -21,5 +21,5 @@ static CONSTRUCTOR: extern "C" fn() = constructor;
 extern "C" fn constructor() {
     doors::children::resolve();
     table::resolve();
-    protocol::start::init();
+    protocol::life::start::init();
 }

@@ -5,14 +5,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms of `protocol`, from the ground up.
-const ROOMS: [&str; 7] = ["who", "tell", "what", "hold", "direct", "calls", "life"];
+const ROOMS: [&str; 8] = [
+    "who", "tell", "what", "hold", "direct", "calls", "requests", "life",
+];
 /// The crates, and on which others each may rely.
 const CRATES: [(&str, &[&str]); 5] = [
     ("kernel", &[]),
     ("lock-table", &["kernel"]),
     ("policy", &[]),
     ("protocol", &["kernel", "lock-table", "policy"]),
-    ("shim", &["protocol"]),
+    ("shim", &["kernel", "protocol"]),
 ];
 
 fn root() -> PathBuf {

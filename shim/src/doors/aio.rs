@@ -3,9 +3,9 @@
 use super::symbol::Library;
 use core::ffi::{CStr, c_int, c_long, c_void};
 use core::sync::atomic::AtomicUsize;
+use kernel::aio::{Event, Mask};
 use libc::timespec;
-use protocol::numbers::uncovered;
-use protocol::raw::aio::{Event, Mask};
+use protocol::calls::numbers::uncovered;
 use protocol::requests::calls;
 
 pub struct Libaio;
@@ -25,7 +25,7 @@ pub const POSIX: &str = "POSIX aio";
 fn number_at(block: *const c_void, offset: usize) -> c_int {
     let mut fd = [0 as c_int];
     let at = (block as usize).wrapping_add(offset) as *const c_int;
-    match protocol::raw::copy_from_program(at, &mut fd) {
+    match kernel::copy_from_program(at, &mut fd) {
         Ok(()) => fd.first().copied().unwrap_or(-1),
         Err(_) => -1,
     }
@@ -46,7 +46,7 @@ pub fn tell_each(
 ) {
     for i in 0..usize::try_from(count).unwrap_or(0).min(1024) {
         let mut block = [core::ptr::null_mut::<c_void>()];
-        if protocol::raw::copy_from_program(blocks.wrapping_add(i), &mut block).is_ok() {
+        if kernel::copy_from_program(blocks.wrapping_add(i), &mut block).is_ok() {
             block
                 .iter()
                 .for_each(|b| uncovered(number_at(*b, number_stands_at), what));
@@ -57,7 +57,7 @@ pub fn tell_each(
 /// To a context that was made past us: said once a file.
 pub fn submit(context: usize, count: isize, blocks: *const *mut c_void) -> isize {
     calls::submit(context, count, blocks.cast()).unwrap_or_else(|| {
-        let n = protocol::raw::aio::submit_list(context, count, blocks as usize);
+        let n = kernel::aio::submit_list(context, count, blocks as usize);
         tell_each(blocks, n as c_long, 20, "io_submit");
         n
     })
@@ -65,7 +65,7 @@ pub fn submit(context: usize, count: isize, blocks: *const *mut c_void) -> isize
 
 /// As `syscall` says it.
 pub fn said(result: isize) -> c_long {
-    protocol::raw::libc_result(result) as c_long
+    kernel::libc_result(result) as c_long
 }
 
 /// libaio's `io_getevents`, in either of its versions: 0.1 has no least number of completions, and waits for one.
@@ -84,7 +84,7 @@ pub fn wait(
 /// No program wants as many completions as an address is high, unless it means the address.
 fn is_address(most: isize) -> bool {
     const LOWEST: isize = 1 << 22;
-    most >= LOWEST && protocol::raw::is_mapped(most as usize / 4096 * 4096, 4096)
+    most >= LOWEST && kernel::is_mapped(most as usize / 4096 * 4096, 4096)
 }
 
 pub fn wait_masked(

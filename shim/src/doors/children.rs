@@ -5,8 +5,8 @@ use crate::table::{execve, execvpe};
 use core::ffi::{c_char, c_int};
 use core::sync::atomic::{AtomicUsize, Ordering};
 use libc::pid_t;
-use protocol::exec::exec;
-use protocol::fork::sharing;
+use protocol::life::exec::exec;
+use protocol::life::fork::sharing;
 
 type List = *const *const c_char;
 
@@ -23,7 +23,7 @@ pub fn environment() -> List {
 /// The flags in a `struct clone_args`.
 pub fn flags_of(how: *const u64) -> c_int {
     let mut flags = [0u64];
-    let known = protocol::raw::copy_from_program(how, &mut flags).is_ok();
+    let known = kernel::copy_from_program(how, &mut flags).is_ok();
     flags.first().filter(|_| known).map_or(0, |f| *f as c_int)
 }
 
@@ -36,9 +36,9 @@ extern "C" fn before_vfork() -> usize {
     if REAL_VFORK.load(Ordering::Acquire) == 0 {
         resolve();
     }
-    let thread = protocol::thread::current();
-    protocol::variables::before_child(thread, true);
-    protocol::fork::lending(thread, true);
+    let thread = protocol::who::thread::current();
+    protocol::life::variables::before_child(thread, true);
+    protocol::life::fork::lending(thread, true);
     REAL_VFORK.load(Ordering::Acquire)
 }
 
@@ -59,12 +59,12 @@ pub fn resolve() {
 static REAL_CLONE: AtomicUsize = AtomicUsize::new(0);
 
 extern "C" fn before_clone(flags: c_int) -> usize {
-    protocol::fork::cloning(flags);
+    protocol::life::fork::cloning(flags);
     if flags & (libc::CLONE_THREAD | libc::CLONE_VM) == libc::CLONE_VM {
-        let thread = protocol::thread::current();
+        let thread = protocol::who::thread::current();
         let waits = flags & libc::CLONE_VFORK != 0;
-        protocol::variables::before_child(thread, waits);
-        protocol::fork::lending(thread, waits);
+        protocol::life::variables::before_child(thread, waits);
+        protocol::life::fork::lending(thread, waits);
     }
     if REAL_CLONE.load(Ordering::Acquire) == 0 {
         resolve();

@@ -2,14 +2,14 @@
 
 use core::ffi::{c_int, c_uint};
 use libc::{mmsghdr, msghdr};
-use protocol::fork::sharing;
-use protocol::numbers::made_elsewhere;
+use protocol::calls::numbers::made_elsewhere;
+use protocol::life::fork::sharing;
 
 /// Whether a message may hand descriptors over: before it is sent, the receiver may be quick.
 fn hands_over(message: *const msghdr) -> bool {
     // SAFETY: plain integers and pointers; all-zero is a value.
     let mut header: [msghdr; 1] = unsafe { core::mem::zeroed() };
-    protocol::raw::copy_from_program(message, &mut header).is_ok()
+    kernel::copy_from_program(message, &mut header).is_ok()
         && header
             .iter()
             .any(|h| !h.msg_control.is_null() && h.msg_controllen > 0)

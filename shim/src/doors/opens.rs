@@ -2,8 +2,7 @@
 
 use core::ffi::{c_char, c_int};
 
-use protocol::emptying::open;
-use protocol::raw;
+use protocol::calls::emptying::open;
 
 /// The flags stand in a struct of the program's, which `real` takes the address of.
 #[inline(never)]
@@ -15,7 +14,7 @@ pub fn opens_how(
 ) -> c_int {
     let mut first = [0u64];
     let there = first.get_mut(..(size / 8).min(1)).unwrap_or(&mut []);
-    let known = raw::copy_from_program(how, there).is_ok();
+    let known = kernel::copy_from_program(how, there).is_ok();
     let given = first.first().filter(|_| known).map_or(0, |f| *f as c_int);
     open(dir, path, given, |flags| match flags == given {
         true => real(how),
@@ -32,7 +31,7 @@ fn with_flags(
 ) -> c_int {
     let mut copy = [0u64; 8];
     let there = copy.get_mut(..size / 8);
-    if there.is_none_or(|there| raw::copy_from_program(how, there).is_err()) {
+    if there.is_none_or(|there| kernel::copy_from_program(how, there).is_err()) {
         return real(how);
     }
     if let Some(first) = copy.first_mut() {
@@ -52,6 +51,6 @@ pub fn creat_by_number(path: *const c_char, mode: libc::mode_t, real: impl Fn() 
         }
         let words = [path as usize, flags as usize, mode as usize, 0, 0, 0];
         // SAFETY: what the program gave for the call, which means the same.
-        raw::libc_result(unsafe { raw::any(libc::SYS_open as usize, words) }) as c_int
+        kernel::libc_result(unsafe { kernel::any(libc::SYS_open as usize, words) }) as c_int
     })
 }

@@ -1,8 +1,8 @@
 //! Giving up rights: what is got before, and which sandbox is entered.
 
 use core::ffi::{c_int, c_uint};
-use protocol::rights::before_losing;
-use protocol::sandbox::{Entering, enter};
+use protocol::life::rights::before_losing;
+use protocol::life::sandbox::{Entering, enter};
 
 const SECCOMP_STRICT: usize = 1;
 const SECCOMP_FILTER: usize = 2;
@@ -49,7 +49,7 @@ pub fn seccomp(
             let failed = |n: isize| n < 0 || (n > 0 && !listens);
             let result = enter(&filter(program, flags & TSYNC != 0), failed, real);
             if listens && result >= 0 {
-                protocol::numbers::made_other(result as c_int);
+                protocol::calls::numbers::made_other(result as c_int);
             }
             result
         }
@@ -66,7 +66,7 @@ pub fn losing(real: impl Fn() -> c_int) -> c_int {
 /// unshare(2).
 pub fn unsharing(flags: c_int, real: impl Fn() -> c_int) -> c_int {
     if flags & libc::CLONE_FILES != 0 {
-        protocol::numbers::unsharing();
+        protocol::calls::numbers::unsharing();
     }
     losing(real)
 }

@@ -3,8 +3,8 @@
 use crate::table::{close, fdopen, open};
 use core::ffi::{CStr, c_char, c_int};
 use libc::{FILE, O_CLOEXEC, O_CREAT, O_RDWR, O_TRUNC, O_WRONLY};
-use protocol::layout::{stream_is_refused, truncating_stream};
-use protocol::numbers::{made_elsewhere, made_other, making};
+use protocol::calls::layout::{stream_is_refused, truncating_stream};
+use protocol::calls::numbers::{made_elsewhere, made_other, making};
 
 /// The number behind a stream; -1: none.
 pub fn number(stream: *mut FILE) -> c_int {
@@ -29,7 +29,7 @@ pub fn by<T>(real: impl Fn() -> *mut T) -> *mut T {
 /// What libc reads and writes through a stream can't be hooked by name.
 pub fn streamed(stream: *mut FILE) -> *mut FILE {
     let fd = made_elsewhere(number(stream));
-    protocol::numbers::streamed(fd);
+    protocol::calls::numbers::streamed(fd);
     stream
 }
 
@@ -70,14 +70,14 @@ pub fn emptying(path: *const c_char, mode: *const c_char) -> Option<c_int> {
             _ => return None,
         };
     }
-    protocol::emptying::waits_for_nobody(path, flags).then_some(flags)
+    protocol::calls::emptying::waits_for_nobody(path, flags).then_some(flags)
 }
 
 /// Opened, emptied, and then made a stream: nobody is kept out of the file while the kernel waits in the open.
 pub fn opened_in_steps(path: *const c_char, mode: *const c_char, flags: c_int) -> *mut FILE {
     // SAFETY: what the program gave to fopen, and a number that was made for it.
     unsafe {
-        let fd = protocol::emptying::open(libc::AT_FDCWD, path, flags, |flags| {
+        let fd = protocol::calls::emptying::open(libc::AT_FDCWD, path, flags, |flags| {
             open::real()(path, flags, 0o666)
         });
         if fd < 0 {
@@ -85,9 +85,9 @@ pub fn opened_in_steps(path: *const c_char, mode: *const c_char, flags: c_int) -
         }
         let stream = fdopen::real()(fd, mode);
         if stream.is_null() {
-            let errno = protocol::raw::errno();
-            protocol::numbers::close(fd, || close::real()(fd));
-            protocol::raw::set_errno(errno);
+            let errno = kernel::errno();
+            protocol::calls::numbers::close(fd, || close::real()(fd));
+            kernel::set_errno(errno);
         }
         stream
     }

@@ -32,7 +32,7 @@ impl Library for Libc {
 }
 
 extern "C" fn missing() -> isize {
-    protocol::raw::set_errno(libc::ENOSYS);
+    kernel::set_errno(libc::ENOSYS);
     -1
 }
 

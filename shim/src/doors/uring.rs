@@ -3,7 +3,7 @@
 use super::symbol::{self, Library};
 use core::ffi::{CStr, c_int};
 use core::sync::atomic::{AtomicUsize, Ordering::Release};
-use protocol::rings;
+use protocol::what::rings;
 
 pub struct Liburing;
 
@@ -58,7 +58,7 @@ pub fn by_number(real: impl Fn() -> c_int) -> c_int {
     match unless_refused(|| Some(&real)) {
         Some(real) => real(),
         None => {
-            protocol::raw::set_errno(libc::ENOSYS);
+            kernel::set_errno(libc::ENOSYS);
             -1
         }
     }

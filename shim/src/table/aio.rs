@@ -5,15 +5,15 @@
 use crate::doors::aio::{Libaio, said, submit, wait, wait_masked};
 use crate::table::calls;
 use core::ffi::{c_int, c_long, c_ulong, c_void};
+use kernel::aio::{Event, Mask};
 use libc::timespec;
-use protocol::raw::aio::{Event, Mask};
 use protocol::requests::calls;
 
 /// With what the libc crate lacks.
 mod libc {
     pub use ::libc::*;
     #[allow(non_upper_case_globals)]
-    pub const SYS_io_pgetevents: c_long = protocol::raw::aio::GET_EVENTS_MASKED;
+    pub const SYS_io_pgetevents: c_long = kernel::aio::GET_EVENTS_MASKED;
 }
 
 calls! { Libaio "Linux AIO" {

@@ -5,8 +5,8 @@ use crate::doors::symbol::Libc;
 use crate::table::calls;
 use core::ffi::{c_char, c_int, c_long, c_void};
 use libc::{pid_t, posix_spawn_file_actions_t, posix_spawnattr_t, size_t};
-use protocol::exec::{exec, spawn};
-use protocol::fork::{cloning, making, sharing};
+use protocol::life::exec::{exec, spawn};
+use protocol::life::fork::{cloning, making, sharing};
 
 type Handler = Option<unsafe extern "C" fn()>;
 type List = *const *const c_char;
@@ -17,7 +17,7 @@ calls! { Libc "Children and other programs" {
 // What `pthread_atfork` comes to, which is linked into each library: ours are to be the first.
 "says what to do at a fork": unlisted [__register_atfork]
     fn(prepare: Handler, parent: Handler, child: Handler, library: *mut c_void) -> c_int, |real| {
-    protocol::fork::watch();
+    protocol::life::fork::watch();
     real(prepare, parent, child, library)
 }
 // Without the handlers of `pthread_atfork`: the child finds out by itself, the parent is told here.

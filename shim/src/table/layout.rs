@@ -4,7 +4,7 @@ use crate::doors::symbol::Libc;
 use crate::table::calls;
 use core::ffi::{c_char, c_int};
 use libc::off64_t;
-use protocol::layout::{Change, change, truncate_path};
+use protocol::calls::layout::{Change, change, truncate_path};
 
 calls! { Libc "Layout" {
 "changes a file's length": [ftruncate, ftruncate64] = SYS_ftruncate
@@ -23,7 +23,7 @@ calls! { Libc "Layout" {
 "allocates": [posix_fallocate, posix_fallocate64]
     fn(fd: c_int, offset: off64_t, len: off64_t) -> c_int, |real| {
     match change(fd, Change::Allocate { mode: 0, offset, len }, || real(fd, offset, len) as isize) {
-        -1 => protocol::raw::errno(),
+        -1 => kernel::errno(),
         error => error as c_int,
     }
 }

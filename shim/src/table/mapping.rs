@@ -4,9 +4,9 @@ use crate::doors::symbol::Libc;
 use crate::table::calls;
 use core::ffi::{c_int, c_void};
 use libc::{off64_t, size_t};
-use protocol::locked::{lock_all, unlock_all};
-use protocol::mappings::{Map, map, unmap};
-use protocol::remaps::{Remap, protect, remap, remap_pages};
+use protocol::calls::locked::{lock_all, unlock_all};
+use protocol::calls::mappings::{Map, map, unmap};
+use protocol::calls::remaps::{Remap, protect, remap, remap_pages};
 
 calls! { Libc "Mappings" {
 "maps a file": [mmap, mmap64] = SYS_mmap

@@ -5,8 +5,8 @@ use crate::doors::symbol::Libc;
 use crate::table::calls;
 use core::ffi::{c_char, c_int, c_uint, c_void};
 use libc::{AT_FDCWD, O_CREAT, O_TRUNC, O_WRONLY, file_handle, mode_t, off64_t, size_t};
-use protocol::emptying::{open as opening, open_handle, open_shared};
-use protocol::numbers as ours;
+use protocol::calls::emptying::{open as opening, open_handle, open_shared};
+use protocol::calls::numbers as ours;
 
 calls! { Libc "Descriptors" {
 "opens a file": variadic [open, open64] unlisted [__open, __open64] = SYS_open on "x86_64"

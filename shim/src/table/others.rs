@@ -6,7 +6,7 @@ use crate::doors::symbol::Libc;
 use crate::table::calls;
 use core::ffi::{c_char, c_int, c_uint, c_void};
 use libc::{DIR, mmsghdr, msghdr, sigset_t, size_t, sockaddr, socklen_t, ssize_t, timespec};
-use protocol::numbers::{closing_elsewhere, made_elsewhere, made_other};
+use protocol::calls::numbers::{closing_elsewhere, made_elsewhere, made_other};
 
 calls! { Libc "Other descriptors" {
 "opens a directory": [opendir]

@@ -1,5 +1,5 @@
-//! The calls by which a program gives up rights: what its files will need later is got before (`protocol::rights`), and a
-//! sandbox is asked what it leaves us (`protocol::sandbox`).
+//! The calls by which a program gives up rights: what its files will need later is got before (`protocol::life::rights`), and a
+//! sandbox is asked what it leaves us (`protocol::life::sandbox`).
 
 use crate::doors::rights::{control, losing, seccomp, unsharing};
 use crate::doors::symbol::Libc;

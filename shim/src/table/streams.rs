@@ -6,8 +6,8 @@ use crate::doors::symbol::Libc;
 use crate::table::calls;
 use core::ffi::{c_char, c_int};
 use libc::FILE;
-use protocol::fork::{making, sharing};
-use protocol::numbers::{closing_elsewhere, made_elsewhere, reopening};
+use protocol::calls::numbers::{closing_elsewhere, made_elsewhere, reopening};
+use protocol::life::fork::{making, sharing};
 
 calls! { Libc "Streams and temporary files" {
 "opens a stream": [fopen, fopen64] unlisted [_IO_fopen]
@@ -21,15 +21,15 @@ calls! { Libc "Streams and temporary files" {
     fn(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE, |real| {
     let fd = number(stream);
     // Without a path: the stream's own file.
-    let own = protocol::raw::number_path(fd);
+    let own = kernel::number_path(fd);
     let named = if path.is_null() { own.as_c_str().as_ptr() } else { path };
     reopening(fd, || opening(named, mode, || real(path, mode, stream)), core::ptr::null_mut())
 }
 "makes a number a stream": [fdopen] unlisted [_IO_fdopen]
     fn(fd: c_int, mode: *const c_char) -> *mut FILE, |real| {
-    let stream = if protocol::words::is_ours(fd) { real(-1, mode) } else { real(fd, mode) };
+    let stream = if protocol::what::words::is_ours(fd) { real(-1, mode) } else { real(fd, mode) };
     if !stream.is_null() {
-        protocol::numbers::streamed(fd);
+        protocol::calls::numbers::streamed(fd);
     }
     stream
 }

@@ -4,8 +4,8 @@ use crate::doors::symbol::Libc;
 use crate::table::calls;
 use core::ffi::{c_int, c_void};
 use libc::{iovec, off64_t, size_t, ssize_t};
-use protocol::data::{Data, Position, Transfer};
-use protocol::transfer::{seek, transfer};
+use protocol::calls::transfer::{seek, transfer};
+use protocol::what::data::{Data, Position, Transfer};
 
 fn reading(fd: c_int, data: Data, at: Position, flags: c_int) -> Transfer {
     Transfer {

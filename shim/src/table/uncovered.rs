@@ -7,7 +7,7 @@ use crate::doors::symbol::Libc;
 use crate::table::calls;
 use core::ffi::{c_int, c_long, c_uint, c_ulong};
 use libc::{aiocb, iovec, off64_t, pid_t, sigevent, size_t, ssize_t};
-use protocol::numbers::{asking_both, uncovered_if_mixed};
+use protocol::calls::numbers::{asking_both, uncovered_if_mixed};
 
 /// What the kernel moves from one number to the other.
 fn copying(what: &'static str, from: c_int, to: c_int, real: impl Fn() -> ssize_t) -> ssize_t {
@@ -33,7 +33,7 @@ calls! { Libc "Not covered, and said" {
 }
 "writes into another process's memory": [process_vm_writev] = SYS_process_vm_writev
     fn(pid: pid_t, local: *const iovec, n: c_ulong, remote: *const iovec, m: c_ulong, flags: c_ulong) -> ssize_t, |real| {
-    protocol::once::uncovered_call("process_vm_writev");
+    protocol::tell::once::uncovered_call("process_vm_writev");
     real(pid, local, n, remote, m, flags)
 }
 "reads later": [aio_read] unlisted [aio_read64]
