@@ -3,7 +3,8 @@
 
 use core::sync::atomic::AtomicU32;
 
-use crate::call::{Raw, may, syscall6};
+use crate::call::{Raw, may, own_call, syscall6};
+use crate::known;
 
 /// `struct iocb`.
 #[repr(C)]
@@ -57,6 +58,12 @@ fn call(number: i64, arguments: [usize; 6]) -> Raw {
     let [a, b, c, d, e, f] = arguments;
     // SAFETY: the kernel checks every argument; addresses are ours and live for the call, or the program's own.
     unsafe { syscall6(number as usize, a, b, c, d, e, f) }
+}
+
+/// One that the program didn't ask for.
+fn own(number: i64, arguments: [usize; 6]) -> Raw {
+    // SAFETY: as above.
+    unsafe { own_call(number as usize, arguments) }
 }
 
 pub fn setup(requests: u32, context: &mut usize) -> Raw {
@@ -132,17 +139,18 @@ pub fn sleep_on(word: &AtomicU32, expected: u32, limit: u64) -> Raw {
     let time = timespec(limit);
     let wait = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as usize;
     let (word, time) = (word.as_ptr() as usize, (&raw const time) as usize);
-    call(libc::SYS_futex, [word, wait, expected as usize, time, 0, 0])
+    own(libc::SYS_futex, [word, wait, expected as usize, time, 0, 0])
 }
 
-/// Whether the call that takes a mask may be made: a sandbox may know only the other.
+/// Whether the call that takes a mask may be made: a sandbox may know only the other, and of one that was there before
+/// nothing can be asked.
 pub fn waits_with_mask() -> bool {
-    may(GET_EVENTS_MASKED as usize, &[0; 6])
+    !known::is_filtered() && may(GET_EVENTS_MASKED as usize, &[0; 6])
 }
 
 /// Only sleeps, with this signal mask.
 pub fn sleep_masked(limit: u64, mask: &u64) -> Raw {
     let time = timespec(limit);
     let (time, mask) = ((&raw const time) as usize, (&raw const *mask) as usize);
-    call(libc::SYS_ppoll, [0, 0, time, mask, 8, 0])
+    own(libc::SYS_ppoll, [0, 0, time, mask, 8, 0])
 }

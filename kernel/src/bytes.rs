@@ -168,21 +168,21 @@ pub fn copy_to_program<T: Copy>(from: &[T], to: *mut T) -> Result<(), i32> {
 /// a sixth of what copying it through the kernel costs. Only for what the program must leave where it is meanwhile.
 #[allow(clippy::not_unsafe_ptr_arg_deref)] // Followed only where the kernel has just read.
 pub fn look_at_program<T: Copy>(from: *const T) -> Result<T, i32> {
-    if !in_each_page(from as usize, size_of::<T>()).all(is_readable) {
+    if in_each_page(from as usize, size_of::<T>()).any(is_known_unreadable) {
         return Err(libc::EFAULT);
     }
-    // SAFETY: the kernel has just read in these pages.
+    // SAFETY: the kernel has just read in these pages, or the program says that they are there.
     Ok(unsafe { from.read_unaligned() })
 }
 
 /// The same the other way: the kernel has said that it can be written.
 #[allow(clippy::not_unsafe_ptr_arg_deref)] // Followed only where the kernel has just written.
 pub fn put_in_program<T: Copy>(from: &[T], to: *mut T) -> Result<(), i32> {
-    if !in_each_page(to as usize, size_of_val(from)).all(is_writable) {
+    if in_each_page(to as usize, size_of_val(from)).any(is_known_unwritable) {
         return Err(libc::EFAULT);
     }
     for (i, value) in from.iter().enumerate() {
-        // SAFETY: the kernel has just written in these pages.
+        // SAFETY: the kernel has just written in these pages, or the program says that they are there.
         unsafe { to.add(i).write_unaligned(*value) };
     }
     Ok(())
@@ -198,13 +198,26 @@ fn in_each_page(from: usize, bytes: usize) -> impl Iterator<Item = usize> {
     core::iter::once(from).chain(more)
 }
 
-/// Whether eight bytes can be written: the signal mask is put there.
-fn is_writable(address: usize) -> bool {
-    call!(SYS_rt_sigprocmask, libc::SIG_BLOCK, 0, address, 8) == 0
+/// Whether eight bytes can't be written: the signal mask is put there. Where a sandbox doesn't let us ask, the program is
+/// believed.
+fn is_known_unwritable(address: usize) -> bool {
+    let said = call!(SYS_rt_sigprocmask, libc::SIG_BLOCK, 0, address, 8);
+    address == NO_MASK || said == -(libc::EFAULT as isize)
+}
+
+/// Of this address the kernel takes it that no mask is meant.
+const NO_MASK: usize = 0;
+
+fn is_known_unreadable(address: usize) -> bool {
+    address == NO_MASK || asked_to_read(address) == -(libc::EFAULT as isize)
 }
 
 /// Whether eight bytes can be read: a signal mask is copied before the senseless command is refused.
 fn is_readable(address: usize) -> bool {
+    asked_to_read(address) == -(libc::EINVAL as isize)
+}
+
+fn asked_to_read(address: usize) -> Raw {
     const SENSELESS: usize = 255;
-    call!(SYS_rt_sigprocmask, SENSELESS, address, 0, 8) == -(libc::EINVAL as isize)
+    call!(SYS_rt_sigprocmask, SENSELESS, address, 0, 8)
 }

@@ -199,6 +199,31 @@ static void in_a_child(int fd) {
     TELL(one(context, request(IOCB_CMD_PWRITE, fd, page, PAGE, 9 * PAGE)));
 }
 
+// A handler forks while the program sleeps: parent and child come out of the call, and go on.
+static pid_t made;
+static void forks(int signal) {
+    (void)signal;
+    made = fork();
+}
+
+static void fork_in_a_sleep(int fd) {
+    struct sigaction action = {.sa_handler = forks};
+    MUST(sigaction(SIGALRM, &action, NULL));
+    ualarm(20000, 0);
+    struct io_event event;
+    long rc = io_getevents(context, 1, 1, &event, NULL);
+    if (made == 0) {
+        tell("the child comes out", rc);
+        aio_context_t own = 0;
+        TELL(io_setup(4, &own));
+        TELL(one(own, request(IOCB_CMD_PWRITE, fd, page, PAGE, 9 * PAGE)));
+        _exit(0);
+    }
+    say_child("its child", made);
+    tell("the parent comes out", rc);
+    TELL(one(context, request(IOCB_CMD_PWRITE, fd, page, PAGE, 9 * PAGE)));
+}
+
 int main(int argc, char **argv) {
     (void)argc;
     page = filled(PAGE, 'p');
@@ -212,6 +237,7 @@ int main(int argc, char **argv) {
         odd(fd);
         full(fd);
         in_a_child(fd);
+        fork_in_a_sleep(fd);
     }
     say("== direct, misaligned");
     TELL(one(context, request(IOCB_CMD_PREAD, file.direct, page, 100, 0)));

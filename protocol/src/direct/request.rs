@@ -361,7 +361,7 @@ impl Request<'_> {
         }
         let frame = call::begin_within(self.thread)?;
         let claim = self.terms.claim(Mode::DirectWrite, from, to);
-        if self.thread.settles.get() {
+        if self.is_of_a_context() {
             self.hold_soon(frame, &claim);
         } else {
             let _ = ranges::take(self.thread, frame, self.terms, &claim, self.may_not_wait());
@@ -369,8 +369,14 @@ impl Request<'_> {
         Some(frame)
     }
 
-    /// A request whose completion is on its way: who holds the neighbours may be another one that is settled at the same
-    /// time, and wants this one's place. Neither is a thread's, so nobody would see that they wait for each other.
+    /// A request whose completion is on its way, or that is made at its submission. Who holds the neighbours may be another
+    /// one that is settled at the same time, and wants this one's place; neither is a thread's, so nobody would see that
+    /// they wait for each other. And above the second kind less of the stack is left.
+    fn is_of_a_context(&self) -> bool {
+        let uses = |frame: &Frame| frame.context.get() != 0;
+        self.thread.settles.get() || self.thread.frames.iter().any(uses)
+    }
+
     #[cold]
     #[inline(never)]
     fn hold_soon(&self, frame: &Frame, claim: &Claim) {

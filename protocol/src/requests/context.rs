@@ -281,6 +281,13 @@ impl Context {
         self.users.store(1, Release);
     }
 
+    /// In a forked child, which has no such context, and no threads but one.
+    pub(super) fn is_the_parents(&self) {
+        self.lock.store(0, Relaxed);
+        self.dead.store(GONE, Relaxed);
+        self.ring.fetch_or(DESTROYED, Relaxed);
+    }
+
     /// Nobody finds it from now on, and nobody looks at the kernel's ring. The address of ours stays, for who unmaps it.
     pub fn goes(&self, quiet: &Quiet) {
         let _locked = self.lock(quiet);

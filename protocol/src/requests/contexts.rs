@@ -145,14 +145,9 @@ pub fn make(real: usize, ring: &Ring) -> Option<()> {
     Some(())
 }
 
-/// See `requests`.
+/// See `requests`. They are not given to others: a handler may have forked that interrupted a call which uses one.
 pub fn forget_in_child() {
-    FREE.store(0, Relaxed);
-    for used in all() {
-        let context = used.context;
-        context.ring.store(0, Relaxed);
-        context.users.store(0, Relaxed);
-        context.next_free.store(FREE.load(Relaxed), Relaxed);
-        FREE.store(used.index, Relaxed);
+    for used in all().filter(|used| used.context.users.load(Relaxed) != 0) {
+        used.context.is_the_parents();
     }
 }

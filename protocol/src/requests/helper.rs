@@ -58,6 +58,11 @@ pub fn start() {
     }
 }
 
+/// A sandbox may not let it be made.
+pub fn is_there() -> bool {
+    HELPER.load(Acquire) != 0
+}
+
 #[cold]
 fn begin() {
     let quiet = Quiet::begin();

@@ -12,7 +12,7 @@ use crate::hold::ranges::Terms;
 use crate::hold::{call, give_back};
 use crate::requests::contexts::{self, Context, Used};
 use crate::requests::ledger::{self, After, Request};
-use crate::requests::wait;
+use crate::requests::{helper, wait};
 use crate::what::data::{Position, Transfer};
 use crate::what::descriptors::{self, Pinned};
 use crate::what::words;
@@ -249,6 +249,21 @@ fn all_shown(used: Used, quiet: &Quiet) {
     }
 }
 
+/// Nobody else would: waits until nothing that is in flight is in anybody's way. Not for ever. Whether there was something.
+fn over(used: Used, quiet: &Quiet) -> bool {
+    const SLEEPS: u32 = 100;
+    let mut any = false;
+    for _ in 0..SLEEPS {
+        let fills = used.context.fills.load(Acquire);
+        if used.context.held.load(Acquire) == 0 {
+            break;
+        }
+        any = true;
+        wait::deaf(used, fills, Some(wait::SHORT), quiet);
+    }
+    any
+}
+
 /// A call is about to wait for a range: perhaps for that of a request of ours which is complete. Whether there was one.
 #[cold]
 #[inline(never)]
@@ -263,6 +278,9 @@ pub fn settle_complete(thread: &Thread) -> bool {
     let mut any = false;
     contexts::each(frame, |used| {
         any |= used.context.held.load(Acquire) != 0 && reap(used, &quiet);
+        if !helper::is_there() {
+            any |= over(used, &quiet);
+        }
     });
     drop(quiet);
     call::end(thread, frame);

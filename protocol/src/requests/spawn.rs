@@ -17,6 +17,9 @@ type Run = extern "C" fn();
 /// Runs it in a thread of its own, whose number the kernel puts into `number`, and takes away at its end. In memory that
 /// is made at first need and kept. False: it can't be had. Signals are blocked, and stay so in the thread.
 pub fn thread(memory: &AtomicUsize, number: &AtomicU32, run: Run) -> bool {
+    if !raw::may(libc::SYS_clone as usize, &[FLAGS, 0, 0, 0, 0, 0]) {
+        return false;
+    }
     let pointer = thread::pointer();
     // SAFETY: libc's own thread-local errno.
     let errno = unsafe { libc::__errno_location() } as usize;

@@ -191,8 +191,11 @@ pub fn sleep(
         Next::Follow => follow(used, frame, fills, limit.unwrap_or(LONG), mask, quiet),
         Next::Lead => {
             cancellation::open(frame);
-            let slept = match mask.or(own.as_ref()).filter(|_| aio::waits_with_mask()) {
-                Some(mask) => context.lead(limit, Some(mask)),
+            let masked = mask.or(own.as_ref()).filter(|_| aio::waits_with_mask());
+            let slept = masked.map(|mask| context.lead(limit, Some(mask)));
+            // An old kernel, or one that lets us only the other way: a signal may come before the sleep.
+            let slept = match slept.filter(|n| !raw::is_refused(*n)) {
+                Some(slept) => slept,
                 None => quiet.pause(|| context.lead(limit, None)),
             };
             cancellation::close(frame);
