@@ -26,7 +26,7 @@ fn patience_of(checker: &str) -> Duration {
 #[derive(Parser)]
 #[command(name = "models")]
 struct Args {
-    /// Only the defects whose name contains this
+    /// Only the defects whose name contains this, also those that otherwise wait for `scripts/test --long`
     #[arg(long, value_name = "TEXT")]
     mutant: Option<String>,
     /// Run them in Miri instead (rustup toolchain install nightly --component miri --component rust-src)
@@ -48,6 +48,9 @@ struct Mutant {
     replace: String,
     #[serde(default = "loom")]
     checker: String,
+    /// Only where there is time (`scripts/test --long`), or when it is named.
+    #[serde(default)]
+    long: bool,
 }
 
 const MIRI: &str = "miri";
@@ -101,13 +104,13 @@ fn all(args: &Args) -> Result<(usize, usize), String> {
     if args.miri {
         return Ok((passed, failed));
     }
+    let has_time = std::env::var_os("PAGEFENCE_TEST_LONG").is_some();
     // SAFETY: this program has one thread.
     unsafe { std::env::remove_var("PAGEFENCE_TEST_LONG") };
     let mutants = mutants(&source)?;
-    let wanted = |m: &&Mutant| {
-        args.mutant
-            .as_ref()
-            .is_none_or(|text| m.name.contains(text))
+    let wanted = |m: &&Mutant| match &args.mutant {
+        Some(text) => m.name.contains(text),
+        None => has_time || !m.long,
     };
     for mutant in mutants.iter().filter(wanted) {
         let begun = Instant::now();
