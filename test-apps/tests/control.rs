@@ -5,7 +5,7 @@ use pagefence_test_apps::content::{Model, fill, word};
 use std::path::Path;
 use std::process::Command;
 
-const PROGRAMS: [(&str, &str); 9] = [
+const PROGRAMS: [(&str, &str); 11] = [
     ("mapped-store", env!("CARGO_BIN_EXE_mapped-store")),
     ("next-page", env!("CARGO_BIN_EXE_next-page")),
     ("stale-reader", env!("CARGO_BIN_EXE_stale-reader")),
@@ -15,6 +15,8 @@ const PROGRAMS: [(&str, &str); 9] = [
     ("layout", env!("CARGO_BIN_EXE_layout")),
     ("posix-locks", env!("CARGO_BIN_EXE_posix-locks")),
     ("innocent-fsync", env!("CARGO_BIN_EXE_innocent-fsync")),
+    ("async-records", env!("CARGO_BIN_EXE_async-records")),
+    ("async-appenders", env!("CARGO_BIN_EXE_async-appenders")),
 ];
 
 fn control(more: &[&str]) {
