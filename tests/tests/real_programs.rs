@@ -365,6 +365,9 @@ fn fio_one_mode() {
             &["buffered: ioengine=pvsync2 rw=randwrite bs=512-100k bs_unaligned size=4m"],
             &["mapped: ioengine=mmap rw=randwrite bs=4k size=8m"],
             &["vectored: ioengine=pvsync direct=1 rw=write bs=128k size=8m"],
+            &["queued: ioengine=libaio iodepth=32 direct=1 rw=randwrite bs=4k size=8m"],
+            &["looked: ioengine=libaio iodepth=16 userspace_reap direct=1 rw=randrw bs=4k size=8m"],
+            &["at_once: ioengine=libaio iodepth=8 rw=randwrite bs=4k size=8m"],
             &[
                 "first: ioengine=psync direct=1 rw=randwrite bs=4k offset=0 size=2m",
                 "second: ioengine=psync direct=1 rw=randwrite bs=4k offset=2m size=2m",
@@ -386,8 +389,14 @@ fn fio_one_mode() {
 }
 
 /// Several processes, each with its own mode, on one file.
-const FIO_MIXED: [&[&str]; 3] = [
+const FIO_MIXED: [&[&str]; 4] = [
     // Each with a part of its own, the parts side by side. Linux 6.18 wasn't seen losing any of it.
+    &[
+        "m0: ioengine=mmap rw=randwrite bs=4k offset=0 size=1m",
+        "d1: ioengine=libaio iodepth=16 direct=1 rw=randwrite bs=4k offset=1m size=1m",
+        "b2: ioengine=libaio iodepth=16 rw=randwrite bs=4k offset=2m size=1m",
+        "d3: ioengine=libaio iodepth=16 userspace_reap direct=1 rw=randwrite bs=4k offset=3m size=1m",
+    ],
     &[
         "d0: ioengine=psync direct=1 rw=randwrite bs=4k offset=0 size=1m",
         "b1: ioengine=psync rw=randwrite bs=4k offset=1m size=1m",
@@ -436,7 +445,7 @@ fn fio_mixed_modes() {
             );
         }
         if ["ext4", "xfs"].contains(&place.name.as_str()) {
-            failed_bare += throws(&place, FIO_MIXED[2]);
+            failed_bare += throws(&place, FIO_MIXED[3]);
         }
     }
     if std::env::var("PAGEFENCE_TEST_FILESYSTEMS").is_ok() {
