@@ -141,6 +141,7 @@ pub fn copy_from_program<T: Copy>(from: *const T, to: &mut [T]) -> Result<(), i3
 }
 
 /// Copies to the program's memory; a bad address is EFAULT instead of a crash.
+#[allow(clippy::not_unsafe_ptr_arg_deref)] // Followed only where the kernel has just looked.
 pub fn copy_to_program<T: Copy>(from: &[T], to: *mut T) -> Result<(), i32> {
     let bytes = size_of_val(from);
     let local = libc::iovec {
@@ -157,11 +158,18 @@ pub fn copy_to_program<T: Copy>(from: &[T], to: *mut T) -> Result<(), i32> {
         let all = done == bytes as isize;
         return all.then_some(()).ok_or(libc::EFAULT);
     }
-    // A filter that refuses it. Eight bytes at least, or what follows would be written over.
-    match bytes {
-        8.. => put_in_program(from, to),
-        _ => Err(libc::EFAULT),
+    // A filter that refuses it. Of less than eight bytes it can't be asked whether they can be written.
+    if bytes >= 8 {
+        return put_in_program(from, to);
     }
+    if is_known_unreadable(to as usize / 8 * 8) {
+        return Err(libc::EFAULT);
+    }
+    for (i, value) in from.iter().enumerate() {
+        // SAFETY: the kernel has just read in this page, and the program says that it is to be written.
+        unsafe { to.add(i).write_unaligned(*value) };
+    }
+    Ok(())
 }
 
 /// Something of the program's, eight bytes or more, read by our own instructions once the kernel has said that it can be:

@@ -71,3 +71,56 @@ fn every_clock_goes_forward_and_they_agree() {
     }
     set_clock(Clock::Kernel);
 }
+
+/// Two pages that nobody else has, of which the second may be used only as this says.
+fn two_pages(second: i32) -> *mut u8 {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    let open = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: a new mapping, of which the second page is ours to close.
+    unsafe {
+        let at = libc::mmap(core::ptr::null_mut(), 8192, open, flags, -1, 0);
+        assert_ne!(at, libc::MAP_FAILED);
+        assert_eq!(libc::mprotect(at.byte_add(4096), 4096, second), 0);
+        at.cast()
+    }
+}
+
+#[test]
+fn the_program_is_looked_at_where_it_can_be() {
+    let at = two_pages(libc::PROT_NONE);
+    // SAFETY: the first page is ours.
+    unsafe { at.add(4096 - 64).cast::<u64>().write(7) };
+    let block = |from: usize| look_at_program(at.wrapping_add(from).cast::<[u64; 8]>());
+    assert_eq!(block(4096 - 64).map(|words| words[0]), Ok(7));
+    for outside in [4096 - 63, 4096 - 8, 4096, 4097] {
+        assert_eq!(block(outside), Err(libc::EFAULT), "at {outside}");
+    }
+    let nowhere = core::ptr::null::<u64>();
+    assert_eq!(look_at_program(nowhere), Err(libc::EFAULT));
+    assert_eq!(
+        look_at_program(core::ptr::without_provenance::<u64>(16)),
+        Err(libc::EFAULT)
+    );
+}
+
+#[test]
+fn the_program_is_written_to_where_it_can_be() {
+    let at = two_pages(libc::PROT_READ);
+    let put = |to: usize| put_in_program(&[1u64, 2, 3, 4], at.wrapping_add(to).cast());
+    assert_eq!(put(4096 - 32), Ok(()));
+    // SAFETY: the first page is ours.
+    let written = unsafe { at.add(4096 - 32).cast::<[u64; 4]>().read() };
+    assert_eq!(written, [1, 2, 3, 4]);
+    for outside in [4096 - 31, 4096 - 24, 4096 - 8, 4096] {
+        assert_eq!(put(outside), Err(libc::EFAULT), "at {outside}");
+    }
+    let nowhere = core::ptr::null_mut::<u64>();
+    assert_eq!(put_in_program(&[1], nowhere), Err(libc::EFAULT));
+    // Through the kernel, and where that is refused: what follows stays as it is.
+    for pid in [std::process::id(), u32::MAX] {
+        known::set_pid(pid);
+        let mut words = [5u32; 4];
+        assert_eq!(copy_to_program(&[0u32], &raw mut words[1]), Ok(()));
+        assert_eq!(words, [5, 0, 5, 5]);
+    }
+}

@@ -29,10 +29,12 @@ impl Table {
         behind < length || address == self.life.load(core::sync::atomic::Ordering::Relaxed)
     }
 
-    /// Whether slots run out (three quarters of the pool lie below this one): then a thread gives
-    /// its slot back after each call instead of keeping it.
+    /// Whether slots run out (three quarters of the pool lie below this one): then a thread gives its slot back after each
+    /// call instead of keeping it, and what keeps a request's does so, too.
     pub fn slot_is_scarce(&self, slot: Slot) -> bool {
-        let all = self.mem.geometry().slots;
-        slot.0 < all && slot.0 >= all.saturating_sub(all.div_ceil(4))
+        let (threads, requests) = (self.mem.geometry().slots, self.mem.geometry().requests);
+        let last_of = |end: u32, all: u32| end.saturating_sub(all.div_ceil(4))..end;
+        last_of(threads, threads).contains(&slot.0)
+            || last_of(threads.saturating_add(requests), requests).contains(&slot.0)
     }
 }

@@ -9,8 +9,9 @@ const STACK: usize = 64 * 1024;
 const GUARD: usize = 64 * 1024;
 /// Around the thread pointer: what libc itself keeps there, and more.
 const AROUND: usize = 64 * 1024;
-/// The first words there, which libc compares with or follows: the stack protector's among them.
-const HEAD: usize = 64;
+/// The first words there, which libc compares with or follows: on x86-64 the stack protector's among them. Behind them
+/// begins, elsewhere, the program's own storage.
+const HEAD: usize = if cfg!(target_arch = "x86_64") { 64 } else { 16 };
 
 type Run = extern "C" fn();
 
