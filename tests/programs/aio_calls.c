@@ -199,6 +199,48 @@ static void in_a_child(int fd) {
     TELL(one(context, request(IOCB_CMD_PWRITE, fd, page, PAGE, 9 * PAGE)));
 }
 
+#ifndef BY_NUMBER
+// What libaio keeps for programs that were linked to its first version: no least number, and one is waited for.
+int first_io_getevents(aio_context_t, long, struct io_event *, struct timespec *);
+int first_io_cancel(aio_context_t, struct iocb *);
+__asm__(".symver first_io_getevents, io_getevents@LIBAIO_0.1");
+__asm__(".symver first_io_cancel, io_cancel@LIBAIO_0.1");
+
+static int called;
+static void call_back(aio_context_t of, struct iocb *block, long res, long res2) {
+    say("called back: %d %ld %ld, of it: %s", block->aio_lio_opcode, res, res2, of ? "yes" : "no");
+    called++;
+}
+
+static void by_old_names(int fd) {
+    aio_context_t old = 0;
+    struct iocb some[3], *list[] = {&some[0], &some[1], &some[2]};
+    struct io_event events[4];
+    struct timespec soon = at_most(0.01);
+    TELL(io_queue_init(0, &old));
+    TELL(io_queue_init(8, &old));
+    TELL(first_io_getevents(old, 4, events, &soon));
+    some[0] = request(IOCB_CMD_PWRITE, fd, page, PAGE, PAGE);
+    TELL(io_submit(old, 1, list));
+    TELL(first_io_getevents(old, 4, events, NULL));
+    say("result: %lld", (long long)events[0].res);
+    TELL(first_io_cancel(old, &some[0]));
+    for (int i = 0; i < 3; i++) {
+        some[i] = request(IOCB_CMD_PREAD, fd, page, PAGE, i * PAGE);
+        some[i].aio_data = (uintptr_t)call_back;
+    }
+    TELL(io_submit(old, 3, list));
+    for (int i = 0; called < 3 && i < 1000; i++) {
+        int rc = io_queue_run(old);
+        if (rc < 0)
+            tell("run", rc);
+        usleep(1000);
+    }
+    called = 0;
+    TELL(io_queue_release(old));
+}
+#endif
+
 // A handler forks while the program sleeps: parent and child come out of the call, and go on.
 static pid_t made;
 static void forks(int signal) {
@@ -238,6 +280,9 @@ int main(int argc, char **argv) {
         full(fd);
         in_a_child(fd);
         fork_in_a_sleep(fd);
+#ifndef BY_NUMBER
+        by_old_names(fd);
+#endif
     }
     say("== direct, misaligned");
     TELL(one(context, request(IOCB_CMD_PREAD, file.direct, page, 100, 0)));
