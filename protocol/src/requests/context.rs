@@ -7,8 +7,7 @@ use kernel::aio::{self, Event};
 use kernel::arena::Zeroed;
 use kernel::{Quiet, Raw};
 
-use crate::requests::reap::BATCH;
-use crate::requests::ring::Ring;
+use crate::requests::ring::{BATCH, Ring};
 use crate::who::thread;
 
 #[derive(Default)]

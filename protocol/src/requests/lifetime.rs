@@ -8,7 +8,7 @@ use kernel::{Quiet, Raw, aio};
 use crate::requests::contexts::{self, Used};
 use crate::requests::reap::reap;
 use crate::requests::ring::Ring;
-use crate::requests::{helper, ledger, wait};
+use crate::requests::{frames, helper, ledger, wait};
 use crate::tell::events;
 use crate::who::{outlived, process};
 
@@ -55,7 +55,7 @@ fn adopt(real: usize) -> Option<usize> {
 /// `io_destroy`: what holds ranges is waited for and looked at; the rest the kernel cancels or waits for. Those who
 /// sleep in it wake.
 pub fn destroy(id: usize) -> Raw {
-    wait::in_frame(|frame| match contexts::find(id, frame) {
+    frames::in_frame(|frame| match contexts::find(id, frame) {
         None => aio::destroy(id),
         Some(used) if used.context.begins_to_die() => end_of(used),
         Some(_) => -libc::EINVAL as Raw,
@@ -73,7 +73,7 @@ fn end_of(used: Used) -> Raw {
         if over(&context.held) && over(&context.busy) && over(&context.settling) {
             break;
         }
-        wait::deaf(used, fills, Some(wait::SHORT), &quiet);
+        wait::deaf(used, fills, Some(frames::SHORT), &quiet);
     }
     context.goes(&quiet);
     let result = aio::destroy(context.real());

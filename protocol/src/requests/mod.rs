@@ -28,6 +28,7 @@ pub mod admit;
 pub mod alone;
 mod context;
 pub mod contexts;
+pub mod frames;
 pub mod helper;
 
 pub mod ledger;
@@ -42,7 +43,7 @@ use crate::who::outlived::Answers;
 
 /// What lower rooms ask.
 static ANSWERS: Answers = Answers {
-    settle_complete: reap::settle_complete,
+    settle_complete: wait::settle_complete,
     before_reading: reap::before_reading,
     let_go: contexts::let_go,
     leave: helper::goes,

@@ -11,8 +11,9 @@ use crate::direct::{second, writeback};
 use crate::hold::ranges::Terms;
 use crate::hold::{call, give_back};
 use crate::requests::contexts::{self, Context, Used};
+use crate::requests::frames;
 use crate::requests::ledger::{self, After, Request};
-use crate::requests::{helper, wait};
+use crate::requests::ring::BATCH;
 use crate::what::data::{Position, Transfer};
 use crate::what::descriptors::{self, Pinned};
 use crate::what::words;
@@ -21,9 +22,6 @@ use crate::who::{process, scratch};
 
 /// What the request of no bytes carries that wakes a leader.
 const NUDGE: u64 = u64::MAX;
-
-/// How many are taken at once.
-pub const BATCH: usize = 8;
 
 /// Takes what is complete off the kernel's ring and shows it. Not while another thread sleeps there for the next one.
 /// Whether there was something.
@@ -223,7 +221,7 @@ fn nudge(context: &Context, fd: i32, quiet: &Quiet) {
 
 /// The program is about to read an eventfd that tells of completions: what it tells of is there then.
 pub fn before_reading() {
-    let Some((thread, frame)) = wait::frame() else {
+    let Some((thread, frame)) = frames::frame() else {
         return;
     };
     let quiet = Quiet::begin();
@@ -245,44 +243,6 @@ fn all_shown(used: Used, quiet: &Quiet) {
         if used.context.settling.load(Acquire) == 0 {
             break;
         }
-        used.context.sleep(fills, wait::SHORT);
+        used.context.sleep(fills, frames::SHORT);
     }
-}
-
-/// Nobody else would: waits until nothing that is in flight is in anybody's way. Not for ever. Whether there was something.
-fn over(used: Used, quiet: &Quiet) -> bool {
-    const SLEEPS: u32 = 100;
-    let mut any = false;
-    for _ in 0..SLEEPS {
-        let fills = used.context.fills.load(Acquire);
-        if used.context.held.load(Acquire) == 0 {
-            break;
-        }
-        any = true;
-        wait::deaf(used, fills, Some(wait::SHORT), quiet);
-    }
-    any
-}
-
-/// A call is about to wait for a range: perhaps for that of a request of ours which is complete. Whether there was one.
-#[cold]
-#[inline(never)]
-pub fn settle_complete(thread: &Thread) -> bool {
-    if thread.settles.get() || !contexts::any() {
-        return false;
-    }
-    let Some(frame) = call::begin_within(thread) else {
-        return false;
-    };
-    let quiet = Quiet::begin();
-    let mut any = false;
-    contexts::each(frame, |used| {
-        any |= used.context.held.load(Acquire) != 0 && reap(used, &quiet);
-        if !helper::is_there() {
-            any |= over(used, &quiet);
-        }
-    });
-    drop(quiet);
-    call::end(thread, frame);
-    any
 }

@@ -4,6 +4,9 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 use kernel as raw;
 use kernel::aio::Event;
 
+/// How many completions are taken at once.
+pub const BATCH: usize = 8;
+
 const MAGIC: u32 = 0xa10a_10a1;
 
 /// Its first 32 bytes.

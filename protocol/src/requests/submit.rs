@@ -9,7 +9,7 @@ use crate::hold::give_back;
 use crate::requests::admit::{self, Admitted};
 use crate::requests::contexts::{self, Used};
 use crate::requests::reap::reap;
-use crate::requests::{alone, helper, ledger, wait};
+use crate::requests::{alone, frames, helper, ledger, wait};
 use crate::what::words;
 use crate::who::scratch;
 use crate::who::thread::Frame;
@@ -55,7 +55,7 @@ enum Next {
 
 /// `io_submit`. `list` is the program's pointer. None: it is no context of ours.
 pub fn submit(id: usize, count: isize, list: *const u64) -> Option<Raw> {
-    wait::in_frame(|frame| {
+    frames::in_frame(|frame| {
         let used = contexts::find(id, frame)?;
         let Ok(count) = usize::try_from(count) else {
             return Some(-libc::EINVAL as Raw);
@@ -221,7 +221,7 @@ impl Submission {
         let quiet = Quiet::begin();
         let fills = self.used.context.fills.load(Acquire);
         if !reap(self.used, &quiet) {
-            let limit = Some(wait::SHORT);
+            let limit = Some(frames::SHORT);
             wait::sleep(self.used, frame, fills, limit, None, &quiet);
         }
     }
@@ -258,7 +258,7 @@ fn copy_of(program: u64) -> Result<Block, i32> {
 
 /// `io_cancel`: a request that can be cancelled is told of like any other. None: it is no context of ours.
 pub fn cancel(id: usize, program: u64, event: usize) -> Option<Raw> {
-    wait::in_frame(|frame| {
+    frames::in_frame(|frame| {
         let used = contexts::find(id, frame)?;
         used.context.called();
         let key = (program as *const u32).wrapping_add(2);

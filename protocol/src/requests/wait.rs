@@ -6,9 +6,12 @@ use kernel::Quiet;
 use kernel::Raw;
 use kernel::aio::{self, Event};
 
-use crate::hold::{call, cancellation, give_back};
+use crate::hold::{call, cancellation};
 use crate::requests::contexts::{self, Used};
-use crate::requests::reap::{BATCH, reap};
+use crate::requests::frames::{LONG, SHORT, in_frame};
+use crate::requests::helper;
+use crate::requests::reap::reap;
+use crate::requests::ring::BATCH;
 use crate::who::thread::{self, Frame, Thread};
 
 /// What a program that calls `io_getevents` or `io_pgetevents` wants.
@@ -20,39 +23,6 @@ pub struct Wanted {
     pub limit: *const libc::timespec,
     /// The signal mask, 8 bytes, for the time that it sleeps.
     pub mask: Option<usize>,
-}
-
-/// For a wait that something else ends soon.
-pub const SHORT: u64 = 10_000_000;
-const LONG: u64 = 3_600_000_000_000;
-
-/// A frame for a call about contexts. None: calls nest too deep.
-pub fn frame() -> Option<(&'static Thread, &'static Frame)> {
-    let thread = thread::current();
-    Some((thread, call::begin(thread, false)?))
-}
-
-/// Runs a call about contexts in a frame, or in one that isn't reclaimed where calls nest too deep.
-#[inline(always)]
-pub fn in_frame<R>(mut call: impl FnMut(&Frame) -> R) -> R {
-    match frame() {
-        Some((thread, frame)) => {
-            let result = call(frame);
-            call::end(thread, frame);
-            result
-        }
-        None => in_spare(&mut call),
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn in_spare<R>(call: &mut dyn FnMut(&Frame) -> R) -> R {
-    let spare = Frame::default();
-    spare.cancel_state.set(cancellation::UNTOUCHED);
-    let result = call(&spare);
-    give_back::all_of(&spare);
-    result
 }
 
 /// `io_getevents` and `io_pgetevents`. None: it is no context of ours.
@@ -273,4 +243,42 @@ fn begin_to_lead(used: Used, fills: u32, quiet: &Quiet) -> Next {
     thread.want_destructor();
     context.leader.store(thread.tid.get(), Release);
     Next::Lead
+}
+
+/// Nobody else would: waits until nothing that is in flight is in anybody's way. Not for ever. Whether there was something.
+fn over(used: Used, quiet: &Quiet) -> bool {
+    const SLEEPS: u32 = 100;
+    let mut any = false;
+    for _ in 0..SLEEPS {
+        let fills = used.context.fills.load(Acquire);
+        if used.context.held.load(Acquire) == 0 {
+            break;
+        }
+        any = true;
+        deaf(used, fills, Some(SHORT), quiet);
+    }
+    any
+}
+
+/// A call is about to wait for a range: perhaps for that of a request of ours which is complete. Whether there was one.
+#[cold]
+#[inline(never)]
+pub fn settle_complete(thread: &Thread) -> bool {
+    if thread.settles.get() || !contexts::any() {
+        return false;
+    }
+    let Some(frame) = call::begin_within(thread) else {
+        return false;
+    };
+    let quiet = Quiet::begin();
+    let mut any = false;
+    contexts::each(frame, |used| {
+        any |= used.context.held.load(Acquire) != 0 && reap(used, &quiet);
+        if !helper::is_there() {
+            any |= over(used, &quiet);
+        }
+    });
+    drop(quiet);
+    call::end(thread, frame);
+    any
 }
