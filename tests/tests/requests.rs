@@ -33,7 +33,7 @@ fn alike_on(places: &[Place], name: &str) {
 fn alike_said(places: &[Place], name: &str, said: &'static [&'static str]) {
     for program in both(name) {
         for place in places {
-            let comparison = Comparison::new(name).expect_said(said);
+            let comparison = Comparison::new(name).limit(150).expect_said(said);
             let seen = comparison.check(place, &fences(), |dir| {
                 let mut command = Command::new(&program.path);
                 command.arg(dir);
