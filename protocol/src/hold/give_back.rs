@@ -3,8 +3,7 @@
 
 use crate::hold::cancellation::{UNTOUCHED, restore_cancellation};
 use crate::hold::ranges::release;
-use crate::what::words::UNKNOWN;
-use crate::what::words::make;
+use crate::what::words::{UNKNOWN, make};
 use crate::what::{descriptors, entries, hands, replacing};
 use crate::who::thread::{Frame, Thread};
 use crate::who::{outlived, process};

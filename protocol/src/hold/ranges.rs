@@ -9,8 +9,7 @@ use lock_table::{Blocker, Claim, FileId, Mine, Mode, NotHeld, Slot, Table};
 use policy::{Isolation, OnLockTimeout, OnTableError, Settings};
 
 use crate::hold::cancellation::act_on_cancellation;
-use crate::tell::events::Kind;
-use crate::tell::events::{self, Event};
+use crate::tell::events::{self, Event, Kind};
 use crate::tell::{counters, once};
 use crate::what::file::File;
 use crate::who::thread::{Frame, Holds, LEVELS, Thread};

@@ -11,8 +11,7 @@ use core::sync::atomic::{AtomicPtr, Ordering::*};
 use kernel as raw;
 use kernel::text::Text;
 
-use crate::life::gate::is_refused;
-use crate::life::gate::will_not_kill;
+use crate::life::gate::{is_refused, will_not_kill};
 
 pub const NAME: &CStr = c"PAGEFENCE_NO_CALLS";
 const ALL: &CStr = c"PAGEFENCE_NO_CALLS=all";

@@ -14,9 +14,7 @@
 use kernel as raw;
 use kernel::text::Text;
 
-use crate::life::gate::Copied;
-use crate::life::gate::Filter;
-use crate::life::gate::Program;
+use crate::life::gate::{Copied, Filter, Program};
 use crate::life::{gate, handed_on, needs, rights};
 use crate::tell::events::{self, Event};
 use crate::who::process::{self, Standing};

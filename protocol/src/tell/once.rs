@@ -5,8 +5,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
 use kernel::text::Text;
 use lock_table::Table;
 
-use crate::tell::events::Kind;
-use crate::tell::events::{self, Event};
+use crate::tell::events::{self, Event, Kind};
 use crate::who::{process, scratch};
 
 /// Now and then: is the table still where others look for it?

@@ -15,12 +15,7 @@ use policy::Mode;
 use policy::Policy;
 
 use crate::tell::once;
-use crate::what::file::BLOCK_DEVICE;
-use crate::what::file::File;
-use crate::what::file::NAMES_TOLD;
-use crate::what::file::OTHER_NAMES;
-use crate::what::file::POSIX_LOCKED;
-use crate::what::file::UNREGISTERED;
+use crate::what::file::{BLOCK_DEVICE, File, NAMES_TOLD, OTHER_NAMES, POSIX_LOCKED, UNREGISTERED};
 use crate::what::names::{self, Said};
 use crate::what::{kept, seconds, storage};
 use crate::who::registry::{self, Registry};

@@ -5,8 +5,7 @@ use kernel::text::Text;
 use policy::Escaped;
 
 use crate::tell::events::{self, Event};
-use crate::what::file::File;
-use crate::what::file::NAMES_TOLD;
+use crate::what::file::{File, NAMES_TOLD};
 use crate::what::names::Said;
 use crate::what::{descriptors, files};
 use crate::who::scratch;

@@ -8,8 +8,7 @@ use core::sync::atomic::Ordering::*;
 use kernel as raw;
 
 use crate::tell::stderr;
-use crate::what::words::is_under_way;
-use crate::what::words::{self, REPLACED, UNKNOWN, carried, make, tag, word};
+use crate::what::words::{self, REPLACED, UNKNOWN, carried, is_under_way, make, tag, word};
 use crate::who::process;
 
 /// What a word of this kind carries: how many, and whether it has been disturbed.

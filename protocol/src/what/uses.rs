@@ -5,8 +5,7 @@ use core::sync::atomic::{AtomicBool, Ordering::*};
 use kernel as raw;
 use lock_table::{USE_BUFFERED, USE_DIRECT, USE_OBSERVE};
 
-use crate::tell::events::Kind;
-use crate::tell::events::{self, Event};
+use crate::tell::events::{self, Event, Kind};
 use crate::what::file::{File, MIXED_TOLD, NAMES_TOLD, OTHER_NAMES, STREAMED, UNREGISTERED};
 use crate::what::storage::SHARED_WITH_OTHERS;
 use crate::who::{due, process};
