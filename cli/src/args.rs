@@ -33,6 +33,9 @@ pub enum Command {
         override_usage = "pagefence run [OPTIONS] -- PROGRAM [ARGUMENTS]..."
     )]
     Run(RunArgs),
+    /// Say what of a program, a process or this machine is covered, what not, why, and what to do
+    #[command(long_about = DOCTOR_ABOUT, after_help = DOCTOR_MORE)]
+    Doctor(DoctorArgs),
     /// Check a policy, or explain what it does to a file
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -58,6 +61,13 @@ EXAMPLES:
       pagefence run -- mariadbd --datadir /srv/db
   See who mixes what, and change nothing:
       pagefence run --observe --summary -- ./backup.sh /srv/db
+  No lock at all, the cure that fits most users: what is used directly goes through the page cache
+  (README: route):
+      printf '[defaults]\\nroute = \"buffered\"\\n' > policy.toml
+      pagefence run --policy policy.toml -- qemu-img convert a.raw b.raw
+  A backup that leaves the page cache alone (README: route):
+      printf '[defaults]\\nroute = \"direct\"\\n' > policy.toml
+      pagefence run --policy policy.toml -- tar cf /backup/srv.tar /srv
   Whole calls only, and a record of every event:
       pagefence run --isolation atomic --trace events.ndjson -- fio job.fio
 
@@ -116,6 +126,53 @@ pub enum IsolationArg {
     Coherent,
     /// Every call's whole range at once, too
     Atomic,
+}
+
+const DOCTOR_ABOUT: &str = "\
+Say what of a program, a process or this machine is covered, what not, why, and what to do.
+
+The verdict comes first, then each thing that was looked at: ok (covered), -- (to be known), NO (not covered). Nothing is \
+started, made or changed.
+
+Of a PROGRAM (a name that is looked for in PATH, or a path; scripts are followed to their interpreter): whether the library \
+can be loaded into it (static, setuid, Go, another architecture or libc), system calls that stand in its code and its \
+libraries' past libc, io_uring, other preloads, sanitizers, functions of its own that hide the library's; the lock table that \
+it would join, and who else can; the policy's rules for it.
+Of a process (PID): whether it is fenced and by which table, or why not; the same of its code and of all that it has loaded; \
+each file that it has open, in which mode, and what the policy does with it.
+Without either: the kernel, what of it is missing, the filesystems and what mixing loses there, limits.";
+
+const DOCTOR_MORE: &str = "\
+EXAMPLES:
+      pagefence doctor
+      pagefence doctor mariadbd
+      pagefence doctor --policy p.toml $(pidof -s mariadbd)
+      pagefence doctor --json ./backup.sh | jq '.sections[].findings[] | select(.state == \"uncovered\")'
+
+EXIT CODES:
+  0    all that can be seen is covered
+  1    something isn't: each such thing is marked NO, with what to do
+  2    the arguments make no sense: no such program, process or policy
+  125  it can't be looked at: no permission
+With 2 and 125 standard output stays empty, with --json too, and standard error says why.
+
+ENVIRONMENT:
+  PAGEFENCE_POLICY, PAGEFENCE_TABLE and LD_PRELOAD count as they would for a program that is started here; of a process, \
+those that it was started with. PAGEFENCE_LIBRARY names the library.";
+
+#[derive(Args)]
+pub struct DoctorArgs {
+    /// A program, or the number of a process; without either, the machine
+    #[arg(value_name = "PROGRAM | PID")]
+    pub target: Option<OsString>,
+
+    /// Policy file; without one, PAGEFENCE_POLICY or the built-in policy
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+
+    /// The findings as one line of JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Subcommand)]

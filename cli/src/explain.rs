@@ -207,6 +207,17 @@ fn show(question: &Question, explanation: &Explanation) -> String {
             ""
         );
     }
+    notes(&mut out, question, explanation);
+    let _ = writeln!(out, "\n{:<24}{:<14}FROM", "SETTING", "VALUE");
+    for value in &explanation.values {
+        let (name, origin) = (value.key.name(), &value.origin);
+        let _ = writeln!(out, "{name:<24}{:<14}{origin}", value.value);
+    }
+    out
+}
+
+/// What is to be known beside the settings.
+fn notes(out: &mut String, question: &Question, explanation: &Explanation) {
     if let Some(kind) = question.never_fenced {
         let _ = writeln!(
             out,
@@ -229,12 +240,6 @@ fn show(question: &Question, explanation: &Explanation) -> String {
             "note"
         );
     }
-    let _ = writeln!(out, "\n{:<24}{:<14}FROM", "SETTING", "VALUE");
-    for value in &explanation.values {
-        let (name, origin) = (value.key.name(), &value.origin);
-        let _ = writeln!(out, "{name:<24}{:<14}{origin}", value.value);
-    }
-    out
 }
 
 fn answer(question: &Question, explanation: &Explanation) -> Answer {

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::elf;
+use crate::elf::{self, Abi};
 use crate::failure::Failure;
 
 /// Names the library, instead of the places where it is looked for.
@@ -75,7 +75,7 @@ fn check(path: &Path) -> Result<(), Failure> {
     }
     let file = File::open(path).map_err(|error| refuse(error.to_string()))?;
     let library = elf::read(&file).map_err(|error| refuse(error.to_string()))?;
-    let own = elf::own_abi().map_err(|error| refuse(error.to_string()))?;
+    let own = Abi::OWN;
     match library {
         None => Err(refuse("it is no ELF file".to_owned())),
         Some(library) if library.abi != own => {

@@ -1,4 +1,5 @@
-//! The `pagefence` command: runs programs fenced, says what a policy does, and makes lock tables.
+//! The `pagefence` command: runs programs fenced, says what of them is covered and what a policy does, and makes lock
+//! tables.
 //!
 //! Without Rust's usual start (`no_main`), because that sets SIGPIPE to be ignored and opens
 //! closed standard descriptors, and the program that `pagefence run` becomes would inherit both.
@@ -6,6 +7,7 @@
 
 mod args;
 mod check;
+mod doctor;
 mod elf;
 mod environment;
 mod exec;
@@ -39,6 +41,7 @@ fn dispatch(cli: Cli) -> libc::c_int {
         Command::Run(arguments) => run::run(&arguments),
         Command::Policy(PolicyCommand::Check(arguments)) => check::check(&arguments),
         Command::Policy(PolicyCommand::Explain(arguments)) => explain::explain(&arguments),
+        Command::Doctor(arguments) => doctor::doctor(&arguments),
         Command::Table(TableCommand::Create(arguments)) => table::create(&arguments),
     };
     match result {

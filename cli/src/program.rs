@@ -1,19 +1,20 @@
 //! Finds the program that is to be run, and says beforehand why it can't be fenced.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, Metadata};
+use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, AtFlags, CWD, StatVfsMountFlags};
+use kernel::privilege;
+use kernel::program::{MOST_INTERPRETERS, Obstacle, obstacle};
+use rustix::fs::{Access, AtFlags, CWD};
 
 use crate::elf::{self, Elf};
 use crate::failure::{Failure, NOT_EXECUTABLE, NOT_FOUND};
+use crate::say;
 use crate::script::{self, EnvTarget};
-
-/// A script's interpreter may be a script; the kernel follows five.
-const MOST_INTERPRETERS: usize = 5;
 
 /// Finds a program as execvp(3) does.
 pub fn find(name: &OsStr) -> Result<PathBuf, Failure> {
@@ -23,6 +24,18 @@ pub fn find(name: &OsStr) -> Result<PathBuf, Failure> {
             Ok(()) => Ok(path),
             Err(problem) => Err(problem.failure(&path)),
         };
+    }
+    // In every directory there is one of these names, and none is a program.
+    match name.as_bytes() {
+        [] => {
+            return Err(Failure::new(
+                NOT_FOUND,
+                "the program has an empty name",
+                "give its name or its path",
+            ));
+        }
+        b"." | b".." => return Err(Problem::NotAFile.failure(Path::new(name))),
+        _ => {}
     }
     let mut refused = None;
     for directory in search_path() {
@@ -97,20 +110,27 @@ fn executable(path: &Path) -> Result<(), Problem> {
         .map_err(|_| Problem::NotPermitted)
 }
 
-/// Says why the library can't be loaded into a program; follows scripts to what runs them.
-pub fn check(program: &Path) -> Result<(), Failure> {
+/// An ELF file that a program comes to.
+pub struct Followed {
+    pub path: PathBuf,
+    pub file: File,
+    pub elf: Elf,
+}
+
+/// Follows scripts to what runs them. None: that can't be told.
+pub fn follow_to_elf(program: &Path) -> Result<Option<Followed>, Failure> {
     let mut path = program.to_owned();
     for _ in 0..=MOST_INTERPRETERS {
         let Ok(file) = File::open(&path) else {
             // Executable and unreadable: it can be run, but nobody can look.
-            return Ok(());
+            return Ok(None);
         };
         if let Some(elf) = elf::read(&file).map_err(|error| broken(&path, &error))? {
-            return check_elf(&path, &file, &elf);
+            return Ok(Some(Followed { path, file, elf }));
         }
         path = match follow(&path, &file)? {
             Some(next) => next,
-            None => return Ok(()),
+            None => return Ok(None),
         };
     }
     Err(Failure::new(
@@ -121,6 +141,14 @@ pub fn check(program: &Path) -> Result<(), Failure> {
         ),
         "",
     ))
+}
+
+/// Says why the library can't be loaded into a program.
+pub fn check(program: &Path) -> Result<(), Failure> {
+    match follow_to_elf(program)? {
+        Some(followed) => check_elf(&followed.path, &followed.file, &followed.elf),
+        None => Ok(()),
+    }
 }
 
 /// What runs a file that is no ELF file; none where that can't be told.
@@ -150,44 +178,20 @@ fn follow(path: &Path, file: &File) -> Result<Option<PathBuf>, Failure> {
 }
 
 fn check_elf(path: &Path, file: &File, elf: &Elf) -> Result<(), Failure> {
-    let own = elf::own_abi().map_err(|error| {
-        Failure::own(format!("can't read /proc/self/exe: {error}"), "mount /proc")
-    })?;
-    if elf.abi != own {
-        return Err(unfenceable(
-            path,
-            &format!("it is {}, and this pagefence is {own}", elf.abi),
-            "use a pagefence that is built for that architecture",
-        ));
+    let facts = privilege::facts(file.as_raw_fd());
+    let facts = facts.ok_or_else(|| Failure::own(format!("can't stat {}", path.display()), ""))?;
+    match obstacle(file.as_raw_fd(), &facts, elf, path.as_os_str().as_bytes()) {
+        // It can be loaded there, and sees a part.
+        Some(it @ Obstacle::Go) => say::tell(format_args!(
+            "pagefence: {}: {it}: what it does so is not fenced\n  {}",
+            path.display(),
+            it.hint()
+        )),
+        Some(it) => return Err(unfenceable(path, &it.to_string(), it.hint())),
+        None => {}
     }
-    match &elf.loader {
-        Some(loader) => check_loader(path, loader)?,
-        None if is_glibc_loader(path) => {}
-        None => {
-            return Err(unfenceable(
-                path,
-                "it is static, so no library can be preloaded into it",
-                "use a dynamically linked build of it",
-            ));
-        }
-    }
-    check_privileges(path, file)
-}
-
-fn check_loader(path: &Path, loader: &[u8]) -> Result<(), Failure> {
-    let loader = Path::new(OsStr::from_bytes(loader));
-    if !is_glibc_loader(loader) {
-        return Err(unfenceable(
-            path,
-            &format!(
-                "its loader is {}, and the library needs glibc's",
-                loader.display()
-            ),
-            "use a build of it for glibc (musl's own is another)",
-        ));
-    }
-    if !loader.exists() {
-        return Err(Failure::new(
+    match elf.loader().map(|name| Path::new(OsStr::from_bytes(name))) {
+        Some(loader) if !loader.exists() => Err(Failure::new(
             NOT_FOUND,
             format!(
                 "{}: its loader {} is missing",
@@ -195,60 +199,8 @@ fn check_loader(path: &Path, loader: &[u8]) -> Result<(), Failure> {
                 loader.display()
             ),
             "install the C library that it was built for",
-        ));
-    }
-    Ok(())
-}
-
-fn is_glibc_loader(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().as_bytes();
-    name.starts_with(b"ld-linux") || matches!(name, b"ld.so.1" | b"ld64.so.1" | b"ld64.so.2")
-}
-
-/// A program that gains privileges runs with AT_SECURE, and glibc then ignores the preload.
-fn check_privileges(path: &Path, file: &File) -> Result<(), Failure> {
-    let Ok(metadata) = file.metadata() else {
-        return Ok(());
-    };
-    let Some(privilege) = privilege(file, &metadata) else {
-        return Ok(());
-    };
-    let gains_nothing = rustix::thread::no_new_privs().unwrap_or(false)
-        || rustix::fs::fstatvfs(file)
-            .is_ok_and(|mount| mount.f_flag.contains(StatVfsMountFlags::NOSUID));
-    if gains_nothing {
-        return Ok(());
-    }
-    Err(unfenceable(
-        path,
-        &format!("{privilege}, and the loader ignores LD_PRELOAD in such a program"),
-        "run it as the user that it would become, or use a copy without the privilege",
-    ))
-}
-
-/// What makes the kernel set AT_SECURE, if anything does.
-fn privilege(file: &File, metadata: &Metadata) -> Option<String> {
-    let user = rustix::process::getuid().as_raw();
-    let group = rustix::process::getgid().as_raw();
-    let has = |bits: u32| metadata.mode() & bits == bits;
-    if has(libc::S_ISUID) && metadata.uid() != user {
-        Some(format!("it is setuid (to user {})", metadata.uid()))
-    } else if has(libc::S_ISGID | libc::S_IXGRP) && metadata.gid() != group {
-        Some(format!("it is setgid (to group {})", metadata.gid()))
-    } else if user != 0 && has_capabilities(file) {
-        // Root has the capabilities already, and so gains nothing.
-        Some("it has file capabilities".to_owned())
-    } else {
-        None
-    }
-}
-
-fn has_capabilities(file: &File) -> bool {
-    let mut value = [0_u8; 64];
-    match rustix::fs::fgetxattr(file, c"security.capability", &mut value[..]) {
-        // A word of flags, then words of permitted and inheritable capabilities: any bit counts.
-        Ok(length) => value[4.min(length)..length].iter().any(|byte| *byte != 0),
-        Err(_) => false,
+        )),
+        _ => Ok(()),
     }
 }
 

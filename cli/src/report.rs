@@ -5,10 +5,10 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::time::Duration;
 
-use lock_table::summary::{
+use serde::Serialize;
+use summary::{
     Counter, Summary, USED_BUFFERED, USED_DIRECT, USED_MAPPED, USED_MAPPED_WRITABLE, UseRecord,
 };
-use serde::Serialize;
 
 use crate::supervise::End;
 

@@ -4,8 +4,8 @@ use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use lock_table::summary::Summary;
 use policy::environment as names;
+use summary::Summary;
 
 use crate::args::RunArgs;
 use crate::environment::Environment;

@@ -1,11 +1,10 @@
-//! Scripts: the `#!` line, read as the kernel reads it, and `env` as an interpreter.
+//! Scripts: who runs them, and `env` as an interpreter.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-/// The kernel looks no further than this for the end of the line.
-pub const LINE_MAX: usize = 256;
+pub use kernel::program::LINE_MAX;
 
 /// Who runs a script.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,20 +16,9 @@ pub struct Interpreter {
 
 /// The interpreter that the first bytes of a file name, if they begin with `#!`.
 pub fn interpreter(start: &[u8]) -> Option<Interpreter> {
-    let start = start.get(..LINE_MAX).unwrap_or(start);
-    let line = start
-        .strip_prefix(b"#!")?
-        .split(|byte| *byte == b'\n')
-        .next()?;
-    let line = line.trim_ascii();
-    let end = line
-        .iter()
-        .position(|byte| matches!(byte, b' ' | b'\t'))
-        .unwrap_or(line.len());
-    let (path, argument) = line.split_at(end);
-    (!path.is_empty()).then(|| Interpreter {
+    kernel::program::interpreter(start).map(|(path, argument)| Interpreter {
         path: PathBuf::from(OsString::from_vec(path.to_vec())),
-        argument: OsString::from_vec(argument.trim_ascii().to_vec()),
+        argument: OsString::from_vec(argument.to_vec()),
     })
 }
 
@@ -82,16 +70,6 @@ mod tests {
 
     fn read(line: &str) -> Interpreter {
         interpreter(line.as_bytes()).unwrap()
-    }
-
-    #[test]
-    fn the_line_is_read_as_the_kernel_reads_it() {
-        assert_eq!(read("#!/bin/sh\nx").path, Path::new("/bin/sh"));
-        let python = read("#! /usr/bin/python3  -u -O \n");
-        assert_eq!(python.path, Path::new("/usr/bin/python3"));
-        assert_eq!(python.argument, "-u -O");
-        assert_eq!(interpreter(b"#!\n/bin/sh"), None);
-        assert_eq!(interpreter(b"/bin/sh"), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{Fixture, stderr, stdout};
-use lock_table::summary::{Counter, Summary, USED_BUFFERED, USED_DIRECT, USED_MAPPED_WRITABLE};
+use summary::{Counter, Summary, USED_BUFFERED, USED_DIRECT, USED_MAPPED_WRITABLE};
 
 fn wait_for(path: &Path) {
     let start = Instant::now();

@@ -70,7 +70,9 @@ impl<T: Zeroed> Arena<T> {
                 crate::unmap(fresh.cast(), bytes);
             }
         }
-        self.end.fetch_max(index + 1, Ordering::AcqRel);
+        if self.end.load(Ordering::Acquire) <= index {
+            self.end.fetch_max(index + 1, Ordering::AcqRel);
+        }
         self.get(index)
     }
 

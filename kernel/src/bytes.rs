@@ -86,9 +86,35 @@ pub fn write_quietly(fd: c_int, bytes: &[u8]) -> Raw {
 
 /// The same to a descriptor of the program's: what a reader will take without waiting.
 pub fn write_politely(fd: c_int, bytes: &[u8]) {
+    if is_ready(fd, libc::POLLOUT) {
+        write_quietly(fd, bytes);
+    }
+}
+
+/// Writes to a pipe what it takes without waiting; EOPNOTSUPP: the kernel doesn't know how.
+pub fn write_now(fd: c_int, from: usize, len: usize) -> Raw {
+    let one = libc::iovec {
+        iov_base: from as *mut c_void,
+        iov_len: len,
+    };
+    const AT_THE_OFFSET: isize = -1;
+    let flags = libc::RWF_NOWAIT;
+    call!(
+        SYS_pwritev2,
+        fd,
+        &raw const one,
+        1,
+        AT_THE_OFFSET,
+        AT_THE_OFFSET,
+        flags
+    )
+}
+
+/// Whether poll says this of the number now.
+pub fn is_ready(fd: c_int, events: i16) -> bool {
     let mut asked = libc::pollfd {
         fd,
-        events: libc::POLLOUT,
+        events,
         revents: 0,
     };
     let now = libc::timespec {
@@ -96,9 +122,12 @@ pub fn write_politely(fd: c_int, bytes: &[u8]) {
         tv_nsec: 0,
     };
     let ready = call!(SYS_ppoll, &raw mut asked, 1, &raw const now, 0, 0);
-    if ready == 1 && asked.revents & libc::POLLOUT != 0 {
-        write_quietly(fd, bytes);
-    }
+    ready == 1 && asked.revents & events != 0
+}
+
+/// How many bytes fit in a pipe; 0: not known.
+pub fn pipe_capacity(fd: c_int) -> usize {
+    usize::try_from(call!(SYS_fcntl, fd, libc::F_GETPIPE_SZ, 0)).unwrap_or(0)
 }
 
 /// Copies from the program's memory; a bad address is EFAULT instead of a crash.
@@ -172,33 +201,166 @@ pub fn copy_to_program<T: Copy>(from: &[T], to: *mut T) -> Result<(), i32> {
     Ok(())
 }
 
+/// Many bytes between our own memory and the program's. False: not all could be copied, or a filter refuses it.
+pub fn copy_bytes(into_program: bool, own: *mut u8, program: usize, len: usize) -> bool {
+    let one = |at| libc::iovec {
+        iov_base: at,
+        iov_len: len,
+    };
+    let (local, remote) = (one(own.cast()), one(program as *mut c_void));
+    let (local, remote) = (&raw const local, &raw const remote);
+    let done = match into_program {
+        true => call!(SYS_process_vm_writev, known::pid(), local, 1, remote, 1, 0),
+        false => call!(SYS_process_vm_readv, known::pid(), local, 1, remote, 1, 0),
+    };
+    done == len as isize
+}
+
 /// Something of the program's, eight bytes or more, read by our own instructions once the kernel has said that it can be:
 /// a sixth of what copying it through the kernel costs. Only for what the program must leave where it is meanwhile.
-#[allow(clippy::not_unsafe_ptr_arg_deref)] // Followed only where the kernel has just read.
 pub fn look_at_program<T: Copy>(from: *const T) -> Result<T, i32> {
-    if in_each_page(from as usize, size_of::<T>()).any(is_known_unreadable) {
-        return Err(libc::EFAULT);
-    }
-    // SAFETY: the kernel has just read in these pages, or the program says that they are there.
-    Ok(unsafe { from.read_unaligned() })
+    Pages::default().look_at(from)
 }
 
 /// The same the other way: the kernel has said that it can be written.
-#[allow(clippy::not_unsafe_ptr_arg_deref)] // Followed only where the kernel has just written.
 pub fn put_in_program<T: Copy>(from: &[T], to: *mut T) -> Result<(), i32> {
-    if in_each_page(to as usize, size_of_val(from)).any(is_known_unwritable) {
-        return Err(libc::EFAULT);
-    }
-    for (i, value) in from.iter().enumerate() {
-        // SAFETY: the kernel has just written in these pages, or the program says that they are there.
-        unsafe { to.add(i).write_unaligned(*value) };
-    }
-    Ok(())
+    Pages::default().put(from, to)
 }
+
+/// The same in one pass over many things that lie close together, in which nobody waits: the kernel is asked once a page,
+/// and all must stay where it is until the pass is over. A pass reads, or it writes.
+pub struct Pages {
+    /// Of which the kernel has said that it can be done.
+    known: [usize; 4],
+    next: usize,
+}
+
+impl Default for Pages {
+    fn default() -> Pages {
+        let known = [usize::MAX; 4];
+        Pages { known, next: 0 }
+    }
+}
+
+impl Pages {
+    /// Where this lies, which is on the caller's stack, both can be done: there many programs have what they pass.
+    pub fn beside<T>(own: &T) -> Pages {
+        let at = (&raw const *own) as usize;
+        let known = [at / PAGE, usize::MAX, usize::MAX, usize::MAX];
+        Pages { known, next: 1 }
+    }
+
+    #[allow(clippy::not_unsafe_ptr_arg_deref)] // Followed only where the kernel has just read.
+    pub fn look_at<T: Copy>(&mut self, from: *const T) -> Result<T, i32> {
+        self.ask(from as usize, size_of::<T>(), is_known_unreadable)?;
+        // SAFETY: the kernel has just read in these pages, or the program says that they are there.
+        Ok(unsafe { from.read_unaligned() })
+    }
+
+    #[allow(clippy::not_unsafe_ptr_arg_deref)] // Followed only where the kernel has just written.
+    pub fn put<T: Copy>(&mut self, from: &[T], to: *mut T) -> Result<(), i32> {
+        self.ask(to as usize, size_of_val(from), is_known_unwritable)?;
+        for (i, value) in from.iter().enumerate() {
+            // SAFETY: the kernel has just written in these pages, or the program says that they are there.
+            unsafe { to.add(i).write_unaligned(*value) };
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn ask(&mut self, at: usize, bytes: usize, is_bad: fn(usize) -> bool) -> Result<(), i32> {
+        let (first, last) = (at / PAGE, at.saturating_add(bytes.saturating_sub(1)) / PAGE);
+        let known = |page| self.known.contains(&page);
+        match last - first <= 1 && known(first) && known(last) {
+            true => Ok(()),
+            false => self.ask_each(at, bytes, is_bad),
+        }
+    }
+
+    #[inline(never)]
+    fn ask_each(&mut self, at: usize, bytes: usize, is_bad: fn(usize) -> bool) -> Result<(), i32> {
+        for at in in_each_page(at, bytes) {
+            if is_bad(at) {
+                return Err(libc::EFAULT);
+            }
+            if let Some(place) = self.known.get_mut(self.next % 4) {
+                *place = at / PAGE;
+            }
+            self.next = self.next.wrapping_add(1);
+        }
+        Ok(())
+    }
+}
+
+/// The same for a list of pointers to texts, which may lie anywhere and are long: the kernel is asked once a page, even
+/// where they lie in many pages in no order.
+pub struct Texts {
+    /// Readable pages, each in a place of its number.
+    known: [usize; 32],
+}
+
+impl Default for Texts {
+    fn default() -> Texts {
+        let known = [usize::MAX; 32];
+        Texts { known }
+    }
+}
+
+impl Texts {
+    /// Whether a list that ends with a null can be read, and every text in it.
+    #[allow(clippy::not_unsafe_ptr_arg_deref)] // Followed only where the kernel has just read.
+    pub fn are_readable(&mut self, list: *const *const libc::c_char) -> bool {
+        let mut at = list;
+        loop {
+            let last = (at as usize).saturating_add(size_of_val(&at) - 1);
+            if !self.is_page_there(at as usize) || !self.is_page_there(last) {
+                return false;
+            }
+            // SAFETY: the kernel has just read in these pages, or the program says that they are there.
+            let text = unsafe { at.read_unaligned() };
+            if text.is_null() {
+                return true;
+            }
+            if !self.is_text_there(text as usize) {
+                return false;
+            }
+            at = at.wrapping_add(1);
+        }
+    }
+
+    fn is_text_there(&mut self, mut at: usize) -> bool {
+        while self.is_page_there(at) {
+            let rest = PAGE - at % PAGE;
+            // SAFETY: as above: the rest of the page.
+            let bytes = unsafe { core::slice::from_raw_parts(at as *const u8, rest) };
+            if bytes.contains(&0) {
+                return true;
+            }
+            at = at.wrapping_add(rest);
+        }
+        false
+    }
+
+    #[inline]
+    fn is_page_there(&mut self, at: usize) -> bool {
+        let page = at / PAGE;
+        let Some(place) = self.known.get_mut(page % 32) else {
+            return false;
+        };
+        if *place != page {
+            if is_known_unreadable(page * PAGE) {
+                return false;
+            }
+            *place = page;
+        }
+        true
+    }
+}
+
+const PAGE: usize = 4096;
 
 /// Where eight bytes of the range lie, for every page (or part of one) that it touches.
 fn in_each_page(from: usize, bytes: usize) -> impl Iterator<Item = usize> {
-    const PAGE: usize = 4096;
     let end = from.saturating_add(bytes);
     let last = end.saturating_sub(8);
     let more = (from / PAGE + 1).saturating_mul(PAGE);

@@ -90,7 +90,7 @@ pub fn result(ret: isize) -> Result<usize, Errno> {
 pub type Gate = fn(usize, &[usize; 6]) -> bool;
 
 /// The gate's address; 0: there is none, and every call may be made.
-static GATE: AtomicUsize = AtomicUsize::new(0);
+pub static GATE: AtomicUsize = AtomicUsize::new(0);
 
 /// From now on (a process that has put itself into a sandbox) our own system calls are asked for here first: where one
 /// may not be made it isn't, and fails as on a kernel that lacks it.

@@ -22,6 +22,8 @@ pub mod aio;
 pub mod arena;
 mod bytes;
 mod clock;
+#[cfg(target_arch = "x86_64")]
+pub mod code;
 mod futex;
 pub mod high;
 pub mod known;
@@ -29,7 +31,9 @@ pub mod locks;
 mod memory;
 mod numbers;
 mod paths;
+pub mod privilege;
 mod process;
+pub mod program;
 mod signals;
 mod stat;
 mod sync;

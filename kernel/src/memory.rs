@@ -1,6 +1,7 @@
 //! This process's memory.
 
 use crate::call::Raw;
+use crate::known;
 
 pub fn map_anonymous(bytes: usize) -> Option<*mut u8> {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
@@ -16,13 +17,38 @@ pub fn map_anonymous(bytes: usize) -> Option<*mut u8> {
     (!(-4095..=0).contains(&at)).then_some(at as *mut u8)
 }
 
+/// The same, shared with the children that are forked.
+pub fn map_shared(bytes: usize) -> Option<*mut u8> {
+    let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    let both = libc::PROT_READ | libc::PROT_WRITE;
+    let at = call!(SYS_mmap, 0, bytes, both, flags, -1isize, 0);
+    (!(-4095..=0).contains(&at)).then_some(at as *mut u8)
+}
+
 pub fn unmap(at: *mut u8, bytes: usize) {
     call!(SYS_munmap, at, bytes);
+}
+
+/// Who may do what with these pages. False: it isn't allowed.
+pub fn protect(at: usize, bytes: usize, protection: core::ffi::c_int) -> bool {
+    call!(SYS_mprotect, at, bytes, protection) == 0
 }
 
 /// Nothing may touch this memory.
 pub fn forbid(at: *mut u8, bytes: usize) {
     call!(SYS_mprotect, at, bytes, libc::PROT_NONE);
+}
+
+/// Has these pages there to be written to, as a copy to them would; what can't be is left.
+pub fn populate(at: usize, bytes: usize) {
+    const PAGE: usize = 4096;
+    let first = at / PAGE * PAGE;
+    call!(
+        SYS_madvise,
+        first,
+        at.saturating_add(bytes).saturating_sub(first),
+        libc::MADV_POPULATE_WRITE
+    );
 }
 
 /// Whether there is some mapping at all of these addresses: the call does nothing else.
@@ -47,4 +73,39 @@ pub fn lock_memory(at: usize, len: usize, on_fault: bool) -> Raw {
         true => call!(SYS_mlock2, at, len, libc::MLOCK_ONFAULT),
         false => call!(SYS_mlock, at, len),
     }
+}
+
+/// How many pages that end at `end`, of so many, can be read, one after the other downwards. None: it can't be known.
+pub fn readable_below(end: usize, pages: usize, page: usize) -> Option<usize> {
+    const AT_ONCE: usize = 32;
+    let mut found = 0;
+    while found < pages {
+        let count = (pages - found).min(AT_ONCE);
+        let mut bytes = [0u8; AT_ONCE];
+        let local = libc::iovec {
+            iov_base: bytes.as_mut_ptr().cast(),
+            iov_len: count,
+        };
+        // The last byte of each.
+        let of = |n: usize| libc::iovec {
+            iov_base: end.wrapping_sub((found + n) * page + 1) as *mut core::ffi::c_void,
+            iov_len: 1,
+        };
+        let remote: [libc::iovec; AT_ONCE] = core::array::from_fn(of);
+        let (pid, remote) = (known::pid(), remote.as_ptr());
+        match call!(
+            SYS_process_vm_readv,
+            pid,
+            &raw const local,
+            1,
+            remote,
+            count,
+            0
+        ) {
+            n @ 1.. => found += n as usize,
+            n if n == 0 || n == -(libc::EFAULT as isize) => break,
+            _ => return None,
+        }
+    }
+    Some(found)
 }

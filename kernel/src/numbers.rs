@@ -17,9 +17,24 @@ pub fn set_flags(fd: c_int, flags: u32) -> Raw {
     call!(SYS_fcntl, fd, libc::F_SETFL, flags)
 }
 
+/// The signal that tells of the description's readiness, which nobody is told of a file; 0: the usual one.
+pub fn signal_of(fd: c_int) -> Raw {
+    const F_GETSIG: c_int = 11;
+    call!(SYS_fcntl, fd, F_GETSIG, 0)
+}
+
+pub fn set_signal(fd: c_int, signal: c_int) -> Raw {
+    const F_SETSIG: c_int = 10;
+    call!(SYS_fcntl, fd, F_SETSIG, signal)
+}
+
 pub fn set_close_on_exec(fd: c_int, on: bool) {
     let flag = if on { libc::FD_CLOEXEC } else { 0 };
     call!(SYS_fcntl, fd, libc::F_SETFD, flag);
+}
+
+pub fn is_close_on_exec(fd: c_int) -> bool {
+    call!(SYS_fcntl, fd, libc::F_GETFD) & libc::FD_CLOEXEC as isize == 1
 }
 
 pub fn open(path: &CStr, flags: c_int) -> Raw {

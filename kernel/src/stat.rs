@@ -20,6 +20,23 @@ pub struct Stat {
 }
 
 impl Stat {
+    /// # Safety
+    /// The fields that are read here have been written.
+    unsafe fn of(x: *const libc::statx) -> Stat {
+        // SAFETY: as the caller promises.
+        unsafe {
+            Stat {
+                dev: libc::makedev((*x).stx_dev_major, (*x).stx_dev_minor),
+                ino: (*x).stx_ino,
+                rdev: libc::makedev((*x).stx_rdev_major, (*x).stx_rdev_minor),
+                size: (*x).stx_size,
+                mode: (*x).stx_mode.into(),
+                links: (*x).stx_nlink,
+                mount: (*x).stx_mnt_id,
+            }
+        }
+    }
+
     fn from(found: Raw, s: &libc::stat) -> Result<Stat, i32> {
         if found < 0 {
             return Err(-found as i32);
@@ -92,19 +109,26 @@ fn fstat_without_statx(fd: c_int) -> Result<Stat, i32> {
 
 #[inline(never)]
 fn statx(dir: c_int, path: *const libc::c_char, flags: c_int) -> Result<Stat, i32> {
-    let mut x = empty_statx();
     const MOUNT: u32 = 0x1000;
     let asked = libc::STATX_TYPE | libc::STATX_INO | libc::STATX_SIZE | libc::STATX_NLINK | MOUNT;
-    match call!(SYS_statx, dir, path, flags, asked, &raw mut x) {
-        0 => Ok(Stat {
-            dev: libc::makedev(x.stx_dev_major, x.stx_dev_minor),
-            ino: x.stx_ino,
-            rdev: libc::makedev(x.stx_rdev_major, x.stx_rdev_minor),
-            size: x.stx_size,
-            mode: x.stx_mode.into(),
-            links: x.stx_nlink,
-            mount: x.stx_mnt_id,
-        }),
+    let mut x = core::mem::MaybeUninit::<libc::statx>::uninit();
+    let at = x.as_mut_ptr();
+    // What is looked at below is something whatever the kernel does: a filter may say 0 in its place.
+    // SAFETY: fields of `x`.
+    unsafe {
+        (&raw mut (*at).stx_nlink).write(0);
+        (&raw mut (*at).stx_mode).write(0);
+        (&raw mut (*at).stx_ino).write(0);
+        (&raw mut (*at).stx_size).write(0);
+        (&raw mut (*at).stx_rdev_major).write(0);
+        (&raw mut (*at).stx_rdev_minor).write(0);
+        (&raw mut (*at).stx_dev_major).write(0);
+        (&raw mut (*at).stx_dev_minor).write(0);
+        (&raw mut (*at).stx_mnt_id).write(0);
+    }
+    match call!(SYS_statx, dir, path, flags, asked, at) {
+        // SAFETY: these fields have been written, above or by the kernel.
+        0 => Ok(unsafe { Stat::of(at) }),
         error => Err(-error as i32),
     }
 }

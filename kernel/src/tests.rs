@@ -104,6 +104,28 @@ fn the_program_is_looked_at_where_it_can_be() {
 }
 
 #[test]
+fn a_pass_knows_no_more_than_it_has_asked() {
+    let at = two_pages(libc::PROT_NONE);
+    let here = 0u64;
+    for mut pages in [Pages::default(), Pages::beside(&here)] {
+        for from in [0, 8, 4096 - 64] {
+            let block = at.wrapping_add(from).cast::<[u64; 8]>();
+            assert_eq!(pages.look_at(block), Ok([0; 8]));
+        }
+        assert_eq!(pages.look_at(&raw const here), Ok(0));
+        for outside in [4096 - 63, 4096 - 8, 4096, 4097] {
+            let block = at.wrapping_add(outside).cast::<[u64; 8]>();
+            assert_eq!(pages.look_at(block), Err(libc::EFAULT), "at {outside}");
+        }
+    }
+    let at = two_pages(libc::PROT_READ);
+    let mut pages = Pages::default();
+    assert_eq!(pages.put(&[0u64; 4], at.cast()), Ok(()));
+    let over = at.wrapping_add(4096 - 24).cast();
+    assert_eq!(pages.put(&[1u64; 4], over), Err(libc::EFAULT));
+}
+
+#[test]
 fn the_program_is_written_to_where_it_can_be() {
     let at = two_pages(libc::PROT_READ);
     let put = |to: usize| put_in_program(&[1u64, 2, 3, 4], at.wrapping_add(to).cast());

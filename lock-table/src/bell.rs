@@ -5,7 +5,8 @@ use core::sync::atomic::Ordering::Release;
 
 use crate::Table;
 use crate::primitive::AtomicU32;
-use crate::slots::{Found, word};
+use crate::reading::Found;
+use crate::slots::word;
 
 impl Table {
     /// This process's bell, if it is registered: a word that goes up whenever somebody is about to sleep until a request

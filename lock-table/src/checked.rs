@@ -21,11 +21,9 @@ pub(crate) use sync::atomic::{
 };
 
 use super::Slept;
+use crate::cells::{EntryCell, Header, HintLine, HomeCell, ProcessCell, SlotCell};
+use crate::geometry::{Geometry, UNVERIFIED, bitmap_words, stretches};
 use crate::hints;
-use crate::memory::{
-    EntryCell, Geometry, Header, HintLine, HomeCell, ProcessCell, SlotCell, UNVERIFIED,
-    bitmap_words, stretches,
-};
 
 pub(crate) type Gap<const WORDS: usize> = [(); WORDS];
 

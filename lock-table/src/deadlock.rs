@@ -4,9 +4,10 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use crate::Table;
 use crate::matrix::{Claim, conflict};
+use crate::patience::{AGAIN, Wait, later};
 use crate::primitive::now_ns;
-use crate::slots::{Found, Reading, Slot, word};
-use crate::waiting::{AGAIN, Wait, later};
+use crate::reading::{Found, Reading};
+use crate::slots::{Slot, word};
 
 /// How many who wait for each other are followed.
 const CHAIN: u32 = 64;

@@ -25,7 +25,8 @@ use rustix::mm::{Advice, MapFlags, ProtFlags};
 use crate::Table;
 use crate::matrix::Mode;
 use crate::primitive::{block_signals, now_ns, restore_signals, yield_now};
-use crate::slots::{Reading, Slot, word};
+use crate::reading::Reading;
+use crate::slots::{Slot, word};
 use kernel::locks::Holder;
 
 /// The bytes stand far beyond the file's contents.
@@ -119,7 +120,7 @@ impl Table {
             return true;
         };
         let locked = lock(Holder::Process, self.probe_fd(), me).is_ok();
-        let there = |p: &crate::memory::ProcessCell| p.state.load(Acquire) == 1;
+        let there = |p: &crate::cells::ProcessCell| p.state.load(Acquire) == 1;
         let lives = locked && self.mem.process(me).is_some_and(there);
         if !lives {
             self.me.store(0, Release);

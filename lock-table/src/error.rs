@@ -143,88 +143,92 @@ impl fmt::Display for Path {
     }
 }
 
-impl fmt::Display for TableError {
+/// What is wrong.
+impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let p = &self.path;
-        const ELSEWHERE: &str = "name another with --table";
-        write!(f, "lock table {p}: ")?;
-        match self.fault {
-            Fault::PathTooLong => write!(
-                f,
-                "the path is longer than {} bytes, or a name in it too long; {ELSEWHERE}",
-                PATH.saturating_sub(1)
-            ),
-            Fault::NoDirectory => write!(
-                f,
-                "its directory is missing; make it: mkdir -p {}",
-                p.parent()
-            ),
-            Fault::Exists => write!(
-                f,
-                "it exists already; to make it anew, remove it when no fenced program runs: rm {p}"
-            ),
-            Fault::Missing => write!(f, "there is none; the first fenced program makes it"),
-            Fault::SymbolicLink => write!(
-                f,
-                "it is a symbolic link, which is not followed; {ELSEWHERE}"
-            ),
-            Fault::NotRegular => write!(f, "it is not a regular file; {ELSEWHERE}"),
-            Fault::WrongOwner { uid } => {
-                write!(
+        f.write_str(match *self {
+            Fault::PathTooLong => {
+                let most = PATH.saturating_sub(1);
+                return write!(
                     f,
-                    "it belongs to user {uid}, who is neither you nor root; {ELSEWHERE}"
-                )
+                    "the path is longer than {most} bytes, or a name in it too long"
+                );
+            }
+            Fault::NoDirectory => "its directory is missing",
+            Fault::Exists => "it exists already",
+            Fault::Missing => "there is none",
+            Fault::SymbolicLink => "it is a symbolic link, which is not followed",
+            Fault::NotRegular => "it is not a regular file",
+            Fault::WrongOwner { uid } => {
+                return write!(f, "it belongs to user {uid}, who is neither you nor root");
             }
             Fault::OpenToAll { mode } => {
-                write!(
-                    f,
-                    "everybody may write it (mode {mode:o}); if it is yours: chmod o-w {p}"
-                )
+                return write!(f, "everybody may write it (mode {mode:o})");
             }
-            Fault::Empty => write!(
-                f,
-                "it is empty; remove it when no fenced program runs: rm {p}"
-            ),
-            Fault::Truncated { is, should } => write!(
-                f,
-                "it has {is} bytes and should have {should}; remove it when no fenced program runs: rm {p}"
-            ),
-            Fault::NotATable => write!(f, "it is not a lock table; {ELSEWHERE}"),
-            Fault::OtherVersion { is, should } => write!(
-                f,
-                "it is of version {is}, this program's is {should}; stop the fenced programs, then remove it: rm {p}"
-            ),
-            Fault::BadGeometry => {
-                write!(
-                    f,
-                    "the sizes in its header are damaged; remove it when no fenced program runs: rm {p}"
-                )
+            Fault::Empty => "it is empty",
+            Fault::Truncated { is, should } => {
+                return write!(f, "it has {is} bytes and should have {should}");
             }
-            Fault::Replaced => write!(f, "it was replaced while it was opened; try again"),
-            Fault::NoSpace => write!(
+            Fault::NotATable => "it is not a lock table",
+            Fault::OtherVersion { is, should } => {
+                return write!(f, "it is of version {is}, this program's is {should}");
+            }
+            Fault::BadGeometry => "the sizes in its header are damaged",
+            Fault::Replaced => "it was replaced while it was opened",
+            Fault::NoSpace => "no space left for it (ENOSPC)",
+            Fault::FileLimit => {
+                "it would be larger than files may be here (RLIMIT_FSIZE, ulimit -f)"
+            }
+            Fault::NoMemory => {
+                "it can't be mapped, memory is short or limited (RLIMIT_AS, ulimit -v)"
+            }
+            Fault::Permission => "permission denied",
+            Fault::Full => "all its process entries are taken",
+            Fault::Poisoned => "its contents are damaged",
+            Fault::Other(errno) => return write!(f, "{}", Errno::from_raw_os_error(errno)),
+        })
+    }
+}
+
+/// And what to do about it.
+impl fmt::Display for TableError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (p, fault) = (&self.path, &self.fault);
+        write!(f, "lock table {p}: {fault}; ")?;
+        match fault {
+            Fault::PathTooLong
+            | Fault::SymbolicLink
+            | Fault::NotRegular
+            | Fault::WrongOwner { .. }
+            | Fault::NotATable
+            | Fault::Permission
+            | Fault::Other(_) => f.write_str("name another with --table"),
+            Fault::NoDirectory => write!(f, "make it: mkdir -p {}", p.parent()),
+            Fault::Exists => write!(
                 f,
-                "no space left for it (ENOSPC); free some, or {ELSEWHERE}"
+                "to make it anew, remove it when no fenced program runs: rm {p}"
             ),
+            Fault::Missing => f.write_str("the first fenced program makes it"),
+            Fault::OpenToAll { .. } => write!(f, "if it is yours: chmod o-w {p}"),
+            Fault::Empty | Fault::Truncated { .. } | Fault::BadGeometry => {
+                write!(f, "remove it when no fenced program runs: rm {p}")
+            }
+            Fault::OtherVersion { .. } | Fault::Poisoned => {
+                write!(f, "stop the fenced programs, then remove it: rm {p}")
+            }
+            Fault::Replaced => f.write_str("try again"),
+            Fault::NoSpace => f.write_str("free some, or name another with --table"),
             Fault::FileLimit => write!(
                 f,
-                "it would be larger than files may be here (RLIMIT_FSIZE, ulimit -f); raise that limit, or make it where there is none: pagefence table create --table {p}"
+                "raise that limit, or make it where there is none: pagefence table create --table {p}"
             ),
-            Fault::NoMemory => write!(
-                f,
-                "it can't be mapped, memory is short or limited (RLIMIT_AS, ulimit -v); raise the limit, or make a smaller table: pagefence table create --help"
+            Fault::NoMemory => f.write_str(
+                "raise the limit, or make a smaller table: pagefence table create --help",
             ),
-            Fault::Permission => write!(f, "permission denied; {ELSEWHERE}"),
             Fault::Full => write!(
                 f,
-                "all its process entries are taken; stop some fenced programs, or all and make it larger: rm {p}, then pagefence table create --table {p} --processes N"
+                "stop some fenced programs, or all and make it larger: rm {p}, then pagefence table create --table {p} --processes N"
             ),
-            Fault::Poisoned => {
-                write!(
-                    f,
-                    "its contents are damaged; stop the fenced programs, then remove it: rm {p}"
-                )
-            }
-            Fault::Other(errno) => write!(f, "{}; {ELSEWHERE}", Errno::from_raw_os_error(errno)),
         }
     }
 }

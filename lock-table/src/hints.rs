@@ -10,8 +10,8 @@
 use core::sync::atomic::Ordering::{Relaxed, Release};
 
 use crate::Table;
+use crate::cells::SlotCell;
 use crate::matrix::{Claim, FileId};
-use crate::memory::SlotCell;
 use crate::primitive::CHECKED;
 use crate::sizes::unit;
 use crate::slots::Slot;

@@ -45,8 +45,8 @@
 //! can, and are found out by following who waits for whom.
 //!
 //! A call within another one of its thread (a signal handler's) passes by who waits for the outer one, which holds what he
-//! wants or waits for it in front of him (I14): else it would wait behind him, and he for the thread. He gives up his turn
-//! only to such calls, which end before the outer one goes on. (Who waits behind him, and not for the thread himself, is
+//! wants, or another range of his call, or waits for it in front of him (I14): else it would wait behind him, and he for the
+//! thread. He gives up his turn only to such calls, which end before the outer one goes on. (Who waits behind him, and not for the thread himself, is
 //! waited for: should he give up, they may come in.)
 //!
 //! # Waiting
@@ -89,9 +89,9 @@
 //!   stays so, and the scan goes on from there.
 //! * **I7** No slot at or above the high-water mark is in use, and no entry of a file at or beyond the reach of the
 //!   file's home: marks are raised before use (an entry's after it is claimed, before it is written) and never lowered.
-//! * **I8** `announce` doesn't fence. Its stores and the load in [`Table::use_locks`] stand in program order, and the one
-//!   who sets the `locks` words makes that order seen by a membarrier: either the caller sees that it must lock, or the
-//!   other's later scan sees the announcement.
+//! * **I8** `announce` doesn't fence. Its stores and the load in [`Table::use_locks`] or [`Table::use_direct_alone`] stand
+//!   in program order, and the one who raises the `locks` words makes that order seen by a membarrier: either the caller
+//!   sees that it must lock, or the other's later scan sees the announcement.
 //! * **I9** Of two that register a use of one file at least one sees the other: each raises the reach and publishes,
 //!   fences, looks at the reach and as far as it says.
 //! * **I10** Whatever a process left is touched only by one who has its byte locked: the process itself, at its
@@ -108,8 +108,34 @@
 //!   higher ticket comes to hold (I6), whichever has looked at what. So one who waits and is kept out by a claim of the
 //!   calling thread comes to hold after that has ended, and a call within it, which has ended before, may pass him by;
 //!   what was done under the inner claim happens before the outer one's end (I3). The thread can't move the outer claim
-//!   meanwhile. Announcing is not holding, and which it is the owner alone knows: `Mine::held`. One who isn't waiting may
+//!   meanwhile. One call's claims wait with one ticket, which no other call draws, and none of them comes to hold before
+//!   nobody is in the way of any: who is kept out from one is from all. Announcing is not holding, and which it is the owner alone knows: `Mine::held`. One who isn't waiting may
 //!   be there without having asked (`announce`), or draw a lower ticket, and is never passed by.
+//! * **I15** In a use's entry stands how far the file reaches at least. Its owner raises it to no more than the file had
+//!   under a range that he holds, and no further than that range ends; who cuts the file off holds a layout from there to
+//!   the end of time, and lowers it in all entries of the file first. The two ranges exclude each other, or the raised one
+//!   ends before the cut; so who finds it above the end of his own range, under that, is in the file as long as he holds it.
+//!   An entry that is registered meanwhile says 0.
+//!
+//! * **I16** The `locks` words go down under the whole file's range only, by [`Table::use_settle`]: the words are read,
+//!   fence, then the uses, and a word that has moved since stays. Who publishes a use moves every word after his fence. So
+//!   his use is seen by who settles, or his raised word stands. Who relies on ranges publishes that before he takes his,
+//!   and keeps it until he has let go. A file's first direct user takes ranges until the whole file has been held once:
+//!   calls through the page cache may be under way whose use has ended, and which didn't look. (A direct call keeps its use
+//!   until it has ended.) From then on until the last one goes no such call begins, so a later direct user needs no more
+//!   than to see, after he has published himself, that another one goes without. How far the file reaches (I15) is forgotten
+//!   with it: in one mode it is cut off by calls that only announce themselves. Who turns what he shares with others from one
+//!   mode to the other says first that all who are registered use both, which none of them can take away: what they know of
+//!   it is old.
+//!
+//! # Files
+//!
+//! *The bytes*: `cells`, `geometry` (what lies where), `memory` (the mapping as cells), `primitive` (words, fences, sleep).
+//! *What excludes what*: `matrix`, `sizes`. *Claims*: `slots` (the pool, the announcement), `reading` (what a slot says, in
+//! one piece), `hints` and `scan` (whose claim is in the way), `waiting` (taking ranges), `queue` (the bakery), `patience`
+//! (sleeping, and when it stops), `deadlock`, `bell`. *Registers*: `register`, `mappings`, `uses`, `unverified`. *Processes*:
+//! `place`, `making` and `checks` (the file), `attach`, `reattach` (after a fork), `probe`, `death`, `handles`.
+//! *To be looked at*: `snapshot`, `under_way`.
 //!
 //! # Proofs
 //!
@@ -142,9 +168,13 @@
 #[cfg(not(any(loom, shuttle)))]
 mod attach;
 mod bell;
+mod cells;
+#[cfg(not(any(loom, shuttle)))]
+mod checks;
 mod deadlock;
 mod death;
 mod error;
+mod geometry;
 #[cfg(not(any(loom, shuttle)))]
 mod handles;
 mod hints;
@@ -157,17 +187,22 @@ mod memory;
 mod model;
 #[cfg(all(test, any(loom, shuttle, miri)))]
 mod models;
+mod patience;
 #[cfg(not(any(loom, shuttle)))]
 mod place;
 mod primitive;
 #[cfg(not(any(loom, shuttle)))]
 mod probe;
+mod queue;
+mod reading;
+#[cfg(not(any(loom, shuttle)))]
+mod reattach;
 mod register;
+mod scan;
 mod sizes;
 mod slots;
 #[cfg(not(any(loom, shuttle)))]
 mod snapshot;
-pub mod summary;
 mod under_way;
 mod unverified;
 mod uses;
@@ -179,19 +214,21 @@ use primitive::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize};
 
 pub use death::Reaped;
 pub use error::{Fault, TableError};
+pub use geometry::Geometry;
 pub use mappings::{MapEntry, in_one_unit};
 pub use matrix::{Claim, FileId, Mode, conflict, sort_and_merge};
-pub use memory::Geometry;
+pub use patience::{Held, NotHeld};
 #[cfg(not(any(loom, shuttle)))]
 pub use place::{SYSTEM_TABLE, default_path};
+pub use reading::Blocker;
+pub use scan::Mine;
 pub use sizes::{page, unit};
-pub use slots::{Blocker, Mine, Slot};
+pub use slots::Slot;
 #[cfg(not(any(loom, shuttle)))]
 pub use snapshot::{
     MappingInfo, ProcessInfo, SlotInfo, SlotState, Snapshot, UnverifiedInfo, UseInfo,
 };
-pub use uses::{Others, USE_BUFFERED, USE_DIRECT, USE_OBSERVE, UseEntry};
-pub use waiting::{Held, NotHeld};
+pub use uses::{Others, USE_BUFFERED, USE_DIRECT, USE_OBSERVE, USE_RANGES, UseEntry};
 
 /// Who: for people to read. Numbers of another PID namespace are that namespace's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -222,10 +259,32 @@ pub struct Table {
     locks_for_itself: AtomicBool,
     /// Until then it is known that the living have all slots.
     vain_until: AtomicU64,
+    /// Until then it isn't asked whether others live that have mapped something.
+    lived_until: AtomicU64,
     poisoned: AtomicBool,
 }
 
 impl Table {
+    /// Of these bytes, for a process that isn't registered and has no probe.
+    fn over(mem: memory::Memory, path: error::Path, id: (u64, u64)) -> Table {
+        Table {
+            mem,
+            path,
+            id,
+            me: AtomicU32::new(0),
+            probe: AtomicI32::new(-1),
+            asking: AtomicU32::new(0),
+            on_demand: AtomicBool::new(false),
+            life: AtomicUsize::new(0),
+            reaping: AtomicBool::new(false),
+            reaped: AtomicU32::new(0),
+            locks_for_itself: AtomicBool::new(false),
+            vain_until: AtomicU64::new(0),
+            lived_until: AtomicU64::new(0),
+            poisoned: AtomicBool::new(false),
+        }
+    }
+
     fn me(&self) -> Option<u32> {
         match self.me.load(Relaxed) {
             0 => None,

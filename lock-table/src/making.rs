@@ -2,13 +2,15 @@
 
 use core::sync::atomic::Ordering::{Relaxed, Release};
 
+use kernel::text::Text;
 use rustix::fs::{self, AtFlags, FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags};
 
-use crate::attach::{Fd, OPEN, Text, trusted_group};
+use crate::cells::{HEADER_BYTES, Header, MAGIC, VERSION};
+use crate::checks::{Fd, OPEN, trusted_group};
 use crate::error::{Fault, Path};
-use crate::memory::{Geometry, HEADER_BYTES, Header, MAGIC, VERSION};
+use crate::geometry::Geometry;
 
 pub(crate) fn make(path: &Path, geometry: &Geometry) -> Result<(), Fault> {
     if !geometry.is_sane() {
@@ -35,7 +37,7 @@ fn make_unnamed(path: &Path, geometry: &Geometry) -> Option<Result<(), Fault>> {
     if let Err(fault) = fill(&fd, path, geometry) {
         return Some(Err(fault));
     }
-    let link = Text::new(format_args!("/proc/self/fd/{}", fd.0));
+    let link = Text::<64>::of(format_args!("/proc/self/fd/{}", fd.0));
     let (from, follow) = (link.as_c_str(), AtFlags::SYMLINK_FOLLOW);
     // link, not rename: a table that somebody else has put there meanwhile stays.
     match fs::linkat(fs::CWD, from, fs::CWD, path.as_c_str(), follow) {
@@ -47,7 +49,7 @@ fn make_unnamed(path: &Path, geometry: &Geometry) -> Option<Result<(), Fault>> {
 
 /// The same under another name, where that can't be done.
 fn make_renamed(path: &Path, geometry: &Geometry) -> Result<(), Fault> {
-    let suffix = Text::new(format_args!(
+    let suffix = Text::<64>::of(format_args!(
         ".{}.{}",
         rustix::process::getpid().as_raw_pid(),
         kernel::now_ns()

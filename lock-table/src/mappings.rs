@@ -3,11 +3,14 @@
 use core::sync::atomic::Ordering::Relaxed;
 
 use crate::matrix::FileId;
+use crate::primitive::now_ns;
 use crate::register::{Entry, Read};
 use crate::sizes::unit;
 use crate::{Owner, Table};
 
 pub(crate) const WRITABLE: u32 = 1;
+/// How long it isn't asked again whether who has mapped something lives, in nanoseconds.
+const NOT_AGAIN_FOR: u64 = 10_000_000;
 
 /// A registered mapping of this process.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -55,18 +58,47 @@ impl Table {
     }
 
     /// Who, if anybody, has a writable mapping that overlaps the range, both rounded out to units? The caller holds
-    /// the range: that orders this after the registration of every mapping that could be dirtied meanwhile.
+    /// the range: that orders this after the registration of every mapping that could be dirtied meanwhile. Those of the
+    /// dead count for nothing, as soon as it is known that they are.
     pub fn mapped_writable(&self, file: FileId, first: u64, last: u64) -> Option<Owner> {
+        let mut found = self.mapper(file, (first, last))?;
+        while self.is_cleaned_away(found) {
+            let next = self.mapper(file, (first, last))?;
+            if next == found {
+                break;
+            }
+            found = next;
+        }
+        Some(self.owner_at(found))
+    }
+
+    /// The number of the first.
+    fn mapper(&self, file: FileId, range: (u64, u64)) -> Option<u32> {
         let mut mappings = self.mem.mappings().of_file(file);
         mappings.find_map(|(_, cell, read)| match read {
-            Read::Entry(e)
-                if e.bits & WRITABLE != 0 && in_one_unit((e.first, e.last), (first, last)) =>
-            {
-                Some(self.owner_at(e.owner))
+            Read::Entry(e) if e.bits & WRITABLE != 0 && in_one_unit((e.first, e.last), range) => {
+                Some(e.owner)
             }
             Read::Entry(_) | Read::Nothing => None,
             // It could be of this file: falling back is always right.
-            Read::Restless => Some(self.owner_at(cell.owner.load(Relaxed))),
+            Read::Restless => Some(cell.owner.load(Relaxed)),
         })
+    }
+
+    /// Is that one dead, and cleaned up after? Asked a hundred times a second at most: it takes a system call.
+    #[cold]
+    #[inline(never)]
+    fn is_cleaned_away(&self, owner: u32) -> bool {
+        let now = now_ns();
+        if Some(owner) == self.me() || now < self.lived_until.load(Relaxed) {
+            return false;
+        }
+        if self.lives(owner) {
+            self.lived_until
+                .store(now.saturating_add(NOT_AGAIN_FOR), Relaxed);
+            return false;
+        }
+        self.reap_one(owner);
+        true
     }
 }

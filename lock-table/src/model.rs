@@ -1,12 +1,13 @@
 //! Processes of a model: tables on the same bytes, whose lives are words behind the table's end instead of locks in a
 //! kernel.
 
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use crate::Table;
 use crate::error::Path;
-use crate::memory::{Geometry, Memory};
-use crate::primitive::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Bytes, W32};
+use crate::geometry::Geometry;
+use crate::memory::Memory;
+use crate::primitive::{Bytes, W32};
 
 /// Free; locked by a process's life; locked by who cleans up after it.
 const FREE: u32 = 0;
@@ -16,21 +17,9 @@ const CLEANING: u32 = 2;
 impl Table {
     /// A process of a model, registered.
     pub(crate) fn in_model(bytes: &Bytes, g: &Geometry, owner: u32) -> Table {
-        let table = Table {
-            mem: Memory::new(bytes.clone(), *g),
-            path: Path::EMPTY,
-            id: (0, 0),
-            me: AtomicU32::new(owner),
-            probe: AtomicI32::new(0),
-            asking: AtomicU32::new(0),
-            on_demand: AtomicBool::new(false),
-            life: AtomicUsize::new(0),
-            reaping: AtomicBool::new(false),
-            reaped: AtomicU32::new(0),
-            locks_for_itself: AtomicBool::new(false),
-            vain_until: AtomicU64::new(0),
-            poisoned: AtomicBool::new(false),
-        };
+        let table = Table::over(Memory::new(bytes.clone(), *g), Path::EMPTY, (0, 0));
+        table.probe.store(0, Relaxed);
+        table.me.store(owner, Relaxed);
         table.mem.processes()[owner as usize - 1]
             .state
             .store(1, Release);

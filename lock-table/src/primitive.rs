@@ -21,7 +21,7 @@ pub(crate) enum Slept {
 #[cfg(not(any(loom, shuttle)))]
 mod real {
     use super::Slept;
-    use crate::memory::Header;
+    use crate::cells::Header;
     pub(crate) use core::hint::spin_loop;
     use core::ptr::NonNull;
     #[cfg(not(miri))]

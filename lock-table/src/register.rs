@@ -3,8 +3,9 @@
 
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
+use crate::cells::{EntryCell, HomeCell};
+use crate::geometry::{STRETCH, bitmap_words};
 use crate::matrix::FileId;
-use crate::memory::{EntryCell, HomeCell, STRETCH, bitmap_words};
 use crate::primitive::{W64, fence};
 
 /// The state word: the low two bits, and a generation above.
@@ -202,6 +203,7 @@ pub(crate) fn write(cell: &EntryCell, e: &Entry) {
     cell.ino.store(e.file.ino, Relaxed);
     cell.first.store(e.first, Relaxed);
     cell.last.store(e.last, Relaxed);
+    cell.reaches.store(0, Relaxed); // I15: nothing is known yet
     cell.state.store(next(now, LIVE), Release); // I4
 }
 

@@ -2,12 +2,13 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
+use crate::cells::EntryCell;
 use crate::mappings::WRITABLE;
 use crate::matrix::{Claim, FileId};
-use crate::memory::EntryCell;
+use crate::reading::Reading;
 use crate::register::{self, Entry, Read, Register};
-use crate::slots::{Reading, word};
-use crate::uses::LOCKS;
+use crate::slots::word;
+use crate::uses::Says;
 use crate::{Geometry, Owner, Table};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,7 +57,12 @@ pub struct UseInfo {
     pub file: FileId,
     /// `USE_*`.
     pub bits: u32,
+    /// Somebody uses it directly: what isn't direct takes ranges.
     pub locks: bool,
+    /// And somebody through the page cache.
+    pub mixed: bool,
+    /// All its use is direct, and calls that move nothing take none.
+    pub direct_alone: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -103,11 +109,16 @@ impl Table {
                 })
                 .collect(),
             uses: entries(self.mem.uses())
-                .map(|(cell, e)| UseInfo {
-                    owner: self.owner_at(e.owner),
-                    file: e.file,
-                    bits: e.bits,
-                    locks: cell.locks.load(Relaxed) & LOCKS != 0,
+                .map(|(cell, e)| {
+                    let says = Says(cell.locks.load(Relaxed));
+                    UseInfo {
+                        owner: self.owner_at(e.owner),
+                        file: e.file,
+                        bits: e.bits,
+                        locks: says.locks(),
+                        mixed: says.mixed(),
+                        direct_alone: says.direct_alone(),
+                    }
                 })
                 .collect(),
             unverified: self

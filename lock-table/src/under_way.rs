@@ -3,10 +3,11 @@
 use core::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 
 use crate::Table;
+use crate::cells::SlotCell;
 use crate::matrix::FileId;
-use crate::memory::SlotCell;
 use crate::primitive::{fence, now_ns, yield_now};
-use crate::slots::{Reading, word};
+use crate::reading::Reading;
+use crate::slots::word;
 
 /// How often it is looked again at once before it is slept.
 const AT_ONCE: u32 = 200;

@@ -4,8 +4,9 @@
 use core::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
 
 use crate::Table;
+use crate::cells::EntryCell;
+use crate::geometry::UNVERIFIED;
 use crate::matrix::{Claim, FileId};
-use crate::memory::{EntryCell, UNVERIFIED};
 use crate::primitive::fence;
 use crate::register::{self, Entry, FREE, LIVE, Read, WRITING};
 

@@ -66,7 +66,33 @@ pub enum Origin {
     KernelFilesystem(String),
 }
 
+/// What a rule that can match for a program says.
+#[derive(Debug, Clone)]
+pub struct RuleFor {
+    pub rule: MatchedRule,
+    /// It is for this program, and not for all.
+    pub names_it: bool,
+    pub settings: Settings,
+}
+
 impl Policy {
+    /// The policy's file, as messages name it; empty for the built-in policy.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The rules that some file of a program of this name can get.
+    pub fn rules_for(&self, program: &[u8]) -> Vec<RuleFor> {
+        let all = self.rules.iter().enumerate();
+        all.filter(|(_, rule)| rule.is_for_program(program))
+            .map(|(index, rule)| RuleFor {
+                rule: describe(index, rule),
+                names_it: !rule.program.is_empty(),
+                settings: rule.layer.settings,
+            })
+            .collect()
+    }
+
     /// Explains what [`Policy::settings_for`] answers.
     pub fn explain(
         &self,

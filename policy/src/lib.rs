@@ -10,10 +10,13 @@
 //! [defaults]
 //! mode = "enforce"                    # off | observe | enforce
 //! isolation = "coherent"              # coherent | atomic
+//! route = "as-asked"                  # as-asked | buffered | direct
 //! on_invalidate_failure = "buffered"  # buffered | warn | error
 //! lock_timeout = "30s"
 //! on_lock_timeout = "error"           # error | proceed
-//! io_uring = "refuse"                 # refuse | allow; not in a rule
+//! on_uncovered = "report"             # report | refuse
+//! io_uring = "refuse"                 # refuse | refuse-all | allow; not in a rule
+//! coverage = "calls"                  # calls | syscalls; not in a rule
 //! on_table_error = "passthrough"      # passthrough | refuse
 //! follow_exec = true                  # exec keeps LD_PRELOAD and the PAGEFENCE_ variables; not in a rule
 //!
@@ -43,19 +46,21 @@ mod pattern;
 mod rule;
 mod settings;
 mod suggest;
+mod values;
 
 use std::path::{Path, PathBuf};
 
 pub use diagnostic::{Diagnostic, PolicyError};
 pub use duration::show as show_duration;
 pub use escaped::Escaped;
-pub use explain::{EffectiveValue, Explanation, MatchedRule, Origin, SkippedRule};
+pub use explain::{EffectiveValue, Explanation, MatchedRule, Origin, RuleFor, SkippedRule};
 pub use filesystem::{
     is_kernel_filesystem, is_shared_with_others, name_of_magic as filesystem_name,
 };
 pub use overrides::Overrides;
 pub use settings::{
-    IoUring, Isolation, Key, Mode, OnInvalidateFailure, OnLockTimeout, OnTableError, Settings,
+    Coverage, IoUring, Isolation, Key, Mode, OnInvalidateFailure, OnLockTimeout, OnTableError,
+    OnUncovered, Route, Settings,
 };
 
 use rule::{Layer, Rule};
@@ -119,24 +124,36 @@ impl Policy {
         &self.defaults.settings
     }
 
+    /// The settings that a file may get: the defaults', and each rule's.
+    fn all_settings(&self) -> impl Iterator<Item = &Settings> {
+        let rules = self.rules.iter().map(|rule| &rule.layer.settings);
+        core::iter::once(&self.defaults.settings).chain(rules)
+    }
+
     /// Whether no file at all is fenced.
     pub fn is_off(&self) -> bool {
-        let off = |settings: &Settings| settings.mode == Mode::Off;
-        off(&self.defaults.settings) && self.rules.iter().all(|rule| off(&rule.layer.settings))
+        self.all_settings().all(|s| s.mode == Mode::Off)
     }
 
     /// Whether any file at all is enforced.
     pub fn enforces(&self) -> bool {
-        let enforced = |settings: &Settings| settings.mode == Mode::Enforce;
-        let mut rules = self.rules.iter();
-        enforced(&self.defaults.settings) || rules.any(|rule| enforced(&rule.layer.settings))
+        self.all_settings().any(|s| s.mode == Mode::Enforce)
     }
 
     /// Are there files that may not be used without a lock table?
     pub fn may_refuse(&self) -> bool {
-        let refuse = |settings: &Settings| settings.on_table_error == OnTableError::Refuse;
-        let mut rules = self.rules.iter();
-        refuse(&self.defaults.settings) || rules.any(|rule| refuse(&rule.layer.settings))
+        self.all_settings()
+            .any(|s| s.on_table_error == OnTableError::Refuse)
+    }
+
+    /// Whether direct requests of any file at all go through the page cache.
+    pub fn routes(&self) -> bool {
+        self.all_settings().any(Settings::is_routed)
+    }
+
+    /// Whether requests of any file at all go another way than they ask for.
+    pub fn has_other_ways(&self) -> bool {
+        self.all_settings().any(|s| s.is_routed() || s.goes_past())
     }
 
     /// Whether two paths can get different settings.
@@ -164,9 +181,7 @@ impl Policy {
 
     /// For a file whose path can't be known: the first settings under which a file is fenced at all.
     pub fn first_fenced(&self) -> Option<&Settings> {
-        let rules = self.rules.iter().map(|rule| &rule.layer.settings);
-        let mut all = core::iter::once(&self.defaults.settings).chain(rules);
-        all.find(|settings| settings.mode != Mode::Off)
+        self.all_settings().find(|s| s.mode != Mode::Off)
     }
 
     /// What is right, and perhaps not meant.

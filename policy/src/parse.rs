@@ -8,10 +8,8 @@ use toml::de::{DeTable, DeValue};
 
 use crate::diagnostic::line_of;
 use crate::rule::{Layer, Rule};
-use crate::settings::{
-    IoUring, Isolation, Key, Mode, OnInvalidateFailure, OnLockTimeout, OnTableError,
-};
-use crate::{Diagnostic, Policy, PolicyError, conditions, duration, suggest};
+use crate::settings::{Key, Mode};
+use crate::{Diagnostic, Policy, PolicyError, conditions, suggest};
 
 const SECTIONS: [&str; 3] = ["table", "defaults", "rule"];
 const CONDITIONS: [&str; 3] = ["path", "program", "filesystem"];
@@ -61,7 +59,7 @@ fn is_table(path: &str) -> bool {
 
 /// The source, and what was found wrong with it so far.
 pub(crate) struct Reader<'a> {
-    source: &'a str,
+    pub(crate) source: &'a str,
     errors: Vec<Diagnostic>,
 }
 
@@ -303,89 +301,6 @@ impl Reader<'_> {
                 None
             }
         }
-    }
-
-    fn setting(&mut self, layer: &mut Layer, key: Key, value: &Value<'_>) {
-        let given = match key {
-            Key::LockTimeout => self.duration(layer, value),
-            Key::FollowExec => self.follow_exec(layer, value),
-            _ => self.word(layer, key, value),
-        };
-        if given {
-            layer.lines[key as usize] = line_of(self.source, value.span().start);
-        }
-    }
-
-    fn duration(&mut self, layer: &mut Layer, value: &Value<'_>) -> bool {
-        let text = value.get_ref().as_str();
-        match text.and_then(duration::parse) {
-            Some(duration) => layer.settings.lock_timeout = duration,
-            None => self.error(
-                value.span(),
-                format!("bad duration {}", self.text(value.span())),
-                format!(
-                    "write {}, in quotes: \"30s\", \"500ms\", \"2m\"",
-                    duration::ACCEPTED
-                ),
-            ),
-        }
-        text.and_then(duration::parse).is_some()
-    }
-
-    fn follow_exec(&mut self, layer: &mut Layer, value: &Value<'_>) -> bool {
-        let given = value.get_ref().as_bool();
-        match given {
-            Some(given) => layer.settings.keep_preload = given,
-            None => self.error(
-                value.span(),
-                format!("bad value {} for `follow_exec`", self.text(value.span())),
-                "write true or false, without quotes",
-            ),
-        }
-        given.is_some()
-    }
-
-    fn word(&mut self, layer: &mut Layer, key: Key, value: &Value<'_>) -> bool {
-        let word = value.get_ref().as_str();
-        let known = word.is_some_and(|word| set_word(layer, key, word));
-        if !known {
-            let nearest = word.and_then(|word| suggest::nearest(word, key.words()));
-            let accepted = format!("accepted: {}", list(key.words(), "\""));
-            let hint = match nearest {
-                Some(nearest) => format!("did you mean \"{nearest}\"? {accepted}"),
-                None => accepted,
-            };
-            let message = format!("bad value {} for `{}`", self.text(value.span()), key.name());
-            self.error(value.span(), message, hint);
-        }
-        known
-    }
-}
-
-/// Sets a key whose values are words; says whether the word is one of them.
-fn set_word(layer: &mut Layer, key: Key, word: &str) -> bool {
-    fn put<T>(place: &mut T, value: Option<T>) -> bool {
-        let known = value.is_some();
-        if let Some(value) = value {
-            *place = value;
-        }
-        known
-    }
-    let settings = &mut layer.settings;
-    match key {
-        Key::Mode => put(&mut settings.mode, Mode::from_word(word)),
-        Key::Isolation => put(&mut settings.isolation, Isolation::from_word(word)),
-        Key::OnInvalidateFailure => put(
-            &mut settings.on_invalidate_failure,
-            OnInvalidateFailure::from_word(word),
-        ),
-        Key::OnLockTimeout => put(
-            &mut settings.on_lock_timeout,
-            OnLockTimeout::from_word(word),
-        ),
-        Key::IoUring => put(&mut settings.io_uring, IoUring::from_word(word)),
-        Key::OnTableError => put(&mut settings.on_table_error, OnTableError::from_word(word)),
-        Key::LockTimeout | Key::FollowExec => false,
     }
 }
 

@@ -62,6 +62,11 @@ impl Rule {
             && (self.filesystem.is_empty() || !other.filesystem.is_empty())
     }
 
+    /// Whether it is for programs of this name.
+    pub fn is_for_program(&self, program: &[u8]) -> bool {
+        any(&self.program, program)
+    }
+
     pub fn matches(&self, path: &[u8], program: &[u8], filesystem: &str) -> bool {
         self.failing(path, program, filesystem).is_none()
     }

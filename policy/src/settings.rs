@@ -49,6 +49,17 @@ words! {
     }
 }
 words! {
+    /// Which way requests go.
+    Route {
+        /// Direct ones past the page cache, all others through it.
+        AsAsked = "as-asked",
+        /// All through it.
+        Buffered = "buffered",
+        /// All past it.
+        Direct = "direct"
+    }
+}
+words! {
     /// What follows when the page cache could not be invalidated after a direct write.
     OnInvalidateFailure {
         /// Write the same bytes again through the cache.
@@ -69,12 +80,37 @@ words! {
     }
 }
 words! {
+    /// What becomes of a call, an open or an exec that the library can't cover.
+    OnUncovered {
+        /// It goes on, and is reported.
+        Report = "report",
+        /// It fails, and the reason is reported.
+        Refuse = "refuse"
+    }
+}
+words! {
     /// What `io_uring_setup` meets.
     IoUring {
         /// ENOSYS, so that programs use other calls.
         Refuse = "refuse",
+        /// The same, from the kernel, however it is asked for.
+        RefuseAll = "refuse-all",
         /// It works, and is reported as uncovered.
         Allow = "allow"
+    }
+}
+impl IoUring {
+    pub fn refuses(self) -> bool {
+        self != IoUring::Allow
+    }
+}
+words! {
+    /// Which system calls of a program are seen.
+    Coverage {
+        /// Those that it makes through libc.
+        Calls = "calls",
+        /// Those of its own instructions and its libraries' too.
+        Syscalls = "syscalls"
     }
 }
 words! {
@@ -92,10 +128,13 @@ words! {
 pub struct Settings {
     pub mode: Mode,
     pub isolation: Isolation,
+    pub route: Route,
     pub on_invalidate_failure: OnInvalidateFailure,
     pub lock_timeout: Duration,
     pub on_lock_timeout: OnLockTimeout,
+    pub on_uncovered: OnUncovered,
     pub io_uring: IoUring,
+    pub coverage: Coverage,
     pub on_table_error: OnTableError,
     /// The key `follow_exec`: exec keeps `LD_PRELOAD` and our variables.
     pub keep_preload: bool,
@@ -106,23 +145,44 @@ impl Settings {
     pub const BUILT_IN: Settings = Settings {
         mode: Mode::Enforce,
         isolation: Isolation::Coherent,
+        route: Route::AsAsked,
         on_invalidate_failure: OnInvalidateFailure::Buffered,
         lock_timeout: Duration::from_secs(30),
         on_lock_timeout: OnLockTimeout::Error,
+        on_uncovered: OnUncovered::Report,
         io_uring: IoUring::Refuse,
+        coverage: Coverage::Calls,
         on_table_error: OnTableError::Passthrough,
         keep_preload: true,
     };
+
+    /// Whether direct requests go through the page cache: who only looks on changes nothing.
+    pub fn is_routed(&self) -> bool {
+        self.mode == Mode::Enforce && self.route == Route::Buffered
+    }
+
+    /// Whether what can't be covered fails: who only looks on changes nothing.
+    pub fn refuses_uncovered(&self) -> bool {
+        self.mode == Mode::Enforce && self.on_uncovered == OnUncovered::Refuse
+    }
+
+    /// Whether requests that don't ask for it go past the page cache, too.
+    pub fn goes_past(&self) -> bool {
+        self.mode == Mode::Enforce && self.route == Route::Direct
+    }
 
     /// The value of `key` as the language writes it, without quotes.
     pub fn show(&self, key: Key) -> String {
         match key {
             Key::Mode => self.mode.word().into(),
             Key::Isolation => self.isolation.word().into(),
+            Key::Route => self.route.word().into(),
             Key::OnInvalidateFailure => self.on_invalidate_failure.word().into(),
             Key::LockTimeout => duration::show(self.lock_timeout),
             Key::OnLockTimeout => self.on_lock_timeout.word().into(),
+            Key::OnUncovered => self.on_uncovered.word().into(),
             Key::IoUring => self.io_uring.word().into(),
+            Key::Coverage => self.coverage.word().into(),
             Key::OnTableError => self.on_table_error.word().into(),
             Key::FollowExec => self.keep_preload.to_string(),
         }
@@ -133,10 +193,13 @@ impl Settings {
         match key {
             Key::Mode => self.mode = other.mode,
             Key::Isolation => self.isolation = other.isolation,
+            Key::Route => self.route = other.route,
             Key::OnInvalidateFailure => self.on_invalidate_failure = other.on_invalidate_failure,
             Key::LockTimeout => self.lock_timeout = other.lock_timeout,
             Key::OnLockTimeout => self.on_lock_timeout = other.on_lock_timeout,
+            Key::OnUncovered => self.on_uncovered = other.on_uncovered,
             Key::IoUring => self.io_uring = other.io_uring,
+            Key::Coverage => self.coverage = other.coverage,
             Key::OnTableError => self.on_table_error = other.on_table_error,
             Key::FollowExec => self.keep_preload = other.keep_preload,
         }
@@ -148,24 +211,30 @@ impl Settings {
 pub enum Key {
     Mode,
     Isolation,
+    Route,
     OnInvalidateFailure,
     LockTimeout,
     OnLockTimeout,
+    OnUncovered,
     IoUring,
+    Coverage,
     OnTableError,
     FollowExec,
 }
 
 impl Key {
-    pub const COUNT: usize = 8;
+    pub const COUNT: usize = 11;
     /// Every key, in the order in which they are documented.
     pub const ALL: [Key; Key::COUNT] = [
         Key::Mode,
         Key::Isolation,
+        Key::Route,
         Key::OnInvalidateFailure,
         Key::LockTimeout,
         Key::OnLockTimeout,
+        Key::OnUncovered,
         Key::IoUring,
+        Key::Coverage,
         Key::OnTableError,
         Key::FollowExec,
     ];
@@ -174,10 +243,13 @@ impl Key {
         match self {
             Key::Mode => "mode",
             Key::Isolation => "isolation",
+            Key::Route => "route",
             Key::OnInvalidateFailure => "on_invalidate_failure",
             Key::LockTimeout => "lock_timeout",
             Key::OnLockTimeout => "on_lock_timeout",
+            Key::OnUncovered => "on_uncovered",
             Key::IoUring => "io_uring",
+            Key::Coverage => "coverage",
             Key::OnTableError => "on_table_error",
             Key::FollowExec => "follow_exec",
         }
@@ -185,7 +257,7 @@ impl Key {
 
     /// Whether it speaks of a process and not of a file, so that a rule can't set it.
     pub const fn is_for_defaults_only(self) -> bool {
-        matches!(self, Key::IoUring | Key::FollowExec)
+        matches!(self, Key::IoUring | Key::Coverage | Key::FollowExec)
     }
 
     pub fn from_name(name: &str) -> Option<Key> {
@@ -197,9 +269,12 @@ impl Key {
         match self {
             Key::Mode => Mode::WORDS,
             Key::Isolation => Isolation::WORDS,
+            Key::Route => Route::WORDS,
             Key::OnInvalidateFailure => OnInvalidateFailure::WORDS,
             Key::OnLockTimeout => OnLockTimeout::WORDS,
+            Key::OnUncovered => OnUncovered::WORDS,
             Key::IoUring => IoUring::WORDS,
+            Key::Coverage => Coverage::WORDS,
             Key::OnTableError => OnTableError::WORDS,
             Key::LockTimeout | Key::FollowExec => &[],
         }

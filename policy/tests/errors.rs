@@ -33,8 +33,8 @@ error: unknown key `isolaton` in [defaults]
   |
 2 | isolaton = \"atomic\"
   | ^^^^^^^^
-  = did you mean `isolation`? accepted in [defaults]: `mode`, `isolation`, \
-`on_invalidate_failure`, `lock_timeout`, `on_lock_timeout`, `io_uring`, `on_table_error`, \
+  = did you mean `isolation`? accepted in [defaults]: `mode`, `isolation`, `route`, \
+`on_invalidate_failure`, `lock_timeout`, `on_lock_timeout`, `on_uncovered`, `io_uring`, `coverage`, `on_table_error`, \
 `follow_exec`";
     assert_eq!(shown, expected);
 }
@@ -103,10 +103,22 @@ fn values_name_what_is_accepted() {
         "\"coherent\", \"atomic\"",
     );
     check(
+        "[defaults]\nroute = \"past\"",
+        (2, 9),
+        "\"past\" for `route`",
+        "accepted: \"as-asked\", \"buffered\", \"direct\"",
+    );
+    check(
+        "[[rule]]\npath = [\"/a\"]\nroute = \"bufered\"",
+        (3, 9),
+        "\"bufered\" for `route`",
+        "did you mean \"buffered\"?",
+    );
+    check(
         "[defaults]\nio_uring = \"\"",
         (2, 12),
         "`io_uring`",
-        "\"refuse\", \"allow\"",
+        "\"refuse\", \"refuse-all\", \"allow\"",
     );
     check(
         "[defaults]\non_table_error = \"error\"",
@@ -295,7 +307,11 @@ fn a_file_that_cannot_be_read_is_named() {
 
 #[test]
 fn what_holds_for_a_process_is_no_setting_of_a_rule() {
-    for (key, value) in [("io_uring", "\"allow\""), ("follow_exec", "false")] {
+    for (key, value) in [
+        ("io_uring", "\"allow\""),
+        ("coverage", "\"syscalls\""),
+        ("follow_exec", "false"),
+    ] {
         check(
             &format!("[[rule]]\npath = [\"/a\"]\n{key} = {value}"),
             (3, 1),

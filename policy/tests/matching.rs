@@ -35,6 +35,7 @@ table = "/dev/shm/locks"
 [defaults]
 lock_timeout = "5s"
 io_uring = "allow"
+coverage = "syscalls"
 
 [[rule]]
 name = "innodb"
@@ -115,6 +116,8 @@ fn what_a_rule_leaves_out_comes_from_the_defaults_and_then_is_built_in() {
     assert_eq!(innodb.isolation, Isolation::Atomic);
     assert_eq!(innodb.lock_timeout, Duration::from_secs(120));
     assert_eq!(innodb.io_uring, IoUring::Allow);
+    assert_eq!(innodb.coverage, Coverage::Syscalls);
+    assert_eq!(Policy::built_in().defaults().coverage, Coverage::Calls);
     assert_eq!(innodb.mode, Mode::Enforce);
     let other = policy.settings_for("/var/lib/x", "cat", "xfs");
     assert_eq!(other.lock_timeout, Duration::from_secs(5));
@@ -130,6 +133,40 @@ fn defaults_hold_for_rules_above_them_too() {
 }
 
 #[test]
+fn who_enforces_may_route() {
+    let rule = "[[rule]]\nname = \"db\"\npath = [\"/db/**\"]\nroute = \"buffered\"\n";
+    let policy = Policy::parse(rule, "p").unwrap();
+    let route = |policy: &Policy, path: &str| {
+        let settings = policy.settings_for(path, "p", "ext4");
+        (settings.route, settings.is_routed())
+    };
+    assert_eq!(route(&policy, "/db/t"), (Route::Buffered, true));
+    assert_eq!(route(&policy, "/other"), (Route::AsAsked, false));
+    assert!(policy.routes() && !Policy::built_in().routes());
+    let explanation = policy.explain("/db/t", "p", "ext4");
+    let value = &explanation.values[Key::Route as usize];
+    assert_eq!(
+        format!("{} from {}", value.value, value.origin),
+        "buffered from rule \"db\" at p:4"
+    );
+    // Who only looks on changes nothing.
+    let (observe, _) = Overrides::from_words(Some("observe"), None);
+    let policy = policy.with_overrides(observe);
+    assert_eq!(route(&policy, "/db/t"), (Route::Buffered, false));
+    assert!(!policy.routes());
+}
+
+#[test]
+fn who_enforces_may_go_past_the_cache() {
+    let policy = Policy::parse("[defaults]\nroute = \"direct\"\n", "p").unwrap();
+    let settings = policy.settings_for("/a", "p", "ext4");
+    assert!(settings.goes_past() && !settings.is_routed() && !policy.routes());
+    let (observe, _) = Overrides::from_words(Some("observe"), None);
+    let policy = policy.with_overrides(observe);
+    assert!(!policy.settings_for("/a", "p", "ext4").goes_past());
+}
+
+#[test]
 fn every_value_says_where_it_comes_from() {
     let explanation = parsed().explain("/var/lib/mysql/t.ibd", "mariadbd", "xfs");
     let origin = |name: &str| {
@@ -142,21 +179,22 @@ fn every_value_says_where_it_comes_from() {
     };
     assert_eq!(
         origin("isolation"),
-        "atomic from rule \"innodb\" at p.toml:13"
+        "atomic from rule \"innodb\" at p.toml:14"
     );
     assert_eq!(
         origin("lock_timeout"),
-        "2m from rule \"innodb\" at p.toml:14"
+        "2m from rule \"innodb\" at p.toml:15"
     );
     assert_eq!(origin("io_uring"), "allow from [defaults] at p.toml:6");
+    assert_eq!(origin("coverage"), "syscalls from [defaults] at p.toml:7");
     assert_eq!(origin("mode"), "enforce from built in");
     assert_eq!(explanation.values.len(), Key::COUNT);
     let rule = explanation.rule.unwrap();
-    assert_eq!((rule.index, rule.line), (1, 8));
+    assert_eq!((rule.index, rule.line), (1, 9));
 
     let explanation = parsed().explain("/srv/a/log1", "cat", "xfs");
     let mode = &explanation.values[Key::Mode as usize];
-    assert_eq!(mode.origin.to_string(), "rule 2 at p.toml:18");
+    assert_eq!(mode.origin.to_string(), "rule 2 at p.toml:19");
     assert_eq!(explanation.skipped.len(), 1);
     assert_eq!(explanation.skipped[0].condition, "path");
 }
@@ -183,7 +221,7 @@ fn overrides_of_a_run_leave_off_alone() {
         origin("/home/x", Key::Mode),
         "environment variable PAGEFENCE_MODE"
     );
-    assert_eq!(origin("/tmp/x", Key::Mode), "rule \"scratch\" at p.toml:23");
+    assert_eq!(origin("/tmp/x", Key::Mode), "rule \"scratch\" at p.toml:24");
     assert_eq!(
         origin("/tmp/x", Key::Isolation),
         "environment variable PAGEFENCE_ISOLATION"

@@ -14,6 +14,13 @@
 //! | [`requests`] | what outlives its call: Linux AIO |
 //! | [`life`] | the whole process: its start, forks, the next program, rights and sandboxes; it gives the others their orders |
 //!
+//! State is owned: each room has one [`State`](who::owned) with all that it remembers of the process, in its file `state`,
+//! and touches no other room's. The library has one of each, at a fixed address. In tests a `Process` owns a set of its own
+//! and a thread belongs to one, so that two processes live in one test, attached to one lock table, and make the real calls
+//! on real files. What is static beside them is not the process's memory: the kernel's facts (`kernel`: its number, the
+//! clock, the gate), tables of constants, addresses of real functions (`shim`), and what a thread is known by
+//! ([`who::thread`]). What has been told is [`tell`]'s, whoever tells it.
+//!
 //! Rules of the house: a call leaves all but 3 KiB of the caller's stack alone ([`who::scratch`]), no panic, no allocation
 //! on the way of an I/O call, no libc function that is itself hooked (raw system calls instead), and nothing of the user's
 //! memory is touched by our own instructions while a range is held.
@@ -38,3 +45,5 @@ pub mod requests;
 pub mod tell;
 pub mod what;
 pub mod who;
+#[cfg(test)]
+mod world;

@@ -53,9 +53,9 @@ static OWN: Own = Own {
 
 impl Own {
     /// Allocations happen in the constructor and under the registry lock, which `fork` takes too: a
-    /// child never inherits a heap in the middle of a change.
+    /// child never inherits a heap in the middle of a change. Under that lock signals are blocked, and in the constructor
+    /// calls pass through, and those of a handler allocate nothing: no call finds the heap taken by its own thread.
     fn with<R>(&self, act: impl FnOnce(&mut Dlmalloc<Kernel>) -> R) -> R {
-        let signals = kernel::block_signals();
         while self
             .taken
             .compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed)
@@ -63,10 +63,9 @@ impl Own {
         {
             core::hint::spin_loop();
         }
-        // SAFETY: `taken` is ours, and no signal handler runs on this thread.
+        // SAFETY: `taken` is ours, and no handler that comes by on this thread allocates.
         let result = act(unsafe { &mut *self.heap.get() });
         self.taken.store(false, Ordering::Release);
-        kernel::restore_signals(signals);
         result
     }
 }

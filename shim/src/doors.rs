@@ -3,10 +3,15 @@
 
 pub mod aio;
 pub mod children;
+pub mod copies;
 pub mod messages;
 pub mod opens;
 pub mod rights;
+#[cfg(target_arch = "x86_64")]
+pub mod sites;
 pub mod stdio;
+pub mod streams;
 pub mod symbol;
 pub mod syscall;
+pub mod text;
 pub mod uring;

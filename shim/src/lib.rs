@@ -13,6 +13,8 @@ mod allocator;
 mod doors;
 mod sanitizers;
 mod table;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod unwinding;
 
 #[used]
 #[unsafe(link_section = ".init_array")]
@@ -20,6 +22,11 @@ static CONSTRUCTOR: extern "C" fn() = constructor;
 
 extern "C" fn constructor() {
     doors::children::resolve();
+    doors::text::resolve();
     table::resolve();
+    doors::streams::look_up();
     protocol::life::start::init();
+    doors::streams::at_start();
+    #[cfg(target_arch = "x86_64")]
+    doors::sites::at_start();
 }

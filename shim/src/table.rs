@@ -24,19 +24,21 @@ use crate::doors::syscall::Meaning;
 mod aio;
 mod by_number;
 mod children;
+mod copies;
 mod layout;
 mod mapping;
 mod numbers;
 mod others;
+mod posix;
 mod rights;
 mod streams;
 mod transfer;
-mod uncovered;
 mod uring;
 
 pub use children::{execve, execvpe};
 pub use numbers::{close, open};
 pub use streams::fdopen;
+pub use transfer::write;
 
 pub struct Family {
     /// A line for each call, its parts separated by tabs: what it does, the names, those that are unlisted, the numbers.
@@ -46,8 +48,9 @@ pub struct Family {
     pub resolve: fn(),
 }
 
-pub const FAMILIES: [Family; 12] = [
+pub const FAMILIES: [Family; 13] = [
     transfer::FAMILY,
+    copies::FAMILY,
     numbers::FAMILY,
     mapping::FAMILY,
     layout::FAMILY,
@@ -55,8 +58,8 @@ pub const FAMILIES: [Family; 12] = [
     others::FAMILY,
     streams::FAMILY,
     rights::FAMILY,
-    uncovered::FAMILY,
     aio::FAMILY,
+    posix::FAMILY,
     uring::FAMILY,
     by_number::FAMILY,
 ];

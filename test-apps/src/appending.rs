@@ -2,8 +2,10 @@
 //! are lost, overlapping or torn, and at the order of each process's own.
 //!
 //! In rounds of a fraction of a second, each on a fresh file: four processes append records of their own,
-//! every sector stamped; then the file is read whole, through the cache and from the device. A record whose
-//! writer was killed meanwhile may be there whole, in part or not at all.
+//! every sector stamped; then the file is read whole, through the cache and from the device. In every third round
+//! they don't leave it to O_APPEND where the end is: each takes the next place from a counter that they share, and reads
+//! its record through the cache right after. A record whose writer was killed meanwhile may be there whole, in part or
+//! not at all.
 
 use crate::board::{Board, INNER, stamp, unstamp};
 use crate::content::words;
@@ -24,9 +26,11 @@ const LONGEST: u64 = 16 * PAGE;
 const END: usize = 0;
 const UNIT: usize = 1;
 const BUFFERED: usize = 2;
+/// Where the next record goes, plus one; 0: with O_APPEND.
+const NEXT: usize = 3;
 
-/// How one process appends: all of these bytes.
-pub type Append = Box<dyn FnMut(&Fd, &[u8]) -> Res<()>>;
+/// How one process appends: all of these bytes, at this place if the file isn't open with O_APPEND.
+pub type Append = Box<dyn FnMut(&Fd, &[u8], Option<u64>) -> Res<()>>;
 
 /// The whole run; each process makes its own way to append.
 pub fn body(setup: &Setup, way: fn() -> Res<Append>) -> Result<(), Stop> {
@@ -46,6 +50,7 @@ pub fn body(setup: &Setup, way: fn() -> Res<Append>) -> Result<(), Stop> {
         board.set_plan(END, now() + millis * 1_000_000);
         board.set_plan(UNIT, if random.one_in(2) { unit } else { PAGE });
         board.set_plan(BUFFERED, random.between(0, 3) & random.between(0, 3));
+        board.set_plan(NEXT, u64::from(random.one_in(3)));
         team.round(WORKERS)?;
         judge(setup, &file, &path, &first, &mut buffer)?;
         drop(file);
@@ -67,15 +72,16 @@ fn record_len(worker: usize, number: u64, unit: u64) -> u64 {
 fn append_parts(setup: &Setup, worker: usize, way: fn() -> Res<Append>) -> Res<()> {
     let mut append = way()?;
     let (board, turns) = (&*setup.board, setup.turns()?);
-    let mut buffer = Buffer::new(LONGEST)?;
+    let (mut buffer, mut seen) = (Buffer::new(LONGEST)?, Buffer::new(2 * LONGEST)?);
     while let Some(round) = board.next_round(worker) {
         board.slots[worker].operation(round, || {
             let buffered = board.plan(BUFFERED) >> worker & 1 == 1;
             let mode = if buffered { 0 } else { setup.direct_flag() };
-            let file = Fd::open(
-                &round_file(setup, round),
-                libc::O_WRONLY | libc::O_APPEND | mode,
-            )?;
+            let explicit = board.plan(NEXT) != 0;
+            let appends = if explicit { 0 } else { libc::O_APPEND };
+            let path = round_file(setup, round);
+            let file = Fd::open(&path, libc::O_WRONLY | appends | mode)?;
+            let look = Fd::open(&path, libc::O_RDONLY)?;
             let mut put = 0;
             while put < MOST && now() < board.plan(END) {
                 let number = board.next_number(worker + INNER);
@@ -83,13 +89,29 @@ fn append_parts(setup: &Setup, worker: usize, way: fn() -> Res<Append>) -> Res<(
                 fill_record(buffer.part(len), stamp(worker, number));
                 board.slots[worker + INNER].operation(number, || {
                     let _turn = turns.take()?;
-                    append(&file, buffer.part(len))
+                    let next = || board.plan[NEXT].fetch_add(len, SeqCst) - 1;
+                    let at = explicit.then(next);
+                    append(&file, buffer.part(len), at)?;
+                    at.map_or(Ok(()), |at| {
+                        is_there(board, &look, buffer.part(len), (at, seen.bytes()))
+                    })
                 })?;
                 put += len;
                 board.done(1);
             }
             Ok(())
         })?;
+    }
+    Ok(())
+}
+
+/// Reads it through the cache, with what is before it: that comes in, too, while others write there.
+fn is_there(board: &Board, file: &Fd, record: &[u8], (at, seen): (u64, &mut [u8])) -> Res<()> {
+    let before = at.min(LONGEST);
+    let seen = &mut seen[..before as usize + record.len()];
+    let n = file.pread(seen, at - before)?;
+    if n < seen.len() || seen[before as usize..] != *record {
+        board.anomaly(false, || format!("a record at {at} isn't read right after"));
     }
     Ok(())
 }
@@ -169,9 +191,13 @@ fn judge(
             .cloned()
             .unwrap_or_default();
         let modes = format!(
-            "buffered workers {:#b}, sizes in units of {}",
+            "buffered workers {:#b}, sizes in units of {}, {}",
             board.plan(BUFFERED),
-            board.plan(UNIT)
+            board.plan(UNIT),
+            match board.plan(NEXT) {
+                0 => "with O_APPEND",
+                _ => "at the next place",
+            }
         );
         board.anomaly(at < device.len(), || format!("{text} ({modes})"));
     }

@@ -1,5 +1,6 @@
 //! The command line that all test programs have in common.
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args as ClapArgs, Command, FromArgMatches, ValueEnum};
 use std::os::fd::RawFd;
 use std::path::PathBuf;
@@ -40,6 +41,9 @@ pub struct Args {
     /// Control run, to check the oracle: 0 anomalies are expected
     #[arg(long, value_enum, value_name = "KIND")]
     pub control: Option<Control>,
+    /// Do everything in this one of the ways that it draws from otherwise
+    #[arg(long, value_name = "WAY")]
+    pub way: Option<String>,
     /// The descriptor of the shared board, for a program that executes itself again
     #[arg(long, hide = true)]
     pub resume: Option<RawFd>,
@@ -47,8 +51,17 @@ pub struct Args {
 
 impl Args {
     pub fn parse(name: &'static str, about: &'static str) -> Args {
+        Args::parse_with(name, about, Vec::new())
+    }
+
+    /// Of a program that has several ways.
+    pub fn parse_with(name: &'static str, about: &'static str, ways: Vec<&'static str>) -> Args {
+        let none = ways.is_empty();
+        let ways = PossibleValuesParser::new(ways);
         let command = Command::new(name).about(about).after_help(AFTER);
-        let matches = Args::augment_args(command).get_matches();
+        let matches = Args::augment_args(command)
+            .mut_arg("way", |arg| arg.value_parser(ways).hide(none))
+            .get_matches();
         Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
 }

@@ -1,4 +1,5 @@
-//! One direct write and one store through a shared mapping, in two processes, at nearly the same time.
+//! One direct write and one store, in two processes, at nearly the same time: through a shared mapping, or by a buffered
+//! write or a punched hole of some bytes.
 //!
 //! The store may go to the last page of the write or to the page behind it. In rounds: the referee draws a
 //! plan, the writer writes, the mapper loads the page some time after the write began (so that it still
@@ -42,6 +43,14 @@ pub enum Life {
     Brief = 2,
 }
 
+/// How the storing process stores.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum By {
+    Mapping = 0,
+    Write = 1,
+    Punch = 2,
+}
+
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     pub write_at: u64,
@@ -52,6 +61,7 @@ pub struct Plan {
     pub life: Life,
     /// MADV_HUGEPAGE on the mapping: the page cache takes in a large folio.
     pub huge: bool,
+    pub by: By,
 }
 
 impl Plan {
@@ -108,6 +118,7 @@ impl Plan {
             delay_us: random.between(1, longest),
             life,
             huge: false,
+            by: By::Mapping,
         }
     }
 
@@ -120,6 +131,7 @@ impl Plan {
             self.delay_us,
             self.life as u64,
             u64::from(self.huge),
+            self.by as u64,
         ];
         for (at, value) in values.into_iter().enumerate() {
             board.set_plan(at, value);
@@ -140,6 +152,11 @@ impl Plan {
             delay_us: board.plan(4),
             life,
             huge: board.plan(6) != 0,
+            by: match board.plan(7) {
+                0 => By::Mapping,
+                1 => By::Write,
+                _ => By::Punch,
+            },
         }
     }
 
@@ -153,6 +170,14 @@ impl Plan {
 
     pub fn stored(&self) -> impl Iterator<Item = u64> {
         (self.store_at..self.store_at + self.stores * 8).step_by(8)
+    }
+
+    /// What is stored there.
+    pub fn value(&self, at: u64, round: u64) -> u64 {
+        match self.by {
+            By::Punch => 0,
+            _ => word(at, round + STORE_TAG),
+        }
     }
 
     pub fn is_stored(&self, offset: u64) -> bool {
@@ -177,7 +202,7 @@ impl Plan {
                 .stored()
                 .filter(|at| after || cut_write || !self.writes(*at))
             {
-                model.set(at, word(at, round + STORE_TAG));
+                model.set(at, self.value(at, round));
             }
         }
         let free_order = !after || cut_write || cut_store;
@@ -185,7 +210,7 @@ impl Plan {
             (free_order
                 && self.is_stored(at)
                 && (cut_store || self.writes(at))
-                && seen == word(at, round + STORE_TAG))
+                && seen == self.value(at, round))
                 || ((cut_write || (free_order && self.is_stored(at)))
                     && self.writes(at)
                     && seen == word(at, round))
@@ -207,14 +232,18 @@ impl Plan {
         let end = self.write_at + self.write_len;
         let page = if self.huge { "large folio" } else { "page" };
         format!(
-            "direct write {}..{end}, store at {} ({page}, {:?})",
-            self.write_at, self.store_at, self.life
+            "direct write {}..{end}, store at {} after {} us ({page}, {:?}, {:?})",
+            self.write_at, self.store_at, self.delay_us, self.by, self.life
         )
     }
 }
 
+/// How the direct write is made: all of these bytes, at this offset.
+pub trait Write: Fn(&Fd, &[u8], u64) -> Res<()> {}
+impl<W: Fn(&Fd, &[u8], u64) -> Res<()>> Write for W {}
+
 /// The direct writer's process.
-pub fn write_parts(setup: &Setup) -> Res<()> {
+pub fn write_parts(setup: &Setup, write: impl Write) -> Res<()> {
     let (board, turns, file) = (&*setup.board, setup.turns()?, setup.open_direct()?);
     let mut buffer = Buffer::new(WRITE)?;
     while let Some(round) = board.next_round(WRITER) {
@@ -227,7 +256,7 @@ pub fn write_parts(setup: &Setup) -> Res<()> {
             }
             board.mark(BEGAN, round);
             let _turn = turns.take()?;
-            file.pwrite(bytes, plan.write_at)?;
+            write(&file, bytes, plan.write_at)?;
             board.mark(RETURNED, round);
             Ok(())
         })?;
@@ -268,20 +297,31 @@ fn store(board: &Board, turns: &Turns, file: &Fd, round: u64) -> Res<Option<Map>
         board.mark(AFTER, round);
     }
     map.load(plan.store_at - plan.page());
-    for at in plan.stored() {
-        map.store(at - plan.page(), word(at, round + STORE_TAG));
+    match plan.by {
+        By::Mapping => plan
+            .stored()
+            .for_each(|at| map.store(at - plan.page(), plan.value(at, round))),
+        By::Write => {
+            let words: Vec<_> = plan.stored().map(|at| plan.value(at, round)).collect();
+            // SAFETY: words are made of bytes.
+            let (_, bytes, _) = unsafe { words.align_to() };
+            file.pwrite(bytes, plan.store_at)?;
+        }
+        By::Punch => {
+            let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+            file.fallocate(mode, plan.store_at, 8 * plan.stores)?;
+        }
     }
     Ok((plan.life != Life::Brief).then_some(map))
 }
 
 fn map_page(file: &Fd, plan: &Plan) -> Res<Map> {
-    let map = Map::file(
-        file,
-        plan.page(),
-        PAGE,
-        libc::PROT_READ | libc::PROT_WRITE,
-        libc::MAP_SHARED,
-    )?;
+    let writable = match plan.by {
+        By::Mapping => libc::PROT_WRITE,
+        By::Write | By::Punch => 0,
+    };
+    let protection = libc::PROT_READ | writable;
+    let map = Map::file(file, plan.page(), PAGE, protection, libc::MAP_SHARED)?;
     if plan.huge {
         map.advise(libc::MADV_HUGEPAGE);
     }
@@ -291,7 +331,8 @@ fn map_page(file: &Fd, plan: &Plan) -> Res<Map> {
 /// The whole of a program that looks for lost updates after such collisions.
 pub fn look_for_lost_updates(
     setup: &Setup,
-    draw: fn(&mut Random, u64) -> Plan,
+    draw: impl Fn(&mut Random, u64) -> Plan,
+    write: impl Write,
 ) -> Result<(), Stop> {
     let unit = setup.direct_unit()?;
     let board = &*setup.board;
@@ -299,7 +340,7 @@ pub fn look_for_lost_updates(
     let mut referee = Referee::new(setup, SIZE)?;
     let job = |worker| {
         if worker == WRITER {
-            write_parts(setup)
+            write_parts(setup, &write)
         } else {
             store_parts(setup)
         }

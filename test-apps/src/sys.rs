@@ -99,6 +99,14 @@ impl Fd {
         }
     }
 
+    pub fn seek(&self, to: u64) -> Res<()> {
+        // SAFETY: no memory is involved.
+        match unsafe { libc::lseek(self.0, to as i64, libc::SEEK_SET) } {
+            at if at as u64 == to => Ok(()),
+            _ => failed(&format!("lseek to {to}")),
+        }
+    }
+
     pub fn drop_cache(&self) {
         // SAFETY: no memory is involved. It is advice: what it can't drop stays.
         unsafe { libc::posix_fadvise(self.0, 0, 0, libc::POSIX_FADV_DONTNEED) };
@@ -185,6 +193,18 @@ impl Map {
     pub fn advise(&self, advice: i32) {
         // SAFETY: the range is the mapping itself. Advice that isn't known here is no matter.
         unsafe { libc::madvise(self.start.as_ptr().cast(), self.len, advice) };
+    }
+
+    /// Punches the file where it is shown.
+    pub fn remove(&self) -> Res<()> {
+        // SAFETY: the range is the mapping itself; what its bytes become is what the caller wants.
+        let result =
+            unsafe { libc::madvise(self.start.as_ptr().cast(), self.len, libc::MADV_REMOVE) };
+        if result == 0 {
+            Ok(())
+        } else {
+            failed("MADV_REMOVE")
+        }
     }
 
     pub fn pointer(&self) -> *mut u8 {

@@ -91,6 +91,53 @@ static void destroyed(void) {
     }
 }
 
+#ifdef BY_NUMBER // libaio looks at a ring that is gone
+static atomic_long current;
+#define TELL_WRONG(call)                     \
+    do {                                     \
+        if (call)                            \
+            say("%s: failed", #call);        \
+    } while (0)
+
+// Uses whatever context there is, also one that is being destroyed, or that another one has replaced at its address.
+static void *uses(void *nothing) {
+    struct iocb blocks[8], *list[8];
+    struct io_event events[8];
+    char *own = filled(PAGE, 'u');
+    for (aio_context_t which; (which = current);) {
+        struct timespec soon = at_most(0.002);
+        for (int i = 0; i < 8; i++) {
+            blocks[i] = request(i % 2 ? IOCB_CMD_PREAD : IOCB_CMD_PWRITE, i % 4 ? file.direct : file.buffered, own, PAGE,
+                                SIZE / 2 + i * PAGE);
+            list[i] = &blocks[i];
+        }
+        long n = io_submit(which, 8, list);
+        if (n > 0)
+            io_getevents(which, n, 8, events, &soon);
+    }
+    return nothing;
+}
+
+static void replaced_in_use(void) {
+    pthread_t all[3];
+    aio_context_t next = 0;
+    TELL_WRONG(io_setup(32, &next));
+    current = next;
+    for (int i = 0; i < 3; i++)
+        pthread_create(&all[i], NULL, uses, NULL);
+    for (int i = 0; i < 40; i++) {
+        usleep(200 + i % 7 * 150);
+        next = 0;
+        TELL_WRONG(io_setup(32, &next));
+        TELL_WRONG(io_destroy(atomic_exchange(&current, next)));
+    }
+    TELL_WRONG(io_destroy(atomic_exchange(&current, 0)));
+    for (int i = 0; i < 3; i++)
+        pthread_join(all[i], NULL);
+    say("replaced while others use them");
+}
+#endif
+
 struct ring {
     unsigned id, nr, head, tail, magic, compat, incompat, length;
     struct io_event events[];
@@ -275,5 +322,8 @@ int main(int argc, char **argv) {
     for (int i = 0; i < 4; i++)
         looks(i < 2 ? 1 : 8, i % 2);
     destroyed();
+#ifdef BY_NUMBER
+    replaced_in_use();
+#endif
     return 0;
 }

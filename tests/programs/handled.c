@@ -1,6 +1,7 @@
 // Things after which a direct write beside a mapping must still be one that falls back: whether it did is not this
 // program's to say.
 #include "hazard.h"
+#include <aio.h>
 
 // A child has a page of the file mapped, and only the child: made by itself, or inherited.
 static void a_child_maps(const char *dir, int inherited) {
@@ -24,6 +25,38 @@ static void a_child_maps(const char *dir, int inherited) {
     MUST(pwrite(file.direct, page, PAGE, 2 * PAGE));
     close(done[1]);
     say_child("the child", child);
+}
+
+// libc makes the writes, in threads of its own: alone, in a process that has others, and in a child.
+static void one_later(int fd, char *page, off_t at, int listed) {
+    struct aiocb block = {.aio_fildes = fd, .aio_buf = page, .aio_nbytes = PAGE, .aio_offset = at, .aio_lio_opcode = LIO_WRITE};
+    struct aiocb *list[] = {&block};
+    MUST(listed ? lio_listio(LIO_WAIT, list, 1, NULL) : aio_write(&block));
+    while (aio_error(&block) == EINPROGRESS)
+        aio_suspend((const struct aiocb *const *)list, 1, NULL);
+    MUST(aio_return(&block));
+    MUST(aio_fsync(O_DSYNC, &block));
+    while (aio_error(&block) == EINPROGRESS)
+        aio_suspend((const struct aiocb *const *)list, 1, NULL);
+    MUST(aio_return(&block));
+}
+
+static void later(const char *dir) {
+    struct both file = open_both(dir, "written later");
+    char *page = filled(PAGE, 'd');
+    map_page(file.buffered, PAGE)[0] = 'm';
+    // The child first: after a fork libc waits for threads that it no longer has.
+    pid_t child = MUST(fork());
+    if (child == 0) {
+        for (int i = 0; i < 6; i++)
+            one_later(file.direct, page, 2 * PAGE, i % 2);
+        _exit(0);
+    }
+    say_child("the child", child);
+    for (int i = 0; i < 3; i++) {
+        one_later(file.direct, page, 2 * PAGE, 0);
+        one_later(file.direct, page, 3 * PAGE, 1);
+    }
 }
 
 // A descriptor becomes direct after it was opened.
@@ -115,6 +148,7 @@ int main(int argc, char **argv) {
     case 'a': closes_all(argv[1]); break;
     case 'b': by_number(argv[1]); break;
     case 'g': appends(argv[1]); break;
+    case 'l': later(argv[1]); break;
     }
     say("written");
     return 0;

@@ -106,6 +106,11 @@ int main(int argc, char **argv) {
     mprotect(p, PAGE, PROT_READ);
     mprotect(p, PAGE, PROT_READ | PROT_WRITE);
     series("made writable again", p, at);
+    MUST(remap_file_pages(p, PAGE, 0, at / PAGE + 1, 0));
+    series("another page", p, at + PAGE);
+    mprotect(p, PAGE, PROT_READ);
+    mprotect(p, PAGE, PROT_READ | PROT_WRITE);
+    series("another page, made writable again", p, at + PAGE);
 
     int zero = MUST(open("/dev/zero", O_RDWR));
     mmap(p, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, zero, 0);

@@ -1,5 +1,5 @@
 // Others, who aren't fenced, use the file in both ways until the kernel could not drop a page: that stands in the file as a
-// writeback error which nobody has been told. The next fsync is, once, whatever the program did with the file before.
+// writeback error which nobody has been told. The next fsync is, or msync, once, whatever the program did with the file before.
 #include "hazard.h"
 
 enum { LENGTH = 16 * PAGE };
@@ -29,8 +29,11 @@ static void write_directly(const char *path) {
 
 int main(int argc, char **argv) {
     const char *path = path_in(argv[1], "f");
-    if (argc > 2) {
-        (argv[2][0] == 's' ? store : write_directly)(path);
+    const char *what = argc > 2 ? argv[2] : "fsync";
+    if (!strcmp(what, "store"))
+        store(path);
+    if (!strcmp(what, "write")) {
+        write_directly(path);
         return 0;
     }
     struct both file = open_both(argv[1], "f");
@@ -43,7 +46,11 @@ int main(int argc, char **argv) {
     waitpid(storing, NULL, 0);
     SAY(pwrite(file.direct, data, LENGTH, 0));
     int fd = MUST(open(path, O_RDWR));
-    SAY(fsync(fd));
-    SAY(fsync(fd));
+    char *shown = map_page(fd, 0);
+    for (int i = 0; i < 2; i++)
+        if (!strcmp(what, "msync"))
+            SAY(msync(shown, PAGE, MS_SYNC));
+        else
+            SAY(fsync(fd));
     return 0;
 }

@@ -6,10 +6,15 @@
 #include <linux/aio_abi.h>
 #include <dirent.h>
 #include <dlfcn.h>
+#include <execinfo.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <linux/fs.h>
 #include <linux/filter.h>
 #include <linux/openat2.h>
+#include <mntent.h>
+#include <mqueue.h>
+#include <pty.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -20,6 +25,7 @@
 #include <sys/file.h>
 #include <sys/fsuid.h>
 #include <sys/inotify.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/sendfile.h>
@@ -28,6 +34,8 @@
 #include <sys/time.h>
 #include <sys/timerfd.h>
 #include <ucontext.h>
+#include <utmp.h>
+#include <wordexp.h>
 
 #define ROOM (128 * 1024)
 #define PAINT 0xa5
@@ -38,6 +46,16 @@ static ucontext_t here, there;
 static pid_t self;
 // What a child that a call made used of its copy of the stack.
 static volatile size_t *in_child;
+
+static void *const main_of_ours = (void *)&memset;
+
+static int listed(int fd, const char *format, ...) {
+    va_list list;
+    va_start(list, format);
+    int n = vdprintf(fd, format, list);
+    va_end(list);
+    return n;
+}
 
 static void paint(void) { memset(stack, PAINT, ROOM); }
 
@@ -78,12 +96,16 @@ static struct aiocb block;
 static struct aiocb *blocks[] = {&block};
 static off_t at;
 static struct stat facts;
-static int pipes[2], pairs[2];
+static int pipes[2], pairs[2], self_by_number;
 static char template[32];
 static char control[CMSG_SPACE(sizeof(int))];
 static struct iovec one;
 static struct msghdr message;
 static struct mmsghdr messages[1];
+static struct {
+    struct file_dedupe_range head;
+    struct file_dedupe_range_info info;
+} one_file = {.head = {.src_length = PAGE, .dest_count = 1}};
 static struct open_how truncating = {.flags = O_RDWR | O_TRUNC};
 extern char **environ;
 
@@ -100,7 +122,8 @@ static char *fresh_template(const char *text) { return strcpy(template, text); }
 
 // Functions that may not be there; without them nothing is used.
 #define ELSEWHERE(X) X(io_setup) X(io_submit) X(io_getevents) X(io_pgetevents) X(io_cancel) X(io_destroy) \
-    X(io_queue_init) X(io_queue_release) X(io_uring_queue_init) X(pidfd_open) X(pidfd_getfd) X(capset) X(umount) X(pivot_root)
+    X(io_queue_init) X(io_queue_release) X(io_uring_queue_init) X(pidfd_open) X(pidfd_getfd) X(capset) X(umount) X(pivot_root) \
+    X(process_madvise)
 #define POINTER(symbol) static long (*may_##symbol)();
 ELSEWHERE(POINTER)
 static void find_elsewhere(void) {
@@ -192,11 +215,22 @@ static pid_t child;
     X(mremap, map = map ? mremap(map, PAGE, 2 * PAGE, MREMAP_MAYMOVE) : map) \
     X(mremap_copy, map = map ? mremap(map, 0, PAGE, MREMAP_MAYMOVE) : map) \
     X(remap_file_pages, result = map ? remap_file_pages(map, PAGE, 0, 0, 0) : 0) \
+    X(madvise, result = map ? madvise(map, PAGE, MADV_REMOVE) : 0) \
+    X(process_madvise, one = (struct iovec){map ? map : page, PAGE}; \
+      OPTIONAL(process_madvise, self_by_number, &one, 1L, MADV_REMOVE, 0)) \
+    X(msync, result = map ? msync(map, PAGE, MS_SYNC) : 0) \
     X(copy_file_range, result = copy_file_range(f, &at, b, &at, PAGE, 0)) \
     X(sendfile, result = sendfile(b, f, &at, PAGE)) \
     X(splice, result = splice(f, &at, pipes[1], NULL, PAGE, 0)) \
+    X(splice_in, splice(f, &at, pipes[1], NULL, PAGE, 0); result = splice(pipes[0], NULL, b, &at, PAGE, SPLICE_F_NONBLOCK)) \
+    X(ioctl, result = ioctl(f, FICLONE, b)) \
+    X(ioctl_range, struct file_clone_range range = {b, 0, PAGE, SIZE}; result = ioctl(f, FICLONERANGE, &range)) \
+    X(ioctl_dedupe, one_file.info.dest_fd = b; result = ioctl(f, FIDEDUPERANGE, &one_file)) \
     X(aio_read, block.aio_fildes = f; result = aio_read(&block)) \
     X(aio_write, block.aio_fildes = f; result = aio_write(&block)) \
+    X(aio_fsync, block.aio_fildes = f; result = aio_fsync(O_SYNC, &block)) \
+    X(dlopen, result = (long)dlopen("libc.so.6", RTLD_NOW | RTLD_NOLOAD)) \
+    X(dlmopen, result = (long)dlmopen(LM_ID_BASE, "libc.so.6", RTLD_NOW | RTLD_NOLOAD)) \
     X(lio_listio, block.aio_fildes = f; block.aio_lio_opcode = LIO_NOP; result = lio_listio(LIO_WAIT, blocks, 1, NULL)) \
     X(io_submit, result = submit(IOCB_CMD_PWRITE)) \
     X(io_submit_read, result = submit(IOCB_CMD_PREAD)) \
@@ -208,6 +242,11 @@ static pid_t child;
     X(fopen_readable, result = (long)fopen(name, "r")) \
     X(fdopen, result = (long)fdopen(f, "r")) \
     X(freopen, result = (long)freopen(name, "w", stdin)) \
+    X(dprintf, result = dprintf(f, "%d %f", 1, 2.0)) \
+    X(vdprintf, result = listed(f, "%d", 1)) \
+    X(backtrace_symbols_fd, backtrace_symbols_fd((void *[]){main_of_ours}, 1, f)) \
+    X(setmntent, result = (long)setmntent(name, "r")) \
+    X(dup2_standard, result = dup2(f, 0)) \
     X(sendmsg, message_with(f); result = sendmsg(pairs[0], &message, 0)) \
     X(recvmsg, result = recvmsg(pairs[1], &message, 0)) \
     X(sendmmsg, message_with(f); result = sendmmsg(pairs[0], messages, 1, 0)) \
@@ -275,6 +314,13 @@ static pid_t child;
     X(inotify_init1, result = inotify_init1(0)) \
     X(posix_openpt, result = posix_openpt(O_RDWR | O_NOCTTY)) \
     X(getpt, result = getpt()) \
+    X(endmntent, result = endmntent(setmntent("/proc/mounts", "r"))) \
+    X(openpty, result = openpty(&pairs[0], &pairs[1], NULL, NULL, NULL)) \
+    X(forkpty, child = forkpty(&pairs[0], NULL, NULL, NULL); reap(child)) \
+    X(login_tty, result = login_tty(-1)) \
+    X(mq_open, result = mq_open("/pagefence-none", O_RDONLY)) \
+    X(mq_close, result = mq_close(-1)) \
+    X(wordexp, wordexp_t words; result = wordexp("$(true)", &words, 0)) \
     X(timerfd_create, result = timerfd_create(CLOCK_MONOTONIC, 0)) \
     X(signalfd, sigset_t none; sigemptyset(&none); result = signalfd(-1, &none, 0)) \
     X(fanotify_init, result = fanotify_init(0, 0)) \
@@ -451,6 +497,7 @@ static void measure(const struct call *call, const struct situation *situation, 
         MUST(pipe(pipes));
         MUST(socketpair(AF_UNIX, SOCK_DGRAM, 0, pairs));
         fcntl(pairs[1], F_SETFL, O_NONBLOCK);
+        self_by_number = syscall(SYS_pidfd_open, self, 0);
         at = 0;
         size_t bytes = used(call->act);
         *most = larger(*most, bytes);

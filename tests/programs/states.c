@@ -62,8 +62,22 @@ static void elsewhere(void) {
     past_libc(SYS_close, file.buffered, 0, 0, 0, 0, 0);
     const char *path = path_in(dir, "past libc");
     long past = past_libc(SYS_openat, AT_FDCWD, (long)path, O_RDWR | O_CREAT, 0644, 0, 0);
-    MUST(pwrite(file.buffered, page, PAGE, 0));
+    // A write that may make the file longer looks at it. (One that is known to be in the file believes the number.)
+    MUST(pwrite(file.buffered, page, PAGE, SIZE));
     step(past == file.buffered ? "made past libc" : "another number");
+
+    // A direct read that falls back acts by another descriptor: it is the file's that the number stands for now.
+    struct both shown = open_both(dir, "shown");
+    char *other = filled(PAGE, 'o');
+    int there = MUST(open(path_in(dir, "there"), O_RDWR | O_CREAT, 0644));
+    MUST(pwrite(there, other, PAGE, 0));
+    map_page(shown.buffered, 0)[0] = 's';
+    MUST(pread(shown.direct, page, PAGE, 0));
+    past_libc(SYS_close, shown.direct, 0, 0, 0, 0, 0);
+    path = path_in(dir, "there");
+    past = past_libc(SYS_openat, AT_FDCWD, (long)path, O_RDWR | O_DIRECT, 0, 0, 0);
+    MUST(pread(shown.direct, page, PAGE, 0));
+    step(past == shown.direct && all(page, PAGE, 'o') ? "read where it stands" : "read elsewhere");
 }
 
 static sigjmp_buf home;

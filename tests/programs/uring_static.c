@@ -1,4 +1,4 @@
-// A program with a liburing of its own, which nobody can hook: makes a ring, opens a file both ways and writes a page
+// A program with a liburing of its own, whose names nobody can hook: makes a ring, opens a file both ways and writes a page
 // through the ring.
 #include "hazard.h"
 #include <liburing.h>
@@ -8,7 +8,7 @@ int main(int argc, char **argv) {
     int rc = io_uring_queue_init(4, &ring, 0);
     say("a ring of its own: %s", rc == 0 ? "made" : strerrorname_np(-rc));
     if (argc < 2 || rc != 0)
-        return 1;
+        return argc < 2;
     struct both file = open_both(argv[1], "data");
     char *page = filled(PAGE, 'u');
     struct io_uring_cqe *done = NULL;

@@ -89,6 +89,23 @@ static void allocate(void) {
     begin();
     fallocate(fd, 0, 0, PAGE);
 }
+static void remove_pages(void) {
+    char *room = places(PROT_READ | PROT_WRITE, 1);
+    begin();
+    madvise(room, PAGE, MADV_REMOVE);
+}
+static void remove_many(void) {
+    char *room = places(PROT_READ | PROT_WRITE, PLACES);
+    begin();
+    madvise(room, PLACES * PAGE, MADV_REMOVE);
+}
+static void remove_by_vector(void) {
+    char *room = places(PROT_READ | PROT_WRITE, 2);
+    struct iovec two[2] = {{room, PAGE}, {room + PAGE, PAGE}};
+    int self = MUST(syscall(SYS_pidfd_open, getpid(), 0));
+    begin();
+    syscall(SYS_process_madvise, self, two, 2, MADV_REMOVE, 0);
+}
 static void map(void) {
     int fd = opened(O_RDWR);
     begin();
@@ -140,6 +157,9 @@ static const struct kind {
     {"ftruncate", resize},
     {"truncate", resize_by_name},
     {"fallocate", allocate},
+    {"MADV_REMOVE", remove_pages},
+    {"MADV_REMOVE of many places", remove_many},
+    {"process_madvise", remove_by_vector},
     {"mmap", map},
     {"mprotect over many places", protect},
     {"fork", fork_with_mappings},

@@ -4,11 +4,16 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-const ADVICE: &str = "run `cargo build --workspace --release` first";
+const ADVICE: &str = "run `cargo build --workspace --release --bins --lib --examples` first";
 
 /// The library that is preloaded.
 pub fn library() -> Result<PathBuf, String> {
     fresh("libpagefence.so", "libpagefence.d")
+}
+
+/// A library that does nothing.
+pub fn pass_through() -> Result<PathBuf, String> {
+    fresh("libpass_through.so", "libpass_through.d")
 }
 
 /// The `pagefence` command.
@@ -19,6 +24,11 @@ pub fn command() -> Result<PathBuf, String> {
 /// One of the programs in `test-apps`.
 pub fn app(name: &str) -> Result<PathBuf, String> {
     fresh(name, &format!("{name}.d"))
+}
+
+/// One of the examples beside them.
+pub fn example(name: &str) -> Result<PathBuf, String> {
+    fresh(&format!("examples/{name}"), &format!("examples/{name}.d"))
 }
 
 /// The libc that this test itself runs with.

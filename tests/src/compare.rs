@@ -6,10 +6,10 @@ use crate::fence::{Fence, split_own_lines};
 use crate::places::Place;
 use crate::run::{Outcome, run};
 use crate::tree;
-use lock_table::summary::Counter;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
+use summary::Counter;
 
 type Normalise = fn(&str) -> String;
 

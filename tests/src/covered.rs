@@ -1,5 +1,6 @@
 //! What a built library says that it covers: the table of `shim/src/table.rs`, as text; and the page of it.
 
+use crate::reasons::Reason;
 use object::read::elf::ElfFile64;
 use object::{Endianness, Object, ObjectSection, ObjectSymbol};
 use std::fmt::Write;
@@ -70,9 +71,26 @@ const HEAD: &str = "\
 The calls by which a program comes to a file, or to a descriptor, and that Pagefence knows: by their names, and by their
 numbers through `syscall()`. Names in parentheses came to glibc later than 2.17: with an older one they are missing, as
 without the library. What is promised of them, and what isn't covered, stands in [README](../README.md#what-is-promised).
+[Whatever else](#what-has-no-hook) could come to a file, a descriptor or a mapping has a reason.
 
-This page is made from the one table that the hooks are made from ([`shim/src/table.rs`](../shim/src/table.rs)):
-`cargo run --release --bin coverage > docs/coverage.md`.
+This page is made from the one table that the hooks are made from ([`shim/src/table.rs`](../shim/src/table.rs)) and the lists
+of what has none ([`unhooked.toml`](../tests/unhooked.toml), [`inside.toml`](../tests/inside.toml)):
+`cargo run --release --bin coverage > docs/coverage.md`. [Tests](../tests/tests/symbols) fail when a libc, a liburing, a
+libaio or a kernel has one more.
+";
+
+const REASONS: &str = "
+## What has no hook
+
+Functions of libc, liburing and libaio and system calls that are like something hooked, or that are the kernel's; and why
+nothing is lost by that.
+";
+
+const INSIDE: &str = "
+## What libc does by itself
+
+Functions of libc's that have no hook and open, read, write, map or close something without calling what has one. Which
+these are is read from libc's machine code.
 ";
 
 /// `docs/coverage.md`.
@@ -103,5 +121,34 @@ pub fn page(calls: &[Call]) -> String {
                 .replace('_', "-"))
         );
     }
+    page.push_str(REASONS);
+    page.push_str(&reasons(&crate::reasons::unhooked()));
+    page.push_str(INSIDE);
+    page.push_str(&reasons(&crate::reasons::inside()));
     page
+}
+
+fn reasons(all: &[Reason]) -> String {
+    let mut text = String::new();
+    for reason in all {
+        let _ = writeln!(text, "\n* {}.", capital(&reason.why));
+        for (whose, names) in [
+            ("libc", &reason.libc),
+            ("liburing", &reason.liburing),
+            ("libaio", &reason.libaio),
+            ("by number", &reason.numbers),
+        ] {
+            let names: Vec<_> = names.split_whitespace().map(|n| format!("`{n}`")).collect();
+            if !names.is_empty() {
+                let _ = writeln!(text, "  * {whose}: {}", names.join(", "));
+            }
+        }
+    }
+    text
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().into_iter().flat_map(char::to_uppercase);
+    first.chain(letters).collect()
 }

@@ -1,20 +1,101 @@
 //! A copy of the workspace to be broken: deliberate defects, each of which some check must find.
 
 use crate::run::run;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
+
+/// One deliberate defect of a list (`mutants.toml`), and how it is found.
+#[derive(Deserialize)]
+pub struct Defect<How> {
+    /// What goes wrong, and what is left out.
+    pub name: String,
+    /// From the workspace.
+    pub file: String,
+    /// Occurs once in the file.
+    find: String,
+    replace: String,
+    #[serde(flatten)]
+    pub how: How,
+}
+
+/// The defects of a list.
+pub fn list<How: DeserializeOwned>(file: &Path) -> Result<Vec<Defect<How>>, String> {
+    #[derive(Deserialize)]
+    struct List<How> {
+        mutant: Vec<Defect<How>>,
+    }
+    let error = |e: &dyn std::fmt::Display| format!("{}: {e}", file.display());
+    let text = std::fs::read_to_string(file).map_err(|e| error(&e))?;
+    let list: List<How> = toml::from_str(&text).map_err(|e| error(&e))?;
+    Ok(list.mutant)
+}
+
+/// The workspace.
+pub fn source() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+impl<How> Defect<How> {
+    /// The file with it, and without. Where the code has changed, its defect must, too.
+    pub fn of(&self, source: &Path) -> Result<(String, String), String> {
+        let file = source.join(&self.file);
+        let whole =
+            std::fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
+        match whole.matches(&self.find).count() {
+            1 => Ok((whole.replace(&self.find, &self.replace), whole)),
+            times => Err(format!(
+                "{}: what the defect '{}' replaces stands there {times} times: adapt mutants.toml",
+                self.file, self.name
+            )),
+        }
+    }
+}
+
+/// How many checks passed and failed.
+#[derive(Default)]
+pub struct Tally {
+    passed: usize,
+    failed: usize,
+}
+
+impl Tally {
+    pub fn add(&mut self, ok: bool) {
+        *(if ok {
+            &mut self.passed
+        } else {
+            &mut self.failed
+        }) += 1;
+    }
+}
+
+/// The last words of the program `name`.
+pub fn conclude(name: &str, all: Result<Tally, String>) -> ExitCode {
+    match all {
+        Ok(Tally { passed, failed }) => {
+            println!("{passed} passed, {failed} failed");
+            ExitCode::from(u8::from(failed > 0 || passed == 0))
+        }
+        Err(message) => {
+            eprintln!("{name}: {message}");
+            ExitCode::from(2)
+        }
+    }
+}
 
 /// For a build, and for copying.
 pub const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What is built and what it needs.
-const PARTS: [&str; 10] = [
+const PARTS: [&str; 11] = [
     "Cargo.toml",
     "Cargo.lock",
     "kernel",
     "lock-table",
     "policy",
+    "summary",
     "protocol",
     "shim",
     "cli",
@@ -63,26 +144,20 @@ impl Copy {
         command
     }
 
-    /// Does something while the defect `name` is in a file of the copy.
-    pub fn with<T>(
+    /// Does something while the defect is in its file of the copy.
+    pub fn with<T, How>(
         &self,
-        name: &str,
-        file: &str,
-        (find, replace): (&str, &str),
+        defect: &Defect<How>,
         f: impl FnOnce() -> Result<T, String>,
     ) -> Result<T, String> {
-        let path = self.tree().join(file);
-        let error = |e: std::io::Error| format!("{}: {e}", path.display());
-        let whole = std::fs::read_to_string(&path).map_err(error)?;
-        let times = whole.matches(find).count();
-        if times != 1 {
-            return Err(format!(
-                "{file}: what the defect '{name}' replaces stands there {times} times: adapt mutants.toml"
-            ));
-        }
-        std::fs::write(&path, whole.replace(find, replace)).map_err(error)?;
+        let path = self.tree().join(&defect.file);
+        let (broken, whole) = defect.of(&self.tree())?;
+        let write = |text: &str| {
+            std::fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()))
+        };
+        write(&broken)?;
         let done = f();
-        std::fs::write(&path, whole).map_err(error)?;
+        write(&whole)?;
         done
     }
 }

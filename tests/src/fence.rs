@@ -1,13 +1,14 @@
 //! Puts the library around a program under test, with a lock table of its own.
 
 use crate::artefacts;
-use lock_table::summary::{Counter, Summary};
 use lock_table::{Claim, FileId, Mode, Slot, Table};
+use serde_json::Value;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use summary::{Counter, Summary, UseRecord};
 use tempfile::TempDir;
 
 /// A lock table, the counters of what was done and, if one is given, a policy, in a directory of their own in memory.
@@ -65,6 +66,11 @@ impl Fence {
         self.summary.get(counter)
     }
 
+    /// Which files programs have used, and how.
+    pub fn uses(&self) -> Vec<UseRecord> {
+        self.summary.uses()
+    }
+
     /// What is wrong with the table that programs have left: also that they have left none.
     pub fn damage(&self) -> Option<String> {
         damage(&self.table())
@@ -105,11 +111,56 @@ impl Fence {
     pub fn apply(&self, command: &mut Command) {
         command.envs(self.environment());
     }
+
+    /// And keeps what the library tells of it.
+    pub fn apply_traced(&self, command: &mut Command) {
+        self.apply(command);
+        command.env("PAGEFENCE_TRACE", self.trace());
+    }
+
+    pub fn trace(&self) -> PathBuf {
+        self.dir.path().join("trace")
+    }
+
+    /// What the library has told of all programs that were traced in this fence.
+    pub fn events(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.trace()).unwrap_or_default();
+        let parse = |line| serde_json::from_str(line).expect("a line of the trace is JSON");
+        text.lines().map(parse).collect()
+    }
+
+    /// Whether it has told an event of this kind.
+    pub fn has_told(&self, kind: &str) -> bool {
+        self.events().iter().any(|event| event["event"] == kind)
+    }
 }
 
 impl Default for Fence {
     fn default() -> Self {
         Fence::new()
+    }
+}
+
+/// A policy in which whole calls are atomic, one that only looks on, and one in which direct requests go through the cache.
+pub const ATOMIC: &str = "[defaults]\nisolation = \"atomic\"\n";
+pub const OBSERVE: &str = "[defaults]\nmode = \"observe\"\n";
+pub const ROUTED: &str = "[defaults]\nroute = \"buffered\"\n";
+/// And one in which all requests go past it.
+pub const PAST: &str = "[defaults]\nroute = \"direct\"\n";
+
+/// Every way to be fenced that must not show.
+pub fn every_way() -> Vec<(&'static str, Fence)> {
+    vec![
+        ("fenced", Fence::new()),
+        ("fenced, atomic", Fence::with_policy(ATOMIC)),
+        ("observed", Fence::with_policy(OBSERVE)),
+    ]
+}
+
+/// Fenced, or bare.
+pub fn apply(fence: Option<&Fence>, command: &mut Command) {
+    if let Some(fence) = fence {
+        fence.apply(command);
     }
 }
 

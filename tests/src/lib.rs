@@ -12,7 +12,11 @@ pub mod exports;
 pub mod fence;
 pub mod places;
 pub mod programs;
+#[cfg(target_arch = "x86_64")]
+pub mod reach;
+pub mod reasons;
 pub mod run;
+pub mod seen;
 pub mod state;
 pub mod stepper;
 pub mod tree;

@@ -10,6 +10,15 @@ pub struct Program {
     pub path: PathBuf,
 }
 
+impl Program {
+    /// It, to be started on a directory.
+    pub fn on(&self, dir: &Path) -> Command {
+        let mut command = Command::new(&self.path);
+        command.arg(dir);
+        command
+    }
+}
+
 /// Compiles `programs/NAME.c` with the machine's C compiler and further flags.
 pub fn compile(name: &str, flags: &[&str]) -> Program {
     use std::os::unix::fs::PermissionsExt;

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Once;
@@ -53,6 +54,15 @@ fn tail(text: &str) -> &str {
 
 /// Runs `command` for at most `limit`, without standard input.
 pub fn run(command: &mut Command, limit: Duration) -> io::Result<Outcome> {
+    run_until(command, limit, |_| false)
+}
+
+/// The same until what it has written is enough: then it is killed.
+pub fn run_until(
+    command: &mut Command,
+    limit: Duration,
+    enough: impl Fn(&str) -> bool,
+) -> io::Result<Outcome> {
     kill_groups_when_interrupted();
     let (mut out, mut err) = (tempfile::tempfile()?, tempfile::tempfile()?);
     command
@@ -64,7 +74,15 @@ pub fn run(command: &mut Command, limit: Duration) -> io::Result<Outcome> {
     let mut child = command.spawn()?;
     let group = child.id() as i32;
     let live = Live::enter(group);
-    let hang = match ended_within(group, begun + limit) {
+    let mut seen = 0;
+    let enough = || {
+        // Not by `read`: the program writes where that would leave off.
+        let length = out.metadata().map_or(0, |m| m.len());
+        let mut text = vec![0; length as usize];
+        let more = length > std::mem::replace(&mut seen, length);
+        more && out.read_exact_at(&mut text, 0).is_ok() && enough(&String::from_utf8_lossy(&text))
+    };
+    let hang = match ended_within(group, begun + limit, enough) {
         true => None,
         false => Some(describe_group(group)),
     };
@@ -88,8 +106,8 @@ fn text(file: &mut File) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Waits for the leader's end without reaping it.
-fn ended_within(pid: i32, deadline: Instant) -> bool {
+/// Waits for the leader's end without reaping it, or until there is enough of it.
+fn ended_within(pid: i32, deadline: Instant, mut enough: impl FnMut() -> bool) -> bool {
     let mut pause = Duration::from_micros(500);
     loop {
         // SAFETY: an all-zero siginfo_t is valid, and waitid only writes into it.
@@ -98,7 +116,7 @@ fn ended_within(pid: i32, deadline: Instant) -> bool {
         // SAFETY: `info` lives across the call.
         let rc = unsafe { libc::waitid(libc::P_PID, pid as u32, &mut info, flags) };
         // SAFETY: waitid filled `info`, or left it zero when the child still runs.
-        if rc != 0 || unsafe { info.si_pid() } == pid {
+        if rc != 0 || unsafe { info.si_pid() } == pid || enough() {
             return true;
         }
         if Instant::now() >= deadline {
@@ -237,6 +255,15 @@ mod tests {
                 .is_some_and(|text| text.contains("sleep"))
         );
         assert!(dies(&outcome.stdout), "{} is still there", outcome.stdout);
+    }
+
+    #[test]
+    fn one_that_has_said_enough_is_killed() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo one; echo two; sleep 60"]);
+        let enough = |text: &str| text.contains("two");
+        let outcome = run_until(&mut command, Duration::from_secs(50), enough).unwrap();
+        assert!(outcome.hang.is_none() && outcome.stdout == "one\ntwo\n");
     }
 
     #[test]

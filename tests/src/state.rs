@@ -1,7 +1,9 @@
 //! What the lock table of a fence says now: what programs in it use, have mapped, hold and wait for.
 
 use crate::fence::Fence;
-use lock_table::{FileId, MappingInfo, SlotInfo, SlotState, Snapshot, Table};
+use lock_table::{
+    FileId, MappingInfo, SlotInfo, SlotState, Snapshot, Table, USE_BUFFERED, USE_DIRECT, UseInfo,
+};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -34,7 +36,12 @@ pub fn used(fence: &Fence, path: &Path) -> u32 {
     let id = id_of(path);
     let uses = snapshot(fence).uses;
     let of_file = uses.iter().filter(|u| u.file == id);
-    of_file.fold(0, |bits, u| bits | u.bits)
+    of_file.fold(0, |bits, u| bits | modes(u))
+}
+
+/// In which modes.
+pub fn modes(u: &UseInfo) -> u32 {
+    u.bits & (USE_BUFFERED | USE_DIRECT)
 }
 
 /// First and last byte of what is held of the file, or waited for.

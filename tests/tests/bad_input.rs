@@ -376,8 +376,8 @@ fn a_table_that_is_damaged_meanwhile() {
         let file = dir.path().join("calls");
         fs::write(&file, [b'.'; 8192]).expect("a file of ours");
         let (_table, _slot, held) = fence.hold_whole(&file);
-        let mut command = Command::new(&program.path);
-        command.arg(dir.path()).arg("calls");
+        let mut command = program.on(dir.path());
+        command.arg("calls");
         fence.apply(&mut command);
         let outcome = std::thread::scope(|scope| {
             scope.spawn(|| {

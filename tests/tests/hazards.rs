@@ -1,9 +1,8 @@
 //! What a preloaded library meets in real programs: small plain C programs, each of which shows
 //! one hazard and says what it sees. Bare and fenced they must say the same, on every filesystem.
 
-use lock_table::summary::Counter;
 use pagefence_tests::compare::Comparison;
-use pagefence_tests::fence::{Fence, split_own_lines};
+use pagefence_tests::fence::{self, Fence, every_way, split_own_lines};
 use pagefence_tests::places::{Place, main_place, places};
 use pagefence_tests::programs::{Program, compile};
 use pagefence_tests::run::run;
@@ -11,24 +10,11 @@ use pagefence_tests::{is_root, long, skip};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
-
-const ATOMIC: &str = "[defaults]\nisolation = \"atomic\"\n";
-const OBSERVE: &str = "[defaults]\nmode = \"observe\"\n";
-
-/// Every way to be fenced that must not show.
-fn fences() -> Vec<(&'static str, Fence)> {
-    vec![
-        ("fenced", Fence::new()),
-        ("fenced, atomic", Fence::with_policy(ATOMIC)),
-        ("observed", Fence::with_policy(OBSERVE)),
-    ]
-}
+use summary::Counter;
 
 /// What the library says of a program, where it has to.
 fn said(name: &str) -> &'static [&'static str] {
     match name {
-        // A stream on a file in mixed use.
-        "number_reuse" => &["uncovered reason=stdio"],
         // A child that has lost the rights to open the table.
         "less_rights" => &["uncovered can't join"],
         // A child for which no number is left.
@@ -48,7 +34,7 @@ fn alike_on(places: &[Place], wrapper: &[&Path], program: &Program, name: &str) 
         let seen = Comparison::new(name)
             .limit(60)
             .expect_said(said(name))
-            .check(place, &fences(), |dir| {
+            .check(place, &every_way(), |dir| {
                 let all: Vec<&Path> = wrapper
                     .iter()
                     .copied()
@@ -91,9 +77,9 @@ macro_rules! tests {
 tests! { alike:
     vfork_exec close_lowest dup_modes setfl_direct no_name append rwf scm_rights shared_offset
     number_reuse efault misaligned nofile20 posix_locks senseless fork_in_handler
-    access_modes child_without_numbers by_number
+    access_modes child_without_numbers by_number copies memory_calls streams terminals
 }
-tests! { alike_on_one: fork_threads signals cancel threads descriptors limit_lowered }
+tests! { alike_on_one: fork_threads signals cancel threads descriptors limit_lowered between }
 
 /// With a fortified build and large-file names the same calls go through other symbols.
 #[test]
@@ -161,8 +147,7 @@ fn memory_is_locked() {
 fn exec_keeps_the_preload() {
     let (program, fence, place) = (compile("exec_environment", &[]), Fence::new(), main_place());
     let dir = place.directory();
-    let mut command = Command::new(&program.path);
-    command.arg(dir.path());
+    let mut command = program.on(dir.path());
     fence.apply(&mut command);
     let outcome = run(&mut command, Duration::from_secs(30)).expect("a program of ours");
     assert_eq!(outcome.code(), 0, "{}", outcome.report());
@@ -197,8 +182,8 @@ fn fork_in_handler_while_waiting() {
     let file = dir.path().join("held");
     std::fs::write(&file, [b'.'; 8192]).expect("a file of ours");
     let (table, slot, _) = fence.hold_whole(&file);
-    let mut command = Command::new(&program.path);
-    command.arg(dir.path()).arg("held");
+    let mut command = program.on(dir.path());
+    command.arg("held");
     fence.apply(&mut command);
     let outcome = std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -232,7 +217,7 @@ fn mapping_moves() {
         } else {
             0
         };
-        for (label, fence) in fences()
+        for (label, fence) in every_way()
             .into_iter()
             .filter(|(label, _)| *label != "observed")
         {
@@ -263,11 +248,8 @@ fn mapping_moves() {
 
 fn anomalies(program: &Program, place: &Place, fence: Option<&Fence>) -> u64 {
     let dir = place.directory();
-    let mut command = Command::new(&program.path);
-    command.arg(dir.path());
-    if let Some(fence) = fence {
-        fence.apply(&mut command);
-    }
+    let mut command = program.on(dir.path());
+    fence::apply(fence, &mut command);
     let outcome = run(&mut command, Duration::from_secs(60)).expect("a program of ours");
     let (stderr, _) = split_own_lines(&outcome.stderr);
     eprint!("{stderr}");

@@ -9,11 +9,12 @@ const ROOMS: [&str; 8] = [
     "who", "tell", "what", "hold", "direct", "calls", "requests", "life",
 ];
 /// The crates, and on which others each may rely.
-const CRATES: [(&str, &[&str]); 5] = [
+const CRATES: [(&str, &[&str]); 6] = [
     ("kernel", &[]),
     ("lock-table", &["kernel"]),
     ("policy", &[]),
-    ("protocol", &["kernel", "lock-table", "policy"]),
+    ("summary", &["kernel"]),
+    ("protocol", &["kernel", "lock-table", "policy", "summary"]),
     ("shim", &["kernel", "protocol"]),
 ];
 
@@ -24,7 +25,12 @@ fn root() -> PathBuf {
 /// The source of a file without its tests and comments.
 fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    let text = text.split("#[cfg(test)]").next().unwrap_or("");
+    let text = text.split("#[cfg(test)]\nmod ").next().unwrap_or("");
+    // What stands in for something in tests is theirs, too.
+    let mut parts = text.split("#[cfg(test)]\nuse ");
+    let first = parts.next().unwrap_or("");
+    let rest = parts.map(|part| part.split_once(';').map_or("", |(_, rest)| rest));
+    let text: String = core::iter::once(first).chain(rest).collect();
     let lines = text
         .lines()
         .map(|line| line.split("//").next().unwrap_or(""));
@@ -45,7 +51,8 @@ fn files() -> BTreeMap<Place, PathBuf> {
                 .and_then(|s| s.to_str())
                 .unwrap_or("")
                 .to_owned();
-            if stem != "mod" && path.extension().is_some_and(|e| e == "rs") {
+            let tests = stem == "tests" || stem.ends_with("_tests");
+            if stem != "mod" && !tests && path.extension().is_some_and(|e| e == "rs") {
                 all.insert((room, stem), path);
             }
         }
@@ -181,6 +188,40 @@ fn no_files_rely_on_each_other() {
     );
 }
 
+/// What a process remembers is owned by its rooms: a `State` each, in the file of that name. What is static all the same
+/// is no memory of the process.
+#[test]
+fn nothing_is_remembered_outside_a_state() {
+    const NONE_OF_IT: [(&str, &str); 3] = [
+        ("who/owned", "OF_THE_PROCESS"), // where the states stand
+        ("life/variables", "environ"),   // libc's
+        ("requests/mod", "ANSWERS"),     // addresses of functions, never changed
+    ];
+    let mut found = Vec::new();
+    let doors = ROOMS.map(|r| root().join("protocol/src").join(r).join("mod.rs"));
+    for path in files().into_values().chain(doors) {
+        let place = path.with_extension("");
+        for line in code(&path).lines().map(str::trim_start) {
+            let line = line
+                .trim_start_matches("pub(crate) ")
+                .trim_start_matches("pub ");
+            let Some(rest) = line.strip_prefix("static ") else {
+                continue;
+            };
+            let name = rest.split(':').next().unwrap_or("");
+            let known = |(file, known): &(&str, &str)| place.ends_with(file) && *known == name;
+            if !NONE_OF_IT.iter().any(known) {
+                found.push(format!("{}: {name}", path.display()));
+            }
+        }
+    }
+    assert!(
+        found.is_empty(),
+        "outside of a state:\n{}",
+        found.join("\n")
+    );
+}
+
 #[test]
 fn no_crate_relies_on_one_above_it() {
     for (name, below) in CRATES {
@@ -198,22 +239,76 @@ fn no_crate_relies_on_one_above_it() {
     }
 }
 
-#[test]
-fn every_file_says_what_it_is_for() {
-    for name in CRATES.map(|c| c.0) {
-        let mut dirs = vec![root().join(name).join("src")];
-        while let Some(dir) = dirs.pop() {
-            for entry in fs::read_dir(&dir).expect("a directory") {
-                let path = entry.expect("an entry").path();
-                if path.is_dir() {
-                    dirs.push(path);
-                } else if path.extension().is_some_and(|e| e == "rs") {
-                    let text = fs::read_to_string(&path).expect("a file");
-                    assert!(text.starts_with("//! "), "{}", path.display());
-                }
+/// All sources of a crate, with its own tests.
+fn sources(name: &str) -> Vec<(PathBuf, String)> {
+    let mut all = Vec::new();
+    let mut dirs = vec![root().join(name).join("src")];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(&dir).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let text = fs::read_to_string(&path).expect("a file");
+                all.push((path, text));
             }
         }
     }
+    assert!(!all.is_empty(), "{name} is somewhere else");
+    all
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    for name in CRATES.map(|c| c.0) {
+        for (path, text) in sources(name) {
+            assert!(text.starts_with("//! "), "{}", path.display());
+        }
+    }
+}
+
+/// The functions of a source, as `cargo fmt` leaves it: where each begins, and how many lines it has.
+fn functions(text: &str) -> Vec<(usize, usize)> {
+    let lines: Vec<_> = text.lines().collect();
+    let begins = |line: &&str| {
+        let words = line.trim_start().trim_start_matches("pub(crate) ");
+        let words = words.trim_start_matches("pub(super) ");
+        let mut words = words.split(' ').skip_while(|w| {
+            matches!(*w, "pub" | "const" | "unsafe" | "extern") || w.starts_with('"')
+        });
+        words.next() == Some("fn") && !line.ends_with(';')
+    };
+    let ends = |at: usize| {
+        let indent = lines[at].len() - lines[at].trim_start().len();
+        let end = format!("{}}}", &lines[at][..indent]);
+        let rest = &lines[at..];
+        match rest[0].ends_with('}') {
+            true => 1,
+            false => rest.iter().position(|l| *l == end).map_or(1, |n| n + 1),
+        }
+    };
+    let all = (0..lines.len()).filter(|at| begins(&lines[*at]));
+    all.map(|at| (at + 1, ends(at))).collect()
+}
+
+#[test]
+fn files_and_functions_are_short() {
+    const LINES_OF_A_FILE: usize = 400;
+    const LINES_OF_A_FUNCTION: usize = 60;
+    let mut long = Vec::new();
+    for name in ["kernel", "policy", "protocol", "shim", "cli"] {
+        for (path, text) in sources(name) {
+            let lines = text.lines().count();
+            if lines > LINES_OF_A_FILE {
+                long.push(format!("{}: {lines} lines", path.display()));
+            }
+            let functions = functions(&text);
+            for (at, lines) in functions.iter().filter(|f| f.1 > LINES_OF_A_FUNCTION) {
+                long.push(format!("{}:{at}: {lines} lines", path.display()));
+            }
+        }
+    }
+    assert!(long.is_empty(), "too long:\n{}", long.join("\n"));
 }
 
 /// What the tests above rest on is itself able to see an arrow.
@@ -231,4 +326,10 @@ fn arrows_are_seen() {
             "tell/x/y"
         ]
     );
+}
+
+#[test]
+fn functions_are_seen() {
+    let text = "fn a() {}\n\npub(crate) unsafe extern \"C\" fn b() {\n    c();\n}\n\nimpl X {\n    pub fn d(\n    ) {\n        if e {\n        }\n    }\n}\n";
+    assert_eq!(functions(text), [(1, 1), (3, 3), (8, 5)]);
 }

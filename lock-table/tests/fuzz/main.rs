@@ -1,4 +1,4 @@
-//! Tables and summaries that hold anything at all, before and while they are used: no crash, no panic, no endless
+//! Tables that hold anything at all, before and while they are used: no crash, no panic, no endless
 //! loop, and no error but the declared ones. Every case runs in a child that is watched.
 //!
 //! A failure shows the smallest case as one line of hexadecimal; `PAGEFENCE_FUZZ_CASE=<line>` gives it to the test
@@ -10,7 +10,6 @@ mod common;
 mod bench;
 mod case;
 mod leftovers;
-mod summary;
 mod watch;
 
 use bench::{Bench, Bytes, Met};

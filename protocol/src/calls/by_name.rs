@@ -2,7 +2,6 @@
 
 use core::ffi::c_char;
 
-use kernel as raw;
 use policy::{Mode, Settings};
 
 use crate::what::names::ask;
@@ -19,7 +18,7 @@ pub fn ask_by_path(dir: i32, path: *const c_char) -> Option<Settings> {
         return Some(*settings).filter(|s| s.mode != Mode::Off);
     }
     let fd = open_to_look(dir, path);
-    let Ok(stat) = raw::fstat(fd) else {
+    let Ok(stat) = kernel::fstat(fd) else {
         // No number is free. Rather one that is fenced for nothing.
         return policy.first_fenced().copied();
     };
@@ -30,7 +29,11 @@ pub fn ask_by_path(dir: i32, path: *const c_char) -> Option<Settings> {
 }
 
 fn open_to_look(dir: i32, path: *const c_char) -> i32 {
-    let fd = raw::open_path(dir, path);
+    let fd = kernel::open_path(dir, path);
     let full = fd == -(libc::EMFILE as isize) && hands::shed();
-    (if full { raw::open_path(dir, path) } else { fd }) as i32
+    (if full {
+        kernel::open_path(dir, path)
+    } else {
+        fd
+    }) as i32
 }

@@ -4,7 +4,6 @@
 
 use core::ffi::{CStr, c_char};
 
-use kernel as raw;
 use lock_table::FileId;
 
 use crate::calls::layout::{self, Change};
@@ -29,7 +28,7 @@ pub fn open(dir: i32, path: *const c_char, flags: i32, real: impl Fn(i32) -> i32
         return numbers::opening(|| real(flags));
     }
     if layout::refused_by_name(dir, path) {
-        return raw::libc_result(-libc::ENOLCK as isize) as i32;
+        return kernel::libc_result(-libc::ENOLCK as isize) as i32;
     }
     match how(dir, path, flags) {
         How::Bare => numbers::opening(|| real(flags)),
@@ -37,7 +36,7 @@ pub fn open(dir: i32, path: *const c_char, flags: i32, real: impl Fn(i32) -> i32
             layout::open_truncating(dir, path, flags, || real(flags) as isize) as i32
         }),
         How::InTwoSteps(there) => {
-            let errno = raw::errno();
+            let errno = kernel::errno();
             let fd = numbers::opening(|| real(flags & !libc::O_TRUNC));
             if fd < 0 {
                 return fd;
@@ -60,7 +59,7 @@ pub fn open_handle(flags: i32, real: impl Fn(i32) -> i32) -> i32 {
     if flags & libc::O_TRUNC == 0 || flags & libc::O_PATH != 0 || !writes || !fenced {
         return numbers::opening(|| real(flags));
     }
-    let errno = raw::errno();
+    let errno = kernel::errno();
     let fd = numbers::opening(|| real(flags & !libc::O_TRUNC));
     if fd < 0 { fd } else { empty(fd, true, errno) }
 }
@@ -92,7 +91,7 @@ fn how(dir: i32, path: *const c_char, flags: i32) -> How {
         0 => 0,
         _ => libc::AT_SYMLINK_NOFOLLOW,
     };
-    let stat = match raw::fstatat(dir, path, follow) {
+    let stat = match kernel::fstatat(dir, path, follow) {
         Ok(stat) if stat.is_regular() => stat,
         // Somebody else may make it in between.
         Err(libc::ENOENT) if makes(0) && may_empty() => return How::InTwoSteps(None),
@@ -103,8 +102,8 @@ fn how(dir: i32, path: *const c_char, flags: i32) -> How {
     }
     // Files of the kernel's own look at `O_TRUNC` themselves. They, and layers, have no device.
     if libc::major(stat.dev) == 0 {
-        let fd = raw::open_path(dir, path) as i32;
-        let filesystem = raw::filesystem_magic(fd).map(|m| policy::filesystem_name(m as u64));
+        let fd = kernel::open_path(dir, path) as i32;
+        let filesystem = kernel::filesystem_magic(fd).map(|m| policy::filesystem_name(m as u64));
         own::close_looked_at(fd);
         match filesystem {
             Some(name) if policy::is_kernel_filesystem(name) => return How::Bare,
@@ -120,7 +119,7 @@ fn how(dir: i32, path: *const c_char, flags: i32) -> How {
 
 /// The second step; where it fails, the open has failed.
 fn empty(fd: i32, was_there: bool, errno: i32) -> i32 {
-    let stat = raw::fstat(fd).ok().filter(raw::Stat::is_regular);
+    let stat = kernel::fstat(fd).ok().filter(kernel::Stat::is_regular);
     // One that this call has just made is left as it is: emptying changes times, and is told.
     if !stat.is_some_and(|s| was_there || s.size != 0) {
         return fd;
@@ -130,15 +129,15 @@ fn empty(fd: i32, was_there: bool, errno: i32) -> i32 {
         pinned.unpin();
     }
     let emptied = layout::change(fd, Change::Truncate(0), || {
-        raw::libc_result(raw::ftruncate(fd, 0))
+        kernel::libc_result(kernel::ftruncate(fd, 0))
     });
     if emptied < 0 {
-        let error = raw::errno();
-        numbers::close(fd, || raw::libc_result(raw::close_now(fd)) as i32);
-        raw::set_errno(error);
+        let error = kernel::errno();
+        numbers::close(fd, || kernel::libc_result(kernel::close_now(fd)) as i32);
+        kernel::set_errno(error);
         return -1;
     }
-    raw::set_errno(errno);
+    kernel::set_errno(errno);
     fd
 }
 

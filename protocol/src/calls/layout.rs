@@ -3,19 +3,22 @@
 //! The range is held as `layout`, rounded out to units (the kernel zeroes partial blocks through the
 //! cache), to the end of time where bytes beyond it move or vanish (P3).
 
+use core::cell::Cell;
 use core::ffi::c_char;
 use core::sync::atomic::Ordering::Relaxed;
 
-use kernel as raw;
 use lock_table::{FileId, Mode, unit};
 
-use crate::calls::transfer::{under_frame, unmixed};
 use crate::calls::{by_name, leases};
-use crate::direct::beyond;
-use crate::hold::call;
-use crate::hold::ranges::{self, END_OF_TIME, Got, Terms};
+use crate::hold::call::under_frame;
+use crate::hold::ranges::{self, Got};
+use crate::hold::slots::release;
+use crate::hold::terms::{END_OF_TIME, Terms};
+use crate::hold::unmixed::unmixed;
+use crate::hold::{beyond, call, way_back};
 use crate::tell::events;
-use crate::what::{descriptors, files, identity, names, own, words};
+use crate::what::descriptions::Pinned;
+use crate::what::{files, identity, names, own, uses, words};
 use crate::who::process;
 
 #[derive(Clone, Copy)]
@@ -80,53 +83,71 @@ impl Change {
 /// ftruncate and fallocate.
 #[inline(never)]
 pub fn change(fd: i32, what: Change, real: impl Fn() -> isize) -> isize {
-    if let Some(n) = unmixed(fd, Mode::Layout, &real) {
+    if let Ok(n) = unmixed::<true>(fd, Mode::Layout, &real) {
         return n;
     }
-    under_frame(fd, false, &real, |thread, frame, pinned| {
+    let relied = Cell::new(false);
+    let result = under_frame(fd, false, &real, |thread, frame, pinned| {
         let file = pinned.file;
         let terms = Terms::of(file, fd);
+        relied.set(pinned.description.has(libc::O_DIRECT));
         for _ in 0..16 {
-            ranges::release(frame);
+            release(frame);
             let (first, last) = what.range(file.size_guess.load(Relaxed));
             let claim = terms.claim(Mode::Layout, first, last);
+            pinned.rely_on_ranges(fd);
             if let Got::Refused(error) = ranges::take(thread, frame, &terms, &claim, false) {
-                return Some(raw::libc_result(-error as isize));
+                return Some(kernel::libc_result(-error as isize));
+            }
+            if !pinned.ranges_stand() {
+                continue;
             }
             let size =
-                descriptors::size_through(fd, file).filter(|_| words::still(fd, pinned.seen))?;
+                identity::size_through(fd, file).filter(|_| words::still(fd, pinned.seen))?;
             file.size_guess.store(size, Relaxed);
             let (first, last) = what.range(size);
             if claim.first <= first && claim.last >= last {
-                if what.extends(size) && !terms.observe {
+                if what.extends(size) && !terms.known.observe() {
                     beyond::clear(fd, file, size);
                 }
                 return Some(real());
             }
         }
         let reason = "the file's size would not hold still";
-        events::emit_uncovered(Some(pinned.file.id()), fd, reason);
-        Some(real())
-    })
+        let (id, refused) = (pinned.file.id(), terms.known.refuses_uncovered());
+        let failed = events::emit_uncovered_call(Some(id), fd, reason, refused);
+        Some(failed.unwrap_or_else(&real))
+    });
+    way_back::after_relying(fd, relied.get());
+    result
 }
 
 /// A call that nobody else's on this file may overlap, where that is needed.
 pub fn alone(
     fd: i32,
     real: &dyn Fn() -> isize,
-    needed: impl Fn(&descriptors::Pinned) -> bool,
-    act: impl Fn(&descriptors::Pinned) -> isize,
+    needed: impl Fn(&Pinned) -> bool,
+    act: impl Fn(&Pinned) -> isize,
 ) -> isize {
-    under_frame(fd, false, real, |thread, frame, pinned| {
+    let relied = Cell::new(false);
+    let result = under_frame(fd, false, real, |thread, frame, pinned| {
         let terms = Terms::of(pinned.file, fd);
         let claim = terms.claim(Mode::Layout, 0, END_OF_TIME);
-        if needed(pinned)
-            && let Got::Refused(error) = ranges::take(thread, frame, &terms, &claim, false)
-        {
-            return Some(raw::libc_result(-error as isize));
+        while needed(pinned) {
+            relied.set(pinned.description.has(libc::O_DIRECT));
+            pinned.rely_on_ranges(fd);
+            if let Got::Refused(error) = ranges::take(thread, frame, &terms, &claim, false) {
+                return Some(kernel::libc_result(-error as isize));
+            }
+            if pinned.ranges_stand() {
+                break;
+            }
+            release(frame);
         }
         words::still(fd, pinned.seen).then(|| act(pinned))
-    })
+    });
+    way_back::after_relying(fd, relied.get());
+    result
 }
 
 /// A file's name, and how it is opened by that.
@@ -145,9 +166,9 @@ fn by_name(name: &Name, real: &dyn Fn() -> isize) -> (Option<FileId>, isize) {
         0 => 0,
         _ => libc::AT_SYMLINK_NOFOLLOW,
     };
-    let stat = raw::fstatat(dir, path, follow).ok();
+    let stat = kernel::fstatat(dir, path, follow).ok();
     let id = stat
-        .filter(raw::Stat::is_regular)
+        .filter(kernel::Stat::is_regular)
         .as_ref()
         .and_then(identity::identity);
     let (Some(thread), Some(id)) = (process::active(), id) else {
@@ -164,24 +185,26 @@ fn by_name(name: &Name, real: &dyn Fn() -> isize) -> (Option<FileId>, isize) {
     if let Err(error) = leases::are_given_up(&terms, dir, path, name.flags)
         && name.is_one_call
     {
-        return (None, raw::libc_result(-error as isize));
+        return (None, kernel::libc_result(-error as isize));
     }
     let Some(frame) = call::begin(thread, false) else {
         return (None, real());
     };
     let claim = terms.claim(Mode::Layout, 0, END_OF_TIME);
+    let relies = uses::rely_for_a_while(id, terms.known.observe());
     let result = match ranges::take(thread, frame, &terms, &claim, false) {
         Got::Go => real(),
-        Got::Refused(error) => raw::libc_result(-error as isize),
+        Got::Refused(error) => kernel::libc_result(-error as isize),
     };
     call::end(thread, frame);
+    uses::relied(relies);
     (Some(id), result)
 }
 
 /// truncate(2). `path` is the program's pointer.
 pub fn truncate_path(path: *const c_char, real: impl Fn() -> isize) -> isize {
     if refused_by_name(libc::AT_FDCWD, path) {
-        return raw::libc_result(-libc::ENOLCK as isize);
+        return kernel::libc_result(-libc::ENOLCK as isize);
     }
     if process::active().is_none() {
         return real();
@@ -199,7 +222,7 @@ pub fn truncate_path(path: *const c_char, real: impl Fn() -> isize) -> isize {
 pub fn stream_is_refused(path: *const c_char) -> bool {
     let refused = refused_by_name(libc::AT_FDCWD, path);
     if refused {
-        raw::set_errno(libc::ENOLCK);
+        kernel::set_errno(libc::ENOLCK);
     }
     refused
 }
@@ -226,7 +249,7 @@ pub fn refused_by_name(dir: i32, path: *const c_char) -> bool {
     if !process::refuses() {
         return false;
     }
-    let fd = raw::open_path(dir, path);
+    let fd = kernel::open_path(dir, path);
     // With no number free it can't be known: rather one refused for nothing.
     let refused = match fd {
         0.. => names::would_be_fenced(fd as i32),
@@ -244,7 +267,7 @@ pub fn open_truncating(
     real: impl Fn() -> isize,
 ) -> isize {
     if refused_by_name(dir, path) {
-        return raw::libc_result(-libc::ENOLCK as isize);
+        return kernel::libc_result(-libc::ENOLCK as isize);
     }
     if process::active().is_none() {
         return real();
@@ -258,7 +281,7 @@ pub fn open_truncating(
     let (seen, fd) = by_name(&name, &real);
     if fd >= 0
         && let Some(seen) = seen
-        && raw::fstat(fd as i32)
+        && kernel::fstat(fd as i32)
             .ok()
             .as_ref()
             .and_then(identity::identity)

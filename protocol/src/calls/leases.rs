@@ -6,10 +6,9 @@
 
 use core::ffi::{CStr, c_char};
 
-use kernel as raw;
 use lock_table::USE_DIRECT;
 
-use crate::hold::ranges::Terms;
+use crate::hold::terms::Terms;
 use crate::what::file::POSIX_LOCKED;
 use crate::what::maps::Lines;
 use crate::what::{files, own};
@@ -21,13 +20,18 @@ const MARK: i32 = libc::O_ASYNC;
 /// `path` is the program's pointer; `flags` say how it is about to be opened. Err: a signal handler interrupted it.
 pub fn are_given_up(terms: &Terms, dir: i32, path: *const c_char, flags: i32) -> Result<(), i32> {
     let users = |table: &lock_table::Table| table.users(terms.id).bits;
-    let others_wait = terms.atomic || process::table().is_some_and(|t| users(t) & USE_DIRECT != 0);
+    let others_wait =
+        terms.known.atomic() || process::table().is_some_and(|t| users(t) & USE_DIRECT != 0);
     // Closing any descriptor of a file drops the process's locks on it.
     let is_locked = files::find(terms.id).is_some_and(|f| f.has(POSIX_LOCKED));
-    if terms.observe || !others_wait || is_locked || !scratch::roomy(|| may_be_on(terms.id.ino)) {
+    if terms.known.observe()
+        || !others_wait
+        || is_locked
+        || !scratch::roomy(|| may_be_on(terms.id.ino))
+    {
         return Ok(());
     }
-    match raw::open_at(dir, path, flags | MARK | libc::O_NOCTTY) as i32 {
+    match kernel::open_at(dir, path, flags | MARK | libc::O_NOCTTY) as i32 {
         // It is refused as it would have been without us, or for want of a number.
         error @ ..0 if error != -libc::EINTR => Ok(()),
         error @ ..0 => Err(-error),

@@ -3,32 +3,31 @@
 //! An ordinary user may lock so much memory, and mlockall asks for all that the process has mapped: with the lock
 //! table in it, more than the program has. Where that is what it fails by, each mapping but ours is locked alone.
 
-use core::sync::atomic::{AtomicBool, Ordering::*};
+use core::sync::atomic::Ordering::Relaxed;
 
-use kernel as raw;
-
+use crate::calls::state::state;
 use crate::tell::counters;
 use crate::what::maps::{Line, Maps};
 use crate::who::{process, scratch};
 
 /// Whether what is mapped from now on is locked, and so read in at once.
-static FUTURE: AtomicBool = AtomicBool::new(false);
-
 pub fn are_new_mappings() -> bool {
-    FUTURE.load(Relaxed)
+    state().locks_mappings.load(Relaxed)
 }
 
 pub fn lock_all(flags: i32, real: impl Fn(i32) -> i32) -> i32 {
     let mut result = real(flags);
     if result != 0
-        && raw::errno() == libc::ENOMEM
+        && kernel::errno() == libc::ENOMEM
         && flags & libc::MCL_CURRENT != 0
         && process::table().is_some()
     {
         result = lock_theirs(flags, &real);
     }
     if result == 0 {
-        FUTURE.store(flags & libc::MCL_FUTURE != 0, Relaxed);
+        state()
+            .locks_mappings
+            .store(flags & libc::MCL_FUTURE != 0, Relaxed);
     }
     result
 }
@@ -36,7 +35,7 @@ pub fn lock_all(flags: i32, real: impl Fn(i32) -> i32) -> i32 {
 pub fn unlock_all(real: impl Fn() -> i32) -> i32 {
     let result = real();
     if result == 0 {
-        FUTURE.store(false, Relaxed);
+        state().locks_mappings.store(false, Relaxed);
     }
     result
 }
@@ -44,13 +43,13 @@ pub fn unlock_all(real: impl Fn() -> i32) -> i32 {
 /// As the kernel would have done it without us: all or, if that is more than may be, nothing.
 #[cold]
 fn lock_theirs(flags: i32, real: &impl Fn(i32) -> i32) -> i32 {
-    let limit = raw::soft_limit(libc::RLIMIT_MEMLOCK).unwrap_or(0);
+    let limit = kernel::soft_limit(libc::RLIMIT_MEMLOCK).unwrap_or(0);
     let all = scratch::roomy(|| {
         let mut all = 0u64;
         each_of_theirs(|line| all += (line.end - line.start) as u64).map(|()| all)
     });
     let refused = || {
-        raw::set_errno(libc::ENOMEM);
+        kernel::set_errno(libc::ENOMEM);
         -1
     };
     if all.is_none_or(|bytes| bytes > limit) {
@@ -64,7 +63,7 @@ fn lock_theirs(flags: i32, real: &impl Fn(i32) -> i32) -> i32 {
     // What can't be read in (a mapping without rights, the kernel's own page) is no failure there either.
     let locked = scratch::roomy(|| {
         each_of_theirs(|line| {
-            raw::lock_memory(line.start, line.end - line.start, on_fault);
+            kernel::lock_memory(line.start, line.end - line.start, on_fault);
         })
     });
     locked.map_or_else(refused, |()| 0)

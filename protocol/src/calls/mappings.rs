@@ -8,15 +8,17 @@
 use core::cell::Cell;
 use core::ffi::c_void;
 
-use kernel as raw;
+use lock_table::USE_BUFFERED;
 
 use crate::calls::locked;
 use crate::calls::registering::Registering;
 use crate::hold::call;
 use crate::tell::counters;
-use crate::what::descriptors::{self, Pinned, TURNS};
+use crate::what::descriptions::Pinned;
+use crate::what::descriptors::{self, TURNS};
 use crate::what::entries::retain;
-use crate::what::places::{Place, add, any, cut, last_of, page_up};
+use crate::what::places::{add, any, cut, last_of, page_up};
+use crate::what::state::Place;
 use crate::what::{files, words};
 use crate::who::registry::Registry;
 use crate::who::thread::{Frame, Thread};
@@ -73,7 +75,7 @@ pub fn map(map: &Map, real: impl Fn(i32) -> *mut c_void) -> *mut c_void {
         return plain(true);
     };
     if words::is_ours(map.fd) {
-        raw::set_errno(libc::EBADF);
+        kernel::set_errno(libc::EBADF);
         return libc::MAP_FAILED;
     }
     for _ in 0..TURNS {
@@ -105,20 +107,28 @@ fn map_file(
 ) -> Option<*mut c_void> {
     let access = pinned.description.flags() as i32 & libc::O_ACCMODE;
     let may_write = map.is_shared() && access == libc::O_RDWR;
-    pinned
-        .file
-        .add_use(pinned.file_index, lock_table::USE_BUFFERED, map.fd);
+    let file = pinned.file;
+    let by_direct = pinned.description.has(libc::O_DIRECT);
+    match may_write {
+        true if by_direct => file.begins(pinned.file_index, USE_BUFFERED, map.fd),
+        // Used so by the description itself.
+        true => {}
+        false => file.add_lasting_use(pinned.file_index, USE_BUFFERED, map.fd),
+    }
     let noted = if may_write {
-        counters::NOTE_MAPPED_WRITABLE
+        counters::USED_MAPPED_WRITABLE
     } else {
         0
     };
-    counters::note_use(pinned.file.id(), map.fd, counters::NOTE_MAPPED | noted);
-    if may_write {
-        map_shared(map, call, pinned, real)
-    } else {
-        Some(plain(false))
+    counters::note_use(pinned.file.id(), map.fd, counters::USED_MAPPED | noted);
+    if !may_write {
+        return Some(plain(false));
     }
+    let mapped = map_shared(map, call, pinned, real);
+    if by_direct {
+        file.has_begun();
+    }
+    mapped
 }
 
 fn map_shared(
@@ -133,7 +143,7 @@ fn map_shared(
         true => match call.register(pinned.file_index, map.fd, offset, last_of(offset, map.len)) {
             Ok(entry) => entry,
             Err(error) => {
-                raw::set_errno(error);
+                kernel::set_errno(error);
                 return Some(libc::MAP_FAILED);
             }
         },
@@ -147,6 +157,8 @@ fn map_shared(
         retain(entry);
         let end = start.saturating_add(page_up(map.len));
         let file = pinned.file_index;
+        // Another thread may have turned the description meanwhile.
+        pinned.file.add_use(file, USE_BUFFERED, map.fd);
         add(
             registry,
             Place {
@@ -168,7 +180,7 @@ fn map_shared(
     // Once more; a fixed one replaces this one.
     if !map.is_fixed() {
         let registry = registry::lock();
-        raw::unmap(at.cast(), page_up(map.len));
+        kernel::unmap(at.cast(), page_up(map.len));
         cut(&registry, at as usize, page_up(map.len));
     }
     None
@@ -229,13 +241,13 @@ impl Map {
         }
         let len = page_up(self.len);
         let registry = registry::lock();
-        if made as usize == self.at || raw::move_mapping(made as usize, len, self.at) {
+        if made as usize == self.at || kernel::move_mapping(made as usize, len, self.at) {
             cut(&registry, self.at, len);
             noted(&registry, self.at);
             return self.at as *mut c_void;
         }
         // It can't be moved (a limit, a place where nothing may be): as asked for, and as it is refused.
-        raw::unmap(made.cast(), len);
+        kernel::unmap(made.cast(), len);
         drop(registry);
         self.held(real, noted)
     }

@@ -1,24 +1,21 @@
 //! What the program does with descriptor numbers: close, dup, fcntl. Our own numbers don't exist for it.
 
-use core::sync::atomic::{AtomicBool, Ordering::AcqRel};
+use core::sync::atomic::Ordering::AcqRel;
 
-use kernel as raw;
-use lock_table::USE_DIRECT;
-
-use crate::calls::transfer::look_at;
-use crate::calls::{layout, replace};
-use crate::direct::TAKEN_OFF;
+use crate::calls::{flags, replace};
 use crate::direct::{second, writeback};
-use crate::hold::call;
+use crate::hold::call::{self, look_at};
 use crate::tell::events;
-use crate::what::descriptors::{self, Pinned, closed, closing, duplicated, forget};
+use crate::tell::told::{Once, first_time};
+use crate::what::changes::{self, closed, closing, duplicated, forget};
+use crate::what::descriptions::{self, Pinned};
 use crate::what::file::{LEASED, STREAMED};
 use crate::what::words::{is_ours, known_in};
-use crate::what::{early, hands, names, seconds, words};
-use crate::who::{due, outlived, process};
+use crate::what::{early, hands, names, routes, seconds, words};
+use crate::who::{outlived, process};
 
 fn bad_descriptor() -> i32 {
-    raw::set_errno(libc::EBADF);
+    kernel::set_errno(libc::EBADF);
     -1
 }
 
@@ -28,27 +25,31 @@ pub fn opening(real: impl Fn() -> i32) -> i32 {
     if !process::follows_numbers() {
         return real();
     }
-    let before = descriptors::sharings();
+    let before = descriptions::sharings();
     let fd = with_room(&real);
     if fd < 0 {
         return fd;
     }
     if process::refuses() && names::would_be_fenced(fd) {
-        raw::close(fd);
-        raw::set_errno(libc::ENOLCK);
+        kernel::close(fd);
+        kernel::set_errno(libc::ENOLCK);
         return -1;
     }
-    descriptors::opened(fd, before);
+    changes::opened(fd, before);
+    if routes::may_be() {
+        // Before the program can ask for its flags, or hand it on.
+        look_at(fd, |_, _, _| ());
+    }
     fd
 }
 
 /// A call that makes a number; where the program has no more, we give ours up.
 fn with_room(real: &impl Fn() -> i32) -> i32 {
-    let errno = raw::errno();
+    let errno = kernel::errno();
     let fd = real();
-    if fd < 0 && raw::errno() == libc::EMFILE && hands::shed() {
+    if fd < 0 && kernel::errno() == libc::EMFILE && hands::shed() {
         // A success leaves errno alone, as the kernel does.
-        raw::set_errno(errno);
+        kernel::set_errno(errno);
         return real();
     }
     fd
@@ -56,11 +57,11 @@ fn with_room(real: &impl Fn() -> i32) -> i32 {
 
 /// A call that makes numbers and says with -1, or a null, that it can't; where there are no more, with ours.
 pub fn making<R>(real: impl Fn() -> R, failed: impl Fn(&R) -> bool) -> R {
-    let errno = raw::errno();
+    let errno = kernel::errno();
     let result = real();
-    let none = failed(&result) && raw::errno() == libc::EMFILE;
+    let none = failed(&result) && kernel::errno() == libc::EMFILE;
     if none && process::follows_numbers() && hands::shed() {
-        raw::set_errno(errno);
+        kernel::set_errno(errno);
         return real();
     }
     result
@@ -77,7 +78,7 @@ pub fn made_elsewhere(fd: i32) -> i32 {
 /// Made by a call that never gives a file. Not looked at again: a sandbox may refuse that later.
 pub fn made_other(fd: i32) -> i32 {
     if fd >= 0 && process::follows_numbers() {
-        descriptors::pass(fd);
+        changes::pass(fd);
     }
     fd
 }
@@ -112,19 +113,25 @@ pub fn closing_elsewhere<R>(fd: i32, real: impl Fn() -> R) -> R {
 }
 
 /// The calling thread is about to get a table of numbers of its own: there is one here for the whole process. Alone it
-/// keeps the one that it has.
-pub fn unsharing() {
-    outlived::leave();
-    if raw::is_only_task() || process::active().is_none() {
-        return;
+/// keeps the one that it has. Whether it is not to get one.
+pub fn unsharing() -> bool {
+    if kernel::is_only_task() || process::active().is_none() {
+        outlived::leave();
+        return false;
     }
-    static TOLD: AtomicBool = AtomicBool::new(false);
-    if !TOLD.swap(true, AcqRel) {
-        events::emit(&events::Event::uncovered(
+    let refused = process::refuses_uncovered();
+    if !refused {
+        outlived::leave();
+    }
+    if first_time(Once::OwnNumbers) {
+        let event = events::Event::uncovered(
             None,
             "a thread has descriptor numbers of its own (CLONE_FILES unshared): what it opens is taken for the process's",
-        ));
+        );
+        let done = if refused { "EPERM" } else { event.done };
+        events::emit(&events::Event { done, ..event });
     }
+    refused
 }
 
 /// `close_range` and `closefrom`: everything in the range but ours.
@@ -135,13 +142,13 @@ pub fn close_range(first: u32, last: u32, flags: i32, real: impl Fn(u32, u32, i3
         return real(first, last, flags);
     }
     let mut flags = flags;
-    if flags & UNSHARE != 0 {
-        unsharing();
+    if flags & UNSHARE != 0 && unsharing() {
+        return kernel::libc_result(-libc::EPERM as isize) as i32;
     }
     if flags & UNSHARE != 0 && known_in(first, last).any(is_ours) {
-        let unshared = raw::unshare_files();
+        let unshared = kernel::unshare_files();
         if unshared < 0 {
-            return raw::libc_result(unshared) as i32;
+            return kernel::libc_result(unshared) as i32;
         }
         flags &= !UNSHARE;
     }
@@ -198,7 +205,7 @@ pub fn dup(old: i32, real: impl Fn() -> i32) -> i32 {
         match new {
             ..0 => {}
             _ if words::still(old, pinned.seen) => {
-                descriptors::describes(new, pinned.index);
+                changes::describes(new, pinned.index);
                 // The reference is the number's now.
                 frame.pinned.set(0);
             }
@@ -222,7 +229,7 @@ pub fn dup_to(old: i32, new: i32, real: impl Fn() -> i32) -> i32 {
     if is_ours(old) {
         return bad_descriptor();
     }
-    if new < 0 || old == new || raw::get_flags(old).is_err() {
+    if new < 0 || old == new || kernel::get_flags(old).is_err() {
         return real(); // changes nothing
     }
     replace::number(new, Some(old), real, |result| *result < 0, -1)
@@ -250,51 +257,12 @@ pub fn fcntl(fd: i32, command: i32, argument: usize, real: impl Fn() -> i32) -> 
     }
     match command {
         libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => dup(fd, real),
-        libc::F_SETFL => set_flags(fd, argument as i32, real),
-        libc::F_GETFL => get_flags(fd, real),
+        libc::F_SETFL => flags::set(fd, argument as i32, real),
+        libc::F_GETFL => flags::get(fd, real),
         libc::F_SETLK | libc::F_SETLKW => posix_lock(fd, real),
         libc::F_SETLEASE if argument as i32 != libc::F_UNLCK => lease(fd, real),
         _ => real(),
     }
-}
-
-/// Turning `O_DIRECT` on or off changes what calls in flight through this description are: they end
-/// before, and everybody knows of the new use before it begins.
-fn set_flags(fd: i32, flags: i32, real: impl Fn() -> i32) -> i32 {
-    let turns = |pinned: &Pinned| (flags ^ pinned.description.flags() as i32) & libc::O_DIRECT != 0;
-    let needed = |pinned: &Pinned| {
-        if turns(pinned) && flags & libc::O_DIRECT != 0 {
-            pinned.file.add_use(pinned.file_index, USE_DIRECT, fd);
-            due::look_if_due();
-        }
-        // Also while it is direct: a request without a second descriptor takes the flag off for a moment.
-        (turns(pinned) || pinned.description.has(libc::O_DIRECT)) && pinned.file.locks()
-    };
-    let result = layout::alone(fd, &|| real() as isize, needed, |pinned| {
-        let result = real();
-        if result == 0
-            && let Ok(now) = raw::get_flags(fd)
-        {
-            pinned.description.set_flags(now, fd);
-        }
-        result as isize
-    });
-    result as i32
-}
-
-/// While we have taken `O_DIRECT` off for one request it doesn't show.
-fn get_flags(fd: i32, real: impl Fn() -> i32) -> i32 {
-    let result = real();
-    if result >= 0
-        && let words::Peek::Description { index, .. } = words::peek(fd)
-        && let Some(d) = descriptors::description(index)
-        && !d.is_shared()
-        && d.has(libc::O_DIRECT)
-    {
-        let taken_off = result & libc::O_DIRECT == 0;
-        return result ^ if taken_off { TAKEN_OFF as i32 } else { 0 };
-    }
-    result
 }
 
 /// Closing any descriptor of the file, also one of ours, would drop this lock.
@@ -344,9 +312,9 @@ pub fn sync(fd: i32, real: impl Fn() -> i32) -> i32 {
     if known.is_none() {
         return result;
     }
-    let errno = raw::errno();
+    let errno = kernel::errno();
     let settled = look_at(fd, |thread, frame, pinned| {
-        raw::set_errno(errno);
+        kernel::set_errno(errno);
         // The error of another file isn't this call's.
         let same = known == Some(pinned.seen);
         same.then(|| writeback::after_sync(thread, frame, pinned.file, result as isize) as i32)
@@ -354,10 +322,15 @@ pub fn sync(fd: i32, real: impl Fn() -> i32) -> i32 {
     match settled.flatten() {
         Some(settled) => settled,
         None => {
-            raw::set_errno(errno);
+            kernel::set_errno(errno);
             result
         }
     }
+}
+
+/// Whether the number stands for a file that may be fenced.
+pub fn may_be_fenced(fd: i32) -> bool {
+    process::table().is_none() || look_at(fd, |_, _, _| ()).is_some()
 }
 
 /// A stream of libc's is open on the number: its reads and writes can't be hooked by name.
@@ -367,16 +340,6 @@ pub fn streamed(fd: i32) {
         pinned.file.mark(STREAMED);
         if pinned.file.locks() {
             pinned.file.tell_streamed(pinned.file_index, fd);
-        }
-    });
-}
-
-/// As `uncovered`, but only where somebody uses the file past the page cache: otherwise the kernel
-/// keeps the call coherent.
-pub fn uncovered_if_mixed(fd: i32, what: &'static str) {
-    look_at(fd, |_, _, pinned| {
-        if pinned.file.locks() {
-            tell_uncovered(fd, pinned, what);
         }
     });
 }

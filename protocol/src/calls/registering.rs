@@ -5,9 +5,12 @@ use core::sync::atomic::Ordering::*;
 use lock_table::{FileId, Mode};
 
 use crate::hold::call;
-use crate::hold::ranges::{self, Got, Terms};
+use crate::hold::ranges::{self, Got};
+use crate::hold::slots::release;
+use crate::hold::terms::Terms;
 use crate::tell::events::{self, Event};
-use crate::what::entries::{self, Entry};
+use crate::what::entries;
+use crate::what::state::Entry;
 use crate::what::{file, files};
 use crate::who::registry::Registry;
 use crate::who::thread::{Frame, Thread};
@@ -65,20 +68,41 @@ impl<'a> Registering<'a> {
         let Some(file) = files::get(file_index) else {
             return Ok(0);
         };
-        let enter = || enter(self.frame, file_index, file.id(), fd, (first, last));
+        let refused = self.refuses(file);
+        let enter = || {
+            enter(
+                self.frame,
+                file_index,
+                file.id(),
+                fd,
+                (first, last),
+                refused,
+            )
+        };
         // Calls nest too deep: without the lock the entry still counts for direct I/O that begins from now on.
         let Some(frame) = self.frame else {
-            return Ok(enter());
+            return match enter() {
+                0 if refused => Err(libc::ENOMEM),
+                entry => Ok(entry),
+            };
         };
         let terms = coherent(Terms::of(file, fd));
         let claim = terms.claim(Mode::BufferedWrite, first, last);
         let result = match ranges::take(self.thread, frame, &terms, &claim, false) {
-            Got::Go => Ok(enter()),
+            Got::Go => match enter() {
+                0 if refused => Err(libc::ENOMEM),
+                entry => Ok(entry),
+            },
             Got::Refused(_) if self.exists => Ok(enter()),
             Got::Refused(error) => Err(error),
         };
-        ranges::release(frame);
+        release(frame);
         result
+    }
+
+    /// Whether a mapping that can't be entered is not to be made. One that is there can't be undone.
+    fn refuses(&self, file: &file::File) -> bool {
+        file.settings().refuses_uncovered() && !self.exists
     }
 
     /// It is in its place, or not needed.
@@ -93,13 +117,20 @@ impl<'a> Registering<'a> {
 /// A mapping is a route, not a call: isolation is not its business.
 fn coherent(terms: Terms) -> Terms {
     Terms {
-        atomic: false,
+        known: terms.known.coherent(),
         ..terms
     }
 }
 
 /// An entry with one reference: the frame's, or else the caller's.
-fn enter(frame: Option<&Frame>, file_index: u32, id: FileId, fd: i32, range: (u64, u64)) -> u32 {
+fn enter(
+    frame: Option<&Frame>,
+    file_index: u32,
+    id: FileId,
+    fd: i32,
+    range: (u64, u64),
+    refused: bool,
+) -> u32 {
     let registry = registry::lock();
     if let Some(index) = entries::make(file_index, id, range, &registry) {
         // A frame that has no room leaves it to the caller.
@@ -113,6 +144,7 @@ fn enter(frame: Option<&Frame>, file_index: u32, id: FileId, fd: i32, range: (u6
     events::emit(&Event {
         fd,
         range: Some(range),
+        done: if refused { "ENOMEM" } else { event.done },
         ..event
     });
     0
@@ -145,7 +177,7 @@ impl Registering<'_> {
         e.registered
             .store(entry.map_or(0, |m| m.index() + 1), Release);
         if let Some(frame) = self.frame {
-            ranges::release(frame);
+            release(frame);
         }
         if entry.is_none() {
             events::emit(&Event::uncovered(

@@ -3,14 +3,12 @@
 
 use core::ffi::c_void;
 
-use kernel as raw;
-
 use crate::calls::mappings::{failed, is_followed};
 use crate::calls::registering::Registering;
-use crate::hold::ranges::END_OF_TIME;
 use crate::what::entries::{release, retain};
 use crate::what::files;
-use crate::what::places::{Place, add, any, cut, last_of, page_up, take_out, with};
+use crate::what::places::{add, any, cut, last_of, page_up, take_out, with};
+use crate::what::state::Place;
 use crate::who::registry;
 use crate::who::registry::Registry;
 
@@ -24,7 +22,7 @@ pub fn protect(at: *mut c_void, len: usize, prot: i32, real: impl Fn() -> i32) -
     }
     let registry = registry::lock();
     let result = real();
-    let errno = raw::errno();
+    let errno = kernel::errno();
     // Half of a call that failed may have been done: then the register says too much, never too little.
     if result == 0 {
         for mut place in take_out(&registry, start, len) {
@@ -32,7 +30,7 @@ pub fn protect(at: *mut c_void, len: usize, prot: i32, real: impl Fn() -> i32) -
             add(&registry, place);
         }
     }
-    raw::set_errno(errno);
+    kernel::set_errno(errno);
     result
 }
 
@@ -46,7 +44,7 @@ fn make_writable(start: usize, len: usize, real: &dyn Fn() -> i32) -> i32 {
             drop(registry);
             result
         }
-        Err(error) => raw::libc_result(-error as isize) as i32,
+        Err(error) => kernel::libc_result(-error as isize) as i32,
     };
     call.end();
     result
@@ -108,16 +106,16 @@ pub fn remap(ask: &Remap, real: impl Fn() -> *mut c_void) -> *mut c_void {
     let to = match grow(&call, ask) {
         Ok((registry, grown)) => {
             let to = real();
-            let errno = raw::errno();
+            let errno = kernel::errno();
             if !failed(to) {
                 moved(&registry, ask, to as usize, &grown);
             }
             call.let_go(grown.entry, &registry);
-            raw::set_errno(errno);
+            kernel::set_errno(errno);
             to
         }
         Err(error) => {
-            raw::set_errno(error);
+            kernel::set_errno(error);
             libc::MAP_FAILED
         }
     };
@@ -149,8 +147,7 @@ fn grow(call: &Registering, ask: &Remap) -> Result<(Registry, Grown), i32> {
     loop {
         let registry = registry::lock();
         grown.place = with(&registry, |places| {
-            let ends = |p: &&Place| p.start <= probe && probe < p.end;
-            places.iter().find(ends).copied()
+            places.iter().find(|p| p.is_at(probe)).copied()
         });
         let grows = |p: &Place| p.entry != 0 && (new_len > old_len || old_len == 0);
         let wanted = grown.place.filter(grows).map(|p| {
@@ -184,26 +181,8 @@ fn release_other(
 fn moved(registry: &Registry, ask: &Remap, to: usize, grown: &Grown) {
     let (old_len, new_len) = ask.lens();
     if old_len == 0 {
-        // A second view of the same bytes.
-        if let Some(p) = grown.place {
-            let offset = p
-                .offset
-                .saturating_add(ask.at.saturating_sub(p.start) as u64);
-            retain(grown.entry);
-            if let Some(file) = files::get(p.file) {
-                files::retain(file);
-            }
-            cut(registry, to, new_len);
-            add(
-                registry,
-                Place {
-                    start: to,
-                    end: to.saturating_add(new_len),
-                    offset,
-                    entry: grown.entry,
-                    ..p
-                },
-            );
+        if let Some(place) = grown.place {
+            seen_twice(registry, ask, to, place, grown.entry);
         }
         return;
     }
@@ -211,55 +190,82 @@ fn moved(registry: &Registry, ask: &Remap, to: usize, grown: &Grown) {
     if ask.flags & libc::MREMAP_FIXED != 0 {
         cut(registry, to, new_len);
     }
-    let stays = ask.flags & libc::MREMAP_DONTUNMAP != 0;
-    let old_end = ask.at.saturating_add(old_len);
     for place in taken {
-        if stays {
-            retain(place.entry);
-            if let Some(file) = files::get(place.file) {
-                files::retain(file);
-            }
+        if ask.flags & libc::MREMAP_DONTUNMAP != 0 {
+            keep(&place);
             add(registry, place);
         }
-        let start = to.saturating_add(place.start - ask.at);
-        let keeps = new_len
-            .saturating_sub(place.start - ask.at)
-            .min(place.end - place.start);
-        let grows = place.end == old_end && new_len > old_len;
-        let len = if grows {
-            new_len - (place.start - ask.at)
-        } else {
-            keeps
-        };
-        if len == 0 {
-            release(place.entry, registry);
-            files::release(place.file, registry);
-            continue;
+        match moved_place(ask, to, &place) {
+            Some(mut new) => {
+                let grows = new.end - new.start > place.end - place.start;
+                if grows && grown.entry != 0 {
+                    release(new.entry, registry);
+                    retain(grown.entry);
+                    new.entry = grown.entry;
+                }
+                add(registry, new);
+            }
+            None => {
+                release(place.entry, registry);
+                files::release(place.file, registry);
+            }
         }
-        let mut new = Place {
-            start,
-            end: start.saturating_add(len),
-            ..place
-        };
-        if grows && grown.entry != 0 {
-            release(new.entry, registry);
-            retain(grown.entry);
-            new.entry = grown.entry;
-        }
-        add(registry, new);
     }
 }
 
-/// `remap_file_pages` may show any part of the file anywhere in the mapping: all of it counts.
-pub fn remap_pages(at: *mut c_void, len: usize, real: impl Fn() -> i32) -> i32 {
+/// Where this part of what was moved lies now, as long as it is. None: nothing of it is left.
+fn moved_place(ask: &Remap, to: usize, place: &Place) -> Option<Place> {
+    let (old_len, new_len) = ask.lens();
+    let below = place.start - ask.at;
+    let start = to.saturating_add(place.start - ask.at);
+    let left = new_len.saturating_sub(below);
+    let is_last = place.end == ask.at.saturating_add(old_len);
+    let len = match is_last && new_len > old_len {
+        true => left,
+        false => left.min(place.end - place.start),
+    };
+    (len != 0).then(|| Place {
+        start,
+        end: start.saturating_add(len),
+        ..*place
+    })
+}
+
+/// A second view of the same bytes.
+fn seen_twice(registry: &Registry, ask: &Remap, to: usize, place: Place, entry: u32) {
+    let (_, len) = ask.lens();
+    let inside = ask.at.saturating_sub(place.start) as u64;
+    let second = Place {
+        start: to,
+        end: to.saturating_add(len),
+        offset: place.offset.saturating_add(inside),
+        entry,
+        ..place
+    };
+    keep(&second);
+    cut(registry, to, len);
+    add(registry, second);
+}
+
+/// One more place has its entry, and its file.
+fn keep(place: &Place) {
+    retain(place.entry);
+    if let Some(file) = files::get(place.file) {
+        files::retain(file);
+    }
+}
+
+/// `remap_file_pages` shows the file from another of its pages on. The kernel rounds down what it is given.
+pub fn remap_pages(at: *mut c_void, len: usize, first: usize, real: impl Fn() -> i32) -> i32 {
     if !is_followed() || !any() {
         return real();
     }
-    let (start, len) = (at as usize, page_up(len));
+    let page = lock_table::page() as usize;
+    let (start, len) = (at as usize & !(page - 1), len & !(page - 1));
+    let offset = (first as u64).saturating_mul(page as u64);
     let shown = |registry: &Registry| {
         with(registry, |places| {
-            let there = |p: &&Place| p.start <= start && start < p.end;
-            places.iter().find(there).map(|p| p.file)
+            places.iter().find(|p| p.is_at(start)).map(|p| p.file)
         })
     };
     let file = shown(&registry::lock());
@@ -267,26 +273,27 @@ pub fn remap_pages(at: *mut c_void, len: usize, real: impl Fn() -> i32) -> i32 {
     let Some(call) = Registering::begin() else {
         return real();
     };
-    let entry = match call.register(file, -1, 0, END_OF_TIME) {
+    let entry = match call.register(file, -1, offset, last_of(offset, len)) {
         Ok(entry) => entry,
         Err(error) => {
             call.end();
-            return raw::libc_result(-error as isize) as i32;
+            return kernel::libc_result(-error as isize) as i32;
         }
     };
     let registry = registry::lock();
     let result = real();
-    let errno = raw::errno();
+    let errno = kernel::errno();
     if result == 0 && shown(&registry) == Some(file) {
         for mut place in take_out(&registry, start, len) {
             release(core::mem::replace(&mut place.entry, entry), &registry);
             retain(entry);
+            place.offset = offset.saturating_add((place.start - start) as u64);
             add(&registry, place);
         }
     }
     call.let_go(entry, &registry);
     drop(registry);
     call.end();
-    raw::set_errno(errno);
+    kernel::set_errno(errno);
     result
 }

@@ -10,12 +10,12 @@
 
 use core::sync::atomic::Ordering::*;
 
-use kernel as raw;
-
 use crate::direct::surrender;
 use crate::hold::call;
 use crate::tell::{once, stderr};
-use crate::what::descriptors::{description, duplicated, forget, pin};
+use crate::what::changes::{duplicated, forget};
+use crate::what::descriptions::description;
+use crate::what::descriptors::pin;
 use crate::what::files;
 use crate::what::replacing::{DISTURBED, ONE, leave};
 use crate::what::words::{
@@ -54,7 +54,7 @@ pub fn number<R>(
         Ok(before) => before,
         Err(error) => {
             call::end(thread, frame);
-            raw::set_errno(error);
+            kernel::set_errno(error);
             return refused;
         }
     };
@@ -66,13 +66,13 @@ pub fn number<R>(
     }
     let mut result = real();
     for _ in 0..TRIES {
-        if !failed(&result) || raw::errno() != libc::EBUSY {
+        if !failed(&result) || kernel::errno() != libc::EBUSY {
             break;
         }
-        raw::yield_now();
+        kernel::yield_now();
         result = real();
     }
-    let errno = raw::errno();
+    let errno = kernel::errno();
     let after = match failed(&result) {
         true => After::AsBefore(before),
         false => After::Duplicate(source.zip(seen)),
@@ -84,7 +84,7 @@ pub fn number<R>(
     if before.is_some_and(|word| tag(word) == OURS) {
         once::surrendered();
     }
-    raw::set_errno(errno);
+    kernel::set_errno(errno);
     result
 }
 
@@ -116,7 +116,7 @@ fn take_out(frame: &Frame, number: i32) -> Result<Option<u64>, i32> {
         };
         let seen = w.load(Acquire);
         if tag(seen) == OURS && surrendered != Some(seen) {
-            if raw::number_limit().is_some_and(|limit| number as u64 >= limit) {
+            if kernel::number_limit().is_some_and(|limit| number as u64 >= limit) {
                 return Ok(None);
             }
             drop(registry);
@@ -169,7 +169,7 @@ impl After {
 fn put_in(frame: &Frame, number: i32, after: After, is_left: bool) {
     let _registry = registry::lock();
     if is_left && word(number).is_some_and(|w| carried(w.load(Acquire)) == ONE) {
-        raw::close(number);
+        kernel::close(number);
     }
     let (new, takes) = after.word(frame);
     if leave(number, new) {
@@ -196,8 +196,8 @@ fn calls_end(thread: &Thread, before: u64) {
         return;
     }
     // They announce with a plain store.
-    if !raw::membarrier() {
-        raw::sleep_ms(2);
+    if !kernel::membarrier() {
+        kernel::sleep_ms(2);
     }
     let deadline = kernel::now_ns().saturating_add(LONGEST.max(file.lock_timeout_ns()));
     table.calls_end(file.id(), deadline);

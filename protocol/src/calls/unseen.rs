@@ -5,9 +5,8 @@
 //! mapped something, and, as often as costs no more than a sixty-fourth of the time, when the process begins to use
 //! another file directly.
 
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
+use core::sync::atomic::Ordering::*;
 
-use kernel as raw;
 use kernel::now_ns;
 use kernel::text::Text;
 use lock_table::USE_BUFFERED;
@@ -16,45 +15,44 @@ use policy::Mode;
 
 use crate::calls::registering::Registering;
 use crate::calls::remaps;
+use crate::calls::state::state;
 use crate::tell::events::{self, Event};
+use crate::tell::told::{Once, first_time};
 use crate::tell::{counters, once};
 use crate::what::files::{self, Obtained};
 use crate::what::maps::{Line, Maps};
-use crate::what::places::{self, Place};
+use crate::what::places;
+use crate::what::state::Place;
 use crate::what::{descriptors, identity, names, own, rings};
 use crate::who::{due, process, registry, scratch};
 
-static LOOKING: AtomicBool = AtomicBool::new(false);
-/// When the last look ended, and how long it took.
-static ENDED: AtomicU64 = AtomicU64::new(0);
-static TOOK: AtomicU64 = AtomicU64::new(0);
 const SHARE: u64 = 64;
 
 #[cold]
 pub fn look_if_cheap() {
     let due = due::how_much();
-    let since = now_ns().saturating_sub(ENDED.load(Relaxed));
-    if due == due::NOW || since / SHARE >= TOOK.load(Relaxed) {
-        let errno = raw::errno();
+    let since = now_ns().saturating_sub(state().look_ended.load(Relaxed));
+    if due == due::NOW || since / SHARE >= state().look_took.load(Relaxed) {
+        let errno = kernel::errno();
         look();
-        raw::set_errno(errno);
+        kernel::set_errno(errno);
     }
 }
 
 /// When the process joins. It costs the next look nothing: the first direct use is always worth one.
 pub fn look_at_first() {
     look();
-    TOOK.store(0, Relaxed);
+    state().look_took.store(0, Relaxed);
 }
 
 /// In a forked child: another thread of its parent's may have been looking.
 pub fn reset_in_child() {
-    LOOKING.store(false, Release);
+    state().looking.store(false, Release);
 }
 
 /// Takes all mappings into the registers that are not there yet.
 pub fn look() {
-    if process::active().is_none() || LOOKING.swap(true, AcqRel) {
+    if process::active().is_none() || state().looking.swap(true, AcqRel) {
         return;
     }
     let begun = now_ns();
@@ -71,9 +69,9 @@ pub fn look() {
         None => {}
     }
     let now = now_ns();
-    TOOK.store(now.saturating_sub(begun), Relaxed);
-    ENDED.store(now, Relaxed);
-    LOOKING.store(false, Release);
+    state().look_took.store(now.saturating_sub(begun), Relaxed);
+    state().look_ended.store(now, Relaxed);
+    state().looking.store(false, Release);
 }
 
 fn register(ranges: &[(usize, usize)]) {
@@ -159,7 +157,7 @@ fn add(line: &Line, start: usize, end: usize) {
         return;
     }
     let fd = line.open().unwrap_or(-1);
-    let stat = raw::fstat(fd).ok();
+    let stat = kernel::fstat(fd).ok();
     match stat.filter(|stat| is_it(line, fd, stat)) {
         Some(stat) => {
             let offset = line.offset.saturating_add((start - line.start) as u64);
@@ -178,7 +176,7 @@ fn add(line: &Line, start: usize, end: usize) {
     own::close_looked_at(fd);
 }
 
-fn add_place(place: Place, fd: i32, stat: &raw::Stat) {
+fn add_place(place: Place, fd: i32, stat: &kernel::Stat) {
     let Some(id) = identity::identity(stat) else {
         return;
     };
@@ -203,33 +201,32 @@ fn add_place(place: Place, fd: i32, stat: &raw::Stat) {
         (p.start, p.file, p.offset) == (place.start, index, place.offset) && p.end >= place.end
     };
     if places::with(&registry, |places| places.iter().any(same))
-        || !raw::is_mapped(place.start, place.end - place.start)
+        || !kernel::is_mapped(place.start, place.end - place.start)
     {
         files::release(index, &registry);
         return;
     }
-    let modes = USE_BUFFERED | counters::NOTE_MAPPED | counters::NOTE_MAPPED_WRITABLE;
+    let modes = USE_BUFFERED | counters::USED_MAPPED | counters::USED_MAPPED_WRITABLE;
     counters::note_use(id, fd, modes);
     let file = index;
     places::add(&registry, Place { file, ..place });
 }
 
 /// Whether that is the file: where it was opened by its path, another may have the name by now.
-fn is_it(line: &Line, fd: i32, stat: &raw::Stat) -> bool {
+fn is_it(line: &Line, fd: i32, stat: &kernel::Stat) -> bool {
     // These number devices for stat differently.
     const OTHER_DEVICES: [i64; 2] = [libc::BTRFS_SUPER_MAGIC, libc::OVERLAYFS_SUPER_MAGIC];
-    let other = || raw::filesystem_magic(fd).is_some_and(|m| OTHER_DEVICES.contains(&m));
+    let other = || kernel::filesystem_magic(fd).is_some_and(|m| OTHER_DEVICES.contains(&m));
     stat.ino == line.ino && (stat.dev == line.dev || other())
 }
 
 #[cold]
 fn tell_nameless(line: &Line) {
-    static TOLD: AtomicBool = AtomicBool::new(false);
     let path = line.name();
     let program = process::program();
     let off =
         process::policy().is_some_and(|p| p.settings_for(path, program, "").mode == Mode::Off);
-    if off || TOLD.swap(true, AcqRel) {
+    if off || !first_time(Once::NamelessMapping) {
         return;
     }
     let reason = Text::<200>::of(format_args!(

@@ -6,14 +6,7 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
-use kernel as raw;
-use lock_table::summary::Counter;
-
-use crate::direct::second::InHand;
-use crate::direct::writeback::owe;
-use crate::direct::{Outcome, Request, TAKEN_OFF};
-use crate::tell::counters;
-use crate::tell::events::Kind;
+use crate::direct::Request;
 use crate::what::data::Position;
 use crate::what::file::{BLOCK_DEVICE, File};
 use crate::what::places;
@@ -36,12 +29,12 @@ pub fn alignment(file: &File, fd: i32) -> Alignment {
     const USUAL: (u32, u32) = (512, 512);
     const EXT4: i64 = 0xef53;
     const XFS: i64 = 0x5846_5342;
-    let (memory, offset) = match raw::direct_alignment(fd) {
+    let (memory, offset) = match kernel::direct_alignment(fd) {
         Ok(Some(said)) => said,
         _ if file.has(BLOCK_DEVICE) => USUAL,
         Ok(None) => (1, 1),
         // An old kernel, or a filter that refuses statx.
-        Err(_) if matches!(raw::filesystem_magic(fd), Some(EXT4 | XFS)) => USUAL,
+        Err(_) if matches!(kernel::filesystem_magic(fd), Some(EXT4 | XFS)) => USUAL,
         Err(_) => (1, 1),
     };
     let packed = u64::from(memory) << 32 | u64::from(offset);
@@ -52,21 +45,33 @@ pub fn alignment(file: &File, fd: i32) -> Alignment {
     }
 }
 
+impl Alignment {
+    /// Whether these places and lengths are multiples of what they must be.
+    pub fn has_place(&self, all: [u64; 3]) -> bool {
+        all.into_iter().all(|value| is_multiple(value, self.offset))
+    }
+
+    /// Whether one buffer isn't as it must be.
+    pub fn lacks_memory(&self, base: u64, len: usize) -> bool {
+        !is_multiple(base, self.memory) || !is_multiple(len as u64, self.memory)
+    }
+}
+
+fn is_multiple(value: u64, of: u64) -> bool {
+    of <= 1 || value.is_multiple_of(of)
+}
+
 impl Request<'_> {
     /// Whether the kernel grants this place and these buffers for certain.
     #[inline(never)]
     pub fn is_aligned(&self) -> bool {
         let align = alignment(self.file(), self.call.fd);
-        let off = |value: u64, to: u64| to > 1 && !value.is_multiple_of(to);
-        let apart =
-            |base: u64, len: usize| off(base, align.memory) || off(len as u64, align.memory);
-        !off(self.position, align.offset)
-            && !off(self.under.len, align.offset)
-            && !self.asked_place().is_some_and(|at| off(at, align.offset))
+        let asked = self.asked_place().unwrap_or(self.position);
+        align.has_place([self.position, asked, self.under.len])
             && !self
                 .call
                 .data
-                .any_element(|base, len| apart(base as u64, len))
+                .any_element(|base, len| align.lacks_memory(base as u64, len))
     }
 
     /// Where an append would begin if it were none: XFS looks at that, too.
@@ -74,7 +79,7 @@ impl Request<'_> {
         match self.call.at {
             _ if !self.append => None,
             Position::At(offset) => Some(offset as u64),
-            Position::Offset => u64::try_from(raw::lseek(self.call.fd, 0, libc::SEEK_CUR)).ok(),
+            Position::Offset => u64::try_from(kernel::lseek(self.call.fd, 0, libc::SEEK_CUR)).ok(),
         }
     }
 
@@ -82,56 +87,5 @@ impl Request<'_> {
     pub fn read_direct(&self, real: &dyn Fn() -> isize) -> isize {
         places::pin_buffers(self.frame, &self.call.data);
         real()
-    }
-
-    /// The kernel's word on a write, by doing it; what it has granted, once more through the cache.
-    pub fn write_both_ways(&self, second: &InHand, real: &dyn Fn() -> isize) -> Outcome {
-        let n = real();
-        let Ok(written @ 1..) = u64::try_from(n) else {
-            return Outcome::Done(n);
-        };
-        let errno = raw::errno();
-        self.has_landed(written);
-        counters::count(Counter::FallbackMapped, 1);
-        self.told(Kind::Fallback, "mapped", "buffered");
-        let again = self.through_cache(second, written, || self.write_again(second, written));
-        if raw::is_writeback_error(again) {
-            return Outcome::Done(raw::libc_result(again));
-        }
-        raw::set_errno(errno);
-        Outcome::Done(n)
-    }
-
-    /// The same without a second descriptor: through the program's own, while nobody else is in the file.
-    pub fn both_ways_alone(&self, real: &dyn Fn() -> isize) -> Outcome {
-        let n = self.read_direct(real);
-        let Ok(moved @ 1..) = u64::try_from(n) else {
-            return Outcome::Done(n);
-        };
-        let (fd, errno) = (self.call.fd, raw::errno());
-        let without = (self.flags ^ TAKEN_OFF) & !(libc::O_APPEND as u32);
-        // A handler that jumped out in between would leave the program without its flags.
-        let signals = raw::block_signals();
-        if raw::set_flags(fd, without) < 0 {
-            let what = "O_DIRECT can't be taken off the descriptor";
-            self.told(Kind::Uncovered, what, "passed through");
-            raw::restore_signals(signals);
-            return Outcome::Done(n);
-        }
-        counters::count(Counter::FallbackDegraded, 1);
-        self.told(Kind::Fallback, "no second descriptor", "buffered");
-        if self.call.write {
-            self.has_landed(moved);
-            self.write_each(moved, &|base, len, at| {
-                raw::move_at(true, fd, base, len, at)
-            });
-            owe(self.file(), self.sync_range(fd, moved));
-        } else {
-            self.call.data.move_at(false, fd, self.position, 0);
-        }
-        raw::set_flags(fd, self.flags);
-        raw::restore_signals(signals);
-        raw::set_errno(errno);
-        Outcome::Done(n)
     }
 }

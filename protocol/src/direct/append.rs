@@ -2,15 +2,13 @@
 //! end since it looked; one that isn't fenced may have moved it. A fall back that wrote where the end was seen would
 //! then leave a hole, which an append can't make; so it appends, too, and learns from its descriptor where that was.
 
-use kernel as raw;
-
 use crate::direct::Request;
 use crate::direct::second::InHand;
 
 impl Request<'_> {
     /// The request once through the cache by a second descriptor, at the end. None: it is no append, it has been made
     /// and goes to the same place again, or such a call can't be made.
-    pub fn append(&self, second: &InHand, flags: i32) -> Option<raw::Raw> {
+    pub fn append(&self, second: &InHand, flags: i32) -> Option<kernel::Raw> {
         /// With this offset a positional write moves the file offset.
         const AT_THE_OFFSET: u64 = u64::MAX;
         if !self.append || self.landed.get().is_some() {
@@ -21,10 +19,10 @@ impl Request<'_> {
         let n = second.act(|fd| {
             let n = self.call.data.move_at(true, fd, AT_THE_OFFSET, flags);
             // The offset of the second descriptor is nobody else's: appends hold the end of the file alone.
-            end = u64::try_from(raw::lseek(fd, 0, libc::SEEK_CUR)).unwrap_or(0);
+            end = u64::try_from(kernel::lseek(fd, 0, libc::SEEK_CUR)).unwrap_or(0);
             n
         });
-        if n == -(libc::EOPNOTSUPP as isize) || raw::is_refused(n) {
+        if n == -(libc::EOPNOTSUPP as isize) || kernel::is_refused(n) {
             return None;
         }
         if let Ok(n @ 1..) = u64::try_from(n) {
@@ -36,7 +34,7 @@ impl Request<'_> {
     /// An append of the program's own is done: it ends where the file does.
     #[inline(never)]
     pub fn has_landed(&self, n: u64) {
-        if let Some(end) = raw::fstat(self.call.fd).ok().filter(|_| self.append) {
+        if let Some(end) = kernel::fstat(self.call.fd).ok().filter(|_| self.append) {
             self.landed.set(Some(end.size.saturating_sub(n)));
         }
     }
@@ -49,6 +47,6 @@ impl Request<'_> {
     /// Whether the `n` bytes of an append are not where the end of the file was seen.
     pub fn has_lost_its_place(&self, n: isize) -> bool {
         let end = self.position.saturating_add(n as u64);
-        self.append && raw::fstat(self.call.fd).is_ok_and(|s| s.size != end)
+        self.append && kernel::fstat(self.call.fd).is_ok_and(|s| s.size != end)
     }
 }

@@ -1,18 +1,18 @@
 //! The second descriptor of a file: without `O_DIRECT` and `O_APPEND`, for the look at the writeback
-//! error and for falling back.
+//! error and for falling back; or with `O_DIRECT`, for requests that the policy takes past the cache.
 //!
 //! It must not show. Closing any descriptor of an inode drops the process's POSIX locks on it, so it is
-//! closed only when the program itself has just closed one (`descriptors::unpin_index`), in a forked
+//! closed only when the program itself has just closed one (`descriptions::unpin_index`), in a forked
 //! child (which has no locks yet), never by exec where a lock would be lost (`exec`); and none is made
 //! once the process has taken such a lock.
 
 use core::sync::atomic::{AtomicU64, Ordering::*};
 
-use kernel as raw;
 use lock_table::USE_DIRECT;
 
-use crate::what::descriptors::{stands_for, unpin_index};
-use crate::what::file::{File, LEASED, POSIX_LOCKED};
+use crate::what::descriptions::unpin_index;
+use crate::what::file::{File, LEASED, POSIX_LOCKED, STAYS_CACHED};
+use crate::what::identity::stands_for;
 use crate::what::seconds::{self, For, cell};
 use crate::what::{hands, own, words};
 use crate::who::registry;
@@ -33,27 +33,27 @@ impl InHand<'_> {
 
     /// One system call through it, which changes or reads the file's bytes: whatever else may have happened to
     /// the number unseen, it is still the file's.
-    pub fn act(&self, call: impl FnOnce(i32) -> raw::Raw) -> raw::Raw {
-        let signals = raw::block_signals();
+    pub fn act(&self, call: impl FnOnce(i32) -> kernel::Raw) -> kernel::Raw {
+        let signals = kernel::block_signals();
         let fd = self.number();
-        let result = match raw::fstat(fd) {
+        let result = match kernel::fstat(fd) {
             Ok(stat) if !stands_for(&stat, self.file) => self.is_lost(fd),
             Err(libc::EBADF) => self.is_lost(fd),
             // Also where a sandbox keeps us from looking: the number is reserved.
             _ => call(fd),
         };
-        raw::restore_signals(signals);
+        kernel::restore_signals(signals);
         result
     }
 
     /// Closed past us, and perhaps the program's by now: never used again.
     #[cold]
-    fn is_lost(&self, fd: i32) -> raw::Raw {
+    fn is_lost(&self, fd: i32) -> kernel::Raw {
         for cell in seconds::cells(self.file) {
             let _ = cell.compare_exchange(fd + 1, 0, SeqCst, Acquire);
         }
         own::disown(fd);
-        -libc::EIO as raw::Raw
+        -libc::EIO as kernel::Raw
     }
 
     pub fn done(self) {
@@ -108,14 +108,21 @@ pub fn before_posix_lock(file: &File, fd: i32, flags: u32) {
 
 /// What direct I/O through this number may need of second descriptors is opened now: later it may not be possible.
 pub fn prepare(file: &File, fd: i32, flags: u32) {
-    if file.has(POSIX_LOCKED) || file.bits.load(Acquire) & USE_DIRECT == 0 {
+    let (is_direct, past) = (
+        file.bits.load(Acquire) & USE_DIRECT != 0,
+        file.settings().goes_past() && !file.has(STAYS_CACHED),
+    );
+    if file.has(POSIX_LOCKED) || !(is_direct || past) {
         return;
     }
-    for (purpose, other) in [
-        (For::Reading, libc::O_WRONLY),
-        (For::Writing, libc::O_RDONLY),
+    for (purpose, other, is_needed) in [
+        (For::Reading, libc::O_WRONLY, is_direct),
+        (For::Writing, libc::O_RDONLY, true),
+        (For::ReadingPast, libc::O_WRONLY, past),
+        (For::WritingPast, libc::O_RDONLY, past),
     ] {
-        if flags as i32 & libc::O_ACCMODE != other && cell(file, purpose).load(SeqCst) == 0 {
+        let allowed = flags as i32 & libc::O_ACCMODE != other;
+        if is_needed && allowed && cell(file, purpose).load(SeqCst) == 0 {
             let _ = open(file, fd, purpose);
         }
     }
@@ -134,22 +141,13 @@ fn open(file: &File, fd: i32, purpose: For) -> Option<i32> {
     if stored != 0 {
         return Some(stored - 1);
     }
-    let path = kernel::number_path(fd);
-    // One who may only write must do; and without waiting for somebody's lease to be given up.
-    let ways: &[i32] = match purpose {
-        For::Reading => &[libc::O_RDONLY],
-        For::Writing => &[libc::O_RDWR, libc::O_WRONLY],
-    };
-    let opened = ways
-        .iter()
-        .map(|way| raw::open(path.as_c_str(), way | libc::O_NOCTTY | libc::O_NONBLOCK))
-        .find(|fd| *fd >= 0)? as i32;
+    let opened = open_as(fd, purpose)?;
     if words::is_under_way(opened) {
         // The program is about to put something else there: it closes ours by that.
         return None;
     }
-    if !raw::fstat_at_once(opened).is_ok_and(|stat| stands_for(&stat, file)) {
-        raw::close(opened);
+    if !kernel::fstat_at_once(opened).is_ok_and(|stat| stands_for(&stat, file)) {
+        kernel::close(opened);
         return None;
     }
     let (number, stale) = own::settle(opened, &registry)?;
@@ -158,4 +156,25 @@ fn open(file: &File, fd: i32, purpose: For) -> Option<i32> {
     // Outside the registry: what stood at that number may have to be let go.
     stale.into_iter().for_each(unpin_index);
     Some(number)
+}
+
+fn open_as(fd: i32, purpose: For) -> Option<i32> {
+    let path = kernel::number_path(fd);
+    // One who may only write must do; and without waiting for somebody's lease to be given up.
+    let ways: &[i32] = match purpose {
+        For::Reading | For::ReadingPast => &[libc::O_RDONLY],
+        For::Writing | For::WritingPast => &[libc::O_RDWR, libc::O_WRONLY],
+    };
+    let with = match purpose {
+        For::Reading | For::Writing => 0,
+        For::WritingPast => libc::O_DIRECT,
+        // Who reads without leaving a trace goes on doing so.
+        For::ReadingPast => libc::O_DIRECT | kernel::get_flags(fd).ok()? as i32 & libc::O_NOATIME,
+    };
+    let opened = ways
+        .iter()
+        .map(|way| way | with | libc::O_NOCTTY | libc::O_NONBLOCK)
+        .map(|flags| kernel::open(path.as_c_str(), flags))
+        .find(|fd| *fd >= 0)?;
+    Some(opened as i32)
 }

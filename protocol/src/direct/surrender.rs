@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering::*;
 
 use crate::tell::events::{self, Event};
 use crate::tell::{stderr, trace};
-use crate::what::descriptors::unpin_index;
+use crate::what::descriptions::unpin_index;
 use crate::what::own::raise;
 use crate::what::seconds::{self};
 use crate::what::{file, files, hands, kept};

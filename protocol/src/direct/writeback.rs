@@ -3,19 +3,18 @@
 
 use core::sync::atomic::Ordering::*;
 
-use kernel as raw;
 use kernel::is_writeback_error;
 
 use crate::direct::second::{self, InHand};
-use crate::hold::ranges;
+use crate::hold::slots::slot_of;
 use crate::what::file::File;
-use crate::what::seconds::For;
+use crate::what::seconds;
 use crate::who::thread::{Frame, Thread};
 
 /// Look at the file's writeback error through the second descriptor. None: the kernel doesn't let us look.
-pub fn look(second: &InHand, offset: u64, len: u64) -> Option<(raw::Raw, u32)> {
+pub fn look(second: &InHand, offset: u64, len: u64) -> Option<(kernel::Raw, u32)> {
     let (error, epoch) = seen(second.file, || {
-        raw::writeback_error(second.number(), offset, len)
+        kernel::writeback_error(second.number(), offset, len)
     });
     if error < 0 && !is_writeback_error(error) {
         None
@@ -32,15 +31,15 @@ const WAITED_FOR: u32 = 2;
 /// A call that may report the file's writeback error, which the second descriptor does once: whoever
 /// sees it bumps the epoch, and a write during which the epoch moved has failed too (P8). One at a time, and
 /// no signal handler in between, which might not come back.
-pub fn seen(file: &File, call: impl FnOnce() -> raw::Raw) -> (raw::Raw, u32) {
-    let signals = raw::block_signals();
+pub fn seen(file: &File, call: impl FnOnce() -> kernel::Raw) -> (kernel::Raw, u32) {
+    let signals = kernel::block_signals();
     if file
         .check
         .compare_exchange(FREE, TAKEN, Acquire, Relaxed)
         .is_err()
     {
         while file.check.swap(WAITED_FOR, Acquire) != FREE {
-            raw::futex_wait_private(&file.check, WAITED_FOR);
+            kernel::futex_wait_private(&file.check, WAITED_FOR);
         }
     }
     let error = call();
@@ -49,9 +48,9 @@ pub fn seen(file: &File, call: impl FnOnce() -> raw::Raw) -> (raw::Raw, u32) {
     }
     let epoch = file.error_epoch.load(Acquire);
     if file.check.swap(FREE, Release) == WAITED_FOR {
-        raw::futex_wake_private(&file.check);
+        kernel::futex_wake_private(&file.check);
     }
-    raw::restore_signals(signals);
+    kernel::restore_signals(signals);
     (error, epoch)
 }
 
@@ -61,7 +60,7 @@ pub fn is_being_looked_at(file: &File) -> bool {
 }
 
 /// An error that our call consumed: the program's next fsync reports it.
-pub fn owe(file: &File, error: raw::Raw) {
+pub fn owe(file: &File, error: kernel::Raw) {
     if is_writeback_error(error) {
         file.owed_error.store(-error as i32, Release);
     }
@@ -69,28 +68,33 @@ pub fn owe(file: &File, error: raw::Raw) {
 
 /// After the program's own fsync or fdatasync: what we owe it.
 pub fn after_sync(thread: &Thread, frame: &Frame, file: &File, result: isize) -> isize {
-    if result < 0 && is_writeback_error(-(raw::errno() as isize)) {
+    if result < 0 && is_writeback_error(-(kernel::errno() as isize)) {
         // The kernel has told this descriptor itself; ours sees the same error, and nobody is told twice.
-        let errno = raw::errno();
-        for purpose in [For::Reading, For::Writing] {
-            let slot = ranges::slot_of(thread, frame);
+        let errno = kernel::errno();
+        for purpose in seconds::ALL {
+            let slot = slot_of(thread, frame);
             let there = slot.and_then(|_| second::borrow_existing(frame, file, purpose));
             if let Some(ours) = there {
-                let _ = seen(file, || raw::writeback_error(ours.number(), 0, 1));
+                let _ = seen(file, || kernel::writeback_error(ours.number(), 0, 1));
                 ours.done();
             }
         }
         file.owed_error.store(0, Release);
-        raw::set_errno(errno);
+        kernel::set_errno(errno);
         return result;
     }
-    if file.owed_error.load(Relaxed) == 0 {
-        return result;
-    }
-    let owed = file.owed_error.swap(0, AcqRel);
+    let owed = pay(file);
     if result == 0 && owed != 0 {
-        raw::set_errno(owed);
+        kernel::set_errno(owed);
         return -1;
     }
     result
+}
+
+/// What is owed, or 0; from now on nothing is.
+pub fn pay(file: &File) -> i32 {
+    match file.owed_error.load(Relaxed) {
+        0 => 0,
+        _ => file.owed_error.swap(0, AcqRel),
+    }
 }

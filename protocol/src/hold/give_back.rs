@@ -1,10 +1,12 @@
 //! What a call holds stands in its frame. Here is all that a frame has to give back, when the call ends, is jumped out of
 //! (`siglongjmp`), is cancelled, or its thread ends.
 
+use crate::hold::bounce;
 use crate::hold::cancellation::{UNTOUCHED, restore_cancellation};
-use crate::hold::ranges::release;
+use crate::hold::slots::release;
+use crate::tell::events;
 use crate::what::words::{UNKNOWN, make};
-use crate::what::{descriptors, entries, hands, replacing};
+use crate::what::{descriptions, entries, hands, replacing};
 use crate::who::thread::{Frame, Thread};
 use crate::who::{outlived, process};
 
@@ -35,20 +37,23 @@ pub fn of(frame: &Frame) {
     outlived::let_go(frame);
     let pinned = frame.pinned.replace(0);
     if pinned != 0 {
-        descriptors::unpin_index(pinned);
+        descriptions::unpin_index(pinned);
     }
 }
 
 pub fn offset(frame: &Frame) {
     let locked = frame.offset_locked.replace(0);
     if locked != 0 {
-        descriptors::unlock_offset_of(locked);
+        descriptions::unlock_offset_of(locked);
     }
 }
 
-/// Whatever the thread's calls have left.
+/// At a thread's end: whatever its calls have left.
 pub fn all(thread: &Thread) {
     thread.end_down_to(0, abandoned);
+    bounce::give_back(thread);
+    thread.own_stack.give_back();
+    events::tell_what_is_due(thread);
 }
 
 /// A `longjmp` is about to take this thread's stack back to `target`.
@@ -74,6 +79,6 @@ fn given_up(frame: &Frame) {
     }
     let replaced = frame.replaced.replace(0);
     if replaced != 0 {
-        descriptors::unpin_index(replaced);
+        descriptions::unpin_index(replaced);
     }
 }

@@ -1,6 +1,21 @@
-//! What a call holds while it is made: ranges in the lock table, and what its frame has to give back.
+//! What a call holds while it is made: ranges in the lock table, the file offset, and what its frame has to give back.
 
+pub mod all_direct;
+pub mod attempt;
+pub mod beyond;
+pub mod bounce;
 pub mod call;
 pub mod cancellation;
+pub mod extents;
 pub mod give_back;
+#[cfg(test)]
+mod mode_tests;
 pub mod ranges;
+pub mod slots;
+pub mod terms;
+#[cfg(test)]
+mod tests;
+pub mod together;
+pub mod unmixed;
+pub mod view;
+pub mod way_back;

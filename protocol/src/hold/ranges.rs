@@ -1,72 +1,18 @@
-//! Taking a range of a file in the lock table, and giving it back.
+//! Taking a range of a file in the lock table, and what is told of the wait for it.
 //!
 //! No destructors: a cancelled thread runs none. What a call holds stands in its frame (see `thread`),
 //! so that whoever comes after can give it back.
 
-use kernel as raw;
-use lock_table::summary::Counter;
-use lock_table::{Blocker, Claim, FileId, Mine, Mode, NotHeld, Slot, Table};
-use policy::{Isolation, OnLockTimeout, OnTableError, Settings};
+use lock_table::{Blocker, Claim, Held, Mine, Mode, NotHeld, Slot, Table};
 
 use crate::hold::cancellation::act_on_cancellation;
+use crate::hold::slots::{Wait, give_slot_back, slot_of};
+use crate::hold::terms::{END_OF_TIME, Terms};
+use crate::tell::counters::{self, Counter};
 use crate::tell::events::{self, Event, Kind};
-use crate::tell::{counters, once};
-use crate::what::file::File;
+use crate::tell::once;
 use crate::who::thread::{Frame, Holds, LEVELS, Thread};
 use crate::who::{outlived, process};
-
-/// One past the last byte that a file can have, as a range's end: "to the end of time".
-pub const END_OF_TIME: u64 = u64::MAX;
-
-/// Whose range it is and what the policy says about it.
-#[derive(Clone, Copy)]
-pub struct Terms {
-    pub id: FileId,
-    pub fd: i32,
-    pub atomic: bool,
-    pub observe: bool,
-    pub proceed_on_timeout: bool,
-    pub refuse_on_table_error: bool,
-    pub timeout_ns: u64,
-}
-
-impl Terms {
-    pub fn of(file: &File, fd: i32) -> Terms {
-        let known = file.settings();
-        Terms {
-            id: file.id(),
-            fd,
-            atomic: known.atomic(),
-            observe: known.observe(),
-            proceed_on_timeout: known.proceed_on_timeout(),
-            refuse_on_table_error: known.refuse_on_table_error(),
-            timeout_ns: file.lock_timeout_ns(),
-        }
-    }
-
-    /// For a file that this process has no record of.
-    pub fn said(id: FileId, settings: &Settings) -> Terms {
-        Terms {
-            id,
-            fd: -1,
-            atomic: settings.isolation == Isolation::Atomic,
-            observe: settings.mode == policy::Mode::Observe,
-            proceed_on_timeout: settings.on_lock_timeout == OnLockTimeout::Proceed,
-            refuse_on_table_error: settings.on_table_error == OnTableError::Refuse,
-            timeout_ns: u64::try_from(settings.lock_timeout.as_nanos()).unwrap_or(u64::MAX),
-        }
-    }
-
-    pub fn claim(&self, mode: Mode, first: u64, last: u64) -> Claim {
-        Claim {
-            file: self.id,
-            first,
-            last,
-            mode,
-            atomic: self.atomic,
-        }
-    }
-}
 
 /// More than can be lost in one call, but in a damaged table.
 const SLOTS_TRIED: u32 = 8;
@@ -80,101 +26,29 @@ pub enum Got {
     Refused(i32),
 }
 
-fn name(mode: Mode) -> &'static str {
-    match mode {
-        Mode::BufferedRead => "buffered_read",
-        Mode::BufferedWrite => "buffered_write",
-        Mode::DirectRead => "direct_read",
-        Mode::DirectWrite => "direct_write",
-        Mode::Layout => "layout",
-    }
-}
-
-/// The frame's slot, claimed at first need and kept.
+/// Take the range (P1); `no_wait`: or fail with EAGAIN. Who may cut the file off says so with it, before he does (P12).
 #[inline]
-pub fn slot_of(thread: &Thread, frame: &Frame) -> Option<Slot> {
-    let table = process::table()?;
-    match frame.slot.get().checked_sub(1) {
-        Some(index) => table.slot_at(index),
-        None => claim_slot(thread, frame),
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn claim_slot(thread: &Thread, frame: &Frame) -> Option<Slot> {
-    let table = process::table()?;
-    thread.want_destructor();
-    // A table that is full for a moment: others give theirs back after each call.
-    let mut wait = None;
-    loop {
-        if let Some(slot) = table.take_slot(thread.tid.get()) {
-            frame.slot.set(slot.index() + 1);
-            return Some(slot);
-        }
-        let wait = wait.get_or_insert_with(|| Wait::begin(frame, SLOT_WAIT_NS));
-        if wait.is_over() {
-            wait.end(frame);
-            return None;
-        }
-        raw::sleep_ms(1);
-    }
-}
-
-/// How long a call waits for a slot.
-const SLOT_WAIT_NS: u64 = 1_000_000_000;
-
-/// One of a call's waits: for ranges, for the file offset, for a slot. Whatever number of them it takes, they last no
-/// longer together than the policy's `lock_timeout`.
-pub struct Wait {
-    since: u64,
-    pub deadline: u64,
-}
-
-impl Wait {
-    pub fn begin(frame: &Frame, limit_ns: u64) -> Wait {
-        let since = kernel::now_ns();
-        let left = limit_ns.saturating_sub(frame.waited.get());
-        Wait {
-            since,
-            deadline: since.saturating_add(left),
-        }
-    }
-
-    fn is_over(&self) -> bool {
-        kernel::now_ns() >= self.deadline
-    }
-
-    pub fn end(&self, frame: &Frame) {
-        let waited = kernel::now_ns().saturating_sub(self.since);
-        frame.waited.set(frame.waited.get().saturating_add(waited));
-    }
-}
-
-/// The slot that a frame keeps: its index plus one.
-#[inline]
-fn kept(stored: u32) -> Option<(&'static Table, Slot)> {
-    let table = process::table()?;
-    Some((table, table.slot_at(stored.checked_sub(1)?)?))
-}
-
-pub fn give_slot_back(stored: u32) {
-    if let Some((table, slot)) = kept(stored) {
-        table.give_slot(slot);
-    }
-}
-
-/// In a file of one mode: say what this call does, without waiting for anybody.
-#[inline]
-pub fn announce(slot: Slot, frame: &Frame, claim: &Claim) {
-    if let Some(table) = process::table() {
-        frame.holds.set(Holds::Perhaps);
-        table.announce(slot, claim);
-    }
-}
-
-/// Take the range (P1); `no_wait`: or fail with EAGAIN.
 pub fn take(thread: &Thread, frame: &Frame, terms: &Terms, claim: &Claim, no_wait: bool) -> Got {
+    let got = take_alone(thread, frame, terms, claim, no_wait);
+    if got == Got::Go {
+        cuts_off(claim);
+    }
+    got
+}
+
+/// The range is held, or the call goes ahead without: whoever believes that the file reaches further than where it begins
+/// no longer does (P12).
+#[inline]
+pub(super) fn cuts_off(claim: &Claim) {
+    if claim.mode == Mode::Layout
+        && claim.last == END_OF_TIME
+        && let Some(table) = process::table()
+    {
+        table.use_cut_off(claim.file, claim.first);
+    }
+}
+
+fn take_alone(thread: &Thread, frame: &Frame, terms: &Terms, claim: &Claim, no_wait: bool) -> Got {
     let Some(table) = process::table() else {
         return Got::Go;
     };
@@ -188,9 +62,20 @@ pub fn take(thread: &Thread, frame: &Frame, terms: &Terms, claim: &Claim, no_wai
         // A handler forked in the middle of it, or jumped out of an earlier call: this slot is of no use to us.
         give_slot_back(frame.slot.replace(0));
     }
+    no_slot(terms, claim)
+}
+
+/// Whether a call that has not got its range is made all the same.
+fn goes_ahead(kind: Kind, terms: &Terms) -> bool {
+    let refused = kind == Kind::Uncovered && terms.known.refuses_uncovered();
+    terms.known.proceed_on_timeout() && !refused
+}
+
+#[cold]
+pub(super) fn no_slot(terms: &Terms, claim: &Claim) -> Got {
     let reason = "no lock slot is free: the table is too small";
     tell(Kind::Uncovered, terms, claim, None, reason, None);
-    if terms.proceed_on_timeout {
+    if goes_ahead(Kind::Uncovered, terms) {
         Got::Go
     } else {
         Got::Refused(libc::EDEADLK)
@@ -209,7 +94,7 @@ fn take_in(
     no_wait: bool,
 ) -> Option<Got> {
     frame.holds.set(Holds::Perhaps);
-    if terms.observe {
+    if terms.known.observe() {
         look_only(table, slot, thread, frame, terms, claim);
         return Some(Got::Go);
     }
@@ -237,7 +122,12 @@ fn take_in(
 
 /// The slots of the calls that this one has interrupted: first those that hold their ranges, and that end after it.
 #[inline(always)]
-fn outer<'a>(table: &Table, thread: &Thread, frame: &Frame, slots: &'a mut [Slot]) -> Mine<'a> {
+pub(super) fn outer<'a>(
+    table: &Table,
+    thread: &Thread,
+    frame: &Frame,
+    slots: &'a mut [Slot],
+) -> Mine<'a> {
     let (mut count, mut held, own) = (0, 0, frame.slot.get());
     for kind in [Holds::Alone, Holds::Perhaps] {
         let stored = thread.outer_slots_where(own, |holds| holds == kind);
@@ -253,6 +143,34 @@ fn outer<'a>(table: &Table, thread: &Thread, frame: &Frame, slots: &'a mut [Slot
     }
     let slots = slots.get(..count).unwrap_or(&[]);
     Mine { slots, held }
+}
+
+/// Takes it for the library's own sake: nothing is told, and it is waited for so long only. Whether it is held.
+#[cold]
+#[inline(never)]
+pub fn take_within(thread: &Thread, frame: &Frame, claim: &Claim, ns: u64) -> bool {
+    let (Some(table), Some(slot)) = (process::table(), slot_of(thread, frame)) else {
+        return false;
+    };
+    let mut slots = [slot; LEVELS];
+    let mine = outer(table, thread, frame, &mut slots);
+    // The thread holds something: it would wait for itself.
+    if !mine.slots.is_empty() {
+        return false;
+    }
+    frame.holds.set(Holds::Perhaps);
+    let deadline = kernel::now_ns().saturating_add(ns);
+    let held = match now(table, slot, claim) {
+        Now::Held => true,
+        Now::Blocked if ns != 0 => table
+            .hold(slot, claim, &mine, Some(deadline), &mut || false)
+            .is_ok(),
+        Now::Blocked | Now::NotOurs => false,
+    };
+    frame
+        .holds
+        .set(if held { Holds::Alone } else { Holds::Nothing });
+    held
 }
 
 enum Now {
@@ -314,20 +232,35 @@ fn wait_for(
         act_on_cancellation(frame)
     });
     wait.end(frame);
-    match &held {
+    let holds = if held.is_ok() {
+        Holds::Alone
+    } else {
+        Holds::Nothing
+    };
+    frame.holds.set(holds);
+    ended(table, terms, claim, &held)
+}
+
+/// What came of asking, told. None: the slot can't be used.
+pub(super) fn ended(
+    table: &Table,
+    terms: &Terms,
+    claim: &Claim,
+    held: &Result<Held, NotHeld>,
+) -> Option<Got> {
+    match held {
         Ok(held) => {
-            frame.holds.set(Holds::Alone);
             tell_reaped(table);
+            if held.first_blocker.is_none() {
+                return Some(Got::Go);
+            }
             counters::count(Counter::WaitNanos, held.waited_ns);
             counters::count_max(Counter::WaitMaxNanos, held.waited_ns);
             let blocker = held.first_blocker.as_ref();
             tell(Kind::Wait, terms, claim, blocker, "", Some(held.waited_ns));
             Some(Got::Go)
         }
-        Err(not_held) => {
-            frame.holds.set(Holds::Nothing);
-            without(table, terms, claim, not_held)
-        }
+        Err(not_held) => without(table, terms, claim, not_held),
     }
 }
 
@@ -350,13 +283,13 @@ fn without(table: &Table, terms: &Terms, claim: &Claim, not_held: &NotHeld) -> O
             Kind::LockTimeout,
             Some(b),
             "lock_timeout has passed",
-            terms.proceed_on_timeout,
+            terms.known.proceed_on_timeout(),
         ),
         NotHeld::Deadlock(b) => (
             Kind::Deadlock,
             Some(b),
             "each waits for the other",
-            terms.proceed_on_timeout,
+            terms.known.proceed_on_timeout(),
         ),
         NotHeld::Nested(b) => (
             Kind::Nested,
@@ -366,8 +299,8 @@ fn without(table: &Table, terms: &Terms, claim: &Claim, not_held: &NotHeld) -> O
         ),
         NotHeld::GaveUp => return Some(Got::Refused(libc::EINTR)),
         NotHeld::Poisoned => {
-            once::damaged(table, terms.refuse_on_table_error);
-            return Some(match terms.refuse_on_table_error {
+            once::damaged(table, terms.known.refuse_on_table_error());
+            return Some(match terms.known.refuse_on_table_error() {
                 true => Got::Refused(libc::ENOLCK),
                 false => Got::Go,
             });
@@ -380,6 +313,16 @@ fn without(table: &Table, terms: &Terms, claim: &Claim, not_held: &NotHeld) -> O
     } else {
         Got::Refused(libc::EDEADLK)
     })
+}
+
+fn name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::BufferedRead => "buffered_read",
+        Mode::BufferedWrite => "buffered_write",
+        Mode::DirectRead => "direct_read",
+        Mode::DirectWrite => "direct_write",
+        Mode::Layout => "layout",
+    }
 }
 
 /// Apart from who tells: an event takes room on the stack.
@@ -403,30 +346,13 @@ fn tell(
         reason,
         done: match kind {
             Kind::Nested => "passed through",
-            Kind::LockTimeout | Kind::Deadlock | Kind::Uncovered if terms.proceed_on_timeout => {
+            Kind::LockTimeout | Kind::Deadlock | Kind::Uncovered if goes_ahead(kind, terms) => {
                 "went ahead"
             }
             Kind::LockTimeout | Kind::Deadlock | Kind::Uncovered => "EDEADLK",
             _ => "",
         },
+        hint: "",
         nanoseconds,
     });
-}
-
-/// Give the range back.
-#[inline]
-pub fn release(frame: &Frame) {
-    if frame.holds.get() == Holds::Nothing {
-        return;
-    }
-    if let Some((table, slot)) = kept(frame.slot.get()) {
-        table.release(slot);
-        frame.holds.set(Holds::Nothing);
-        if table.slot_is_scarce(slot) {
-            // Forgotten first: a handler that jumps out in between costs a slot, and not another's claim.
-            frame.slot.set(0);
-            table.give_slot(slot);
-        }
-    }
-    frame.holds.set(Holds::Nothing);
 }

@@ -1,17 +1,18 @@
 //! Exec and spawn: the new program stays fenced, and keeps the POSIX locks that it would have kept.
 
-use core::ffi::CStr;
+use core::ffi::{CStr, c_int};
 use core::fmt::Write;
 
-use kernel as raw;
 use kernel::text::Line;
 use lock_table::FileId;
 
 use crate::life::fork;
+use crate::life::next::{self, Program};
 use crate::life::variables::{self, Extra, List, text, with_ours};
 use crate::what::file::POSIX_LOCKED;
-use crate::what::kept::{Kept, LIST};
-use crate::what::{descriptors, files, identity, seconds};
+use crate::what::kept;
+use crate::what::state::{KEPT as PLACES, Kept};
+use crate::what::{changes, files, identity, seconds};
 use crate::who::process::active;
 use crate::who::registry;
 
@@ -22,12 +23,13 @@ const KEPT: &CStr = c"PAGEFENCE_KEPT";
 /// In the constructor.
 pub fn take_kept_descriptors() {
     let places = text(KEPT).unwrap_or("").split(',').filter_map(parse);
-    for (kept, (fd, id)) in LIST.iter().zip(places) {
+    for (kept, (fd, id)) in kept::list().iter().zip(places) {
         // Another program in between may have used the number for something else.
-        let ours = fd >= 0 && raw::fstat(fd).ok().as_ref().and_then(identity::identity) == Some(id);
+        let ours =
+            fd >= 0 && kernel::fstat(fd).ok().as_ref().and_then(identity::identity) == Some(id);
         if ours {
-            raw::set_close_on_exec(fd, true);
-            descriptors::claim(fd);
+            kernel::set_close_on_exec(fd, true);
+            changes::claim(fd);
         }
         kept.put(if ours { fd } else { -1 }, id);
     }
@@ -43,16 +45,44 @@ fn parse(entry: &str) -> Option<(i32, FileId)> {
     Some((fd, FileId { dev, ino }))
 }
 
-/// posix_spawn: a child with this environment.
+/// posix_spawn: a child that becomes this program, with this environment.
 #[inline(never)]
-pub fn spawn<R>(given: List, real: impl FnOnce(List) -> R) -> R {
+pub fn spawn(program: Program, given: List, real: impl FnOnce(List) -> c_int) -> c_int {
     fork::sharing();
-    fork::making(|| with_ours(given, None, real))
+    if !variables::is_readable(given) {
+        return fork::making(|| real(given));
+    }
+    fork::making(|| {
+        with_ours(given, None, |list| match next::is_refused(program, list) {
+            true => next::REFUSED,
+            false => real(list),
+        })
+    })
+}
+
+/// `system` and `popen`, with the program's own environment. None: the shell is not to be started, and errno says so.
+pub fn shell<R>(environment: List, real: impl FnOnce() -> R) -> Option<R> {
+    fork::sharing();
+    if variables::is_readable(environment) && next::is_refused(Program::shell(), environment) {
+        kernel::set_errno(next::REFUSED);
+        return None;
+    }
+    Some(real())
 }
 
 /// The exec family: this process becomes another program; returns only if that failed.
 #[inline(never)]
-pub fn exec<R>(given: List, real: impl FnOnce(List) -> R) -> R {
+pub fn exec(program: Program, given: List, real: impl FnOnce(List) -> c_int) -> c_int {
+    if !variables::is_readable(given) {
+        return fork::making(|| real(given));
+    }
+    let real = |list| {
+        if next::is_refused(program, list) {
+            kernel::set_errno(next::REFUSED);
+            return -1;
+        }
+        real(list)
+    };
     // Our second descriptors close at exec, and with them would go the POSIX locks on their files.
     let mut any = false;
     if active().is_some() {
@@ -66,7 +96,7 @@ pub fn exec<R>(given: List, real: impl FnOnce(List) -> R) -> R {
         let _registry = registry::lock();
         each_to_keep(&mut |fd, _| {
             if fd >= 0 {
-                raw::set_close_on_exec(fd, on);
+                kernel::set_close_on_exec(fd, on);
             }
         });
     };
@@ -76,14 +106,14 @@ pub fn exec<R>(given: List, real: impl FnOnce(List) -> R) -> R {
         write: &write_kept,
     };
     let result = fork::making(|| with_ours(given, Some(&extra), real));
-    let errno = raw::errno();
+    let errno = kernel::errno();
     close_on_exec(true);
-    raw::set_errno(errno);
+    kernel::set_errno(errno);
     result
 }
 
 /// The most that the variable takes: its name, and three numbers for each place.
-const KEPT_ROOM: usize = 64 + LIST.len() * 64;
+const KEPT_ROOM: usize = 64 + PLACES * 64;
 
 fn write_kept(to: &mut [u8]) {
     let mut text = Line::new(to);
@@ -99,7 +129,7 @@ fn write_kept(to: &mut [u8]) {
 /// Files with POSIX locks, and the descriptors of ours that must not close (-1: there is none). At most
 /// what fits the variable.
 fn each_to_keep(act: &mut dyn FnMut(i32, FileId)) {
-    let mut left = LIST.len();
+    let mut left = PLACES;
     let mut act = |fd, id| {
         if left > 0 {
             left -= 1;
@@ -116,7 +146,7 @@ fn each_to_keep(act: &mut dyn FnMut(i32, FileId)) {
             act(-1, file.id());
         }
     }
-    for (fd, id) in LIST.iter().filter_map(Kept::get) {
+    for (fd, id) in kept::list().iter().filter_map(Kept::get) {
         act(fd, id);
     }
 }

@@ -4,51 +4,51 @@
 //! is: so they run last before a fork, next to it, and first after it, in the parent as in the child. (One that gets
 //! there first all the same finds the registry held by its own thread, and in the child becomes the child there.)
 
-use core::sync::atomic::{AtomicBool, Ordering::*};
-use std::cell::UnsafeCell;
+use core::sync::atomic::Ordering::*;
 
-use kernel as raw;
 use kernel::high;
 use kernel::text::Text;
 use lock_table::Table;
 
 use crate::calls::{registering, unseen};
+use crate::hold::view::look_again_in_child;
 use crate::life::needs::{self, Join};
+use crate::life::state::state;
 use crate::requests;
 use crate::tell::events::{self, Event};
-use crate::tell::stderr;
-use crate::what::{descriptors, files, hands, kept, own, places};
+use crate::tell::{later, stderr};
+use crate::what::{changes, descriptions, files, hands, kept, own, places};
 use crate::who::process::{self, active, pid, table};
 use crate::who::registry::Registry;
 use crate::who::thread::Thread;
-use crate::who::{lineage, registry, scratch, thread};
+use crate::who::{buffers, lineage, registry, scratch, thread};
 
-/// A task is about to be made that uses this memory, and not this process's descriptors.
-pub fn cloning(flags: i32) {
+/// A task is about to be made that uses this memory, and not this process's descriptors. Whether it is not to be made.
+pub fn cloning(flags: i32) -> bool {
     if flags & libc::CLONE_THREAD != 0 {
-        return;
+        return false;
     }
     sharing();
     let lasts = flags & libc::CLONE_VM != 0 && flags & libc::CLONE_VFORK == 0;
     if !lasts || active().is_none() || lineage::is_shared_memory() {
-        return;
+        return false;
     }
-    events::emit(&Event::uncovered(
+    let refused = process::refuses_uncovered();
+    let event = Event::uncovered(
         None,
         "a child shares this process's memory (clone with CLONE_VM): what it does with files is not fenced",
-    ));
-    lineage::share_memory();
+    );
+    let done = if refused { "EPERM" } else { event.done };
+    events::emit(&Event { done, ..event });
+    if !refused {
+        lineage::share_memory();
+    }
+    refused
 }
-
-struct Stash(UnsafeCell<Option<Registry>>);
-// SAFETY: written and read only between prepare and parent/child, by the thread that forks.
-unsafe impl Sync for Stash {}
-static FORKING: Stash = Stash(UnsafeCell::new(None));
 
 /// When the first handler of anybody is registered, or in the constructor.
 pub fn watch() {
-    static WATCHED: AtomicBool = AtomicBool::new(false);
-    if WATCHED.swap(true, AcqRel) {
+    if state().forks_watched.swap(true, AcqRel) {
         return;
     }
     lineage::watch();
@@ -66,22 +66,22 @@ extern "C" fn before_fork() {
     if active().is_none() {
         return;
     }
-    descriptors::all_shared();
+    descriptions::all_shared();
     let registry = registry::lock();
     registry::hold_for_fork(&registry);
     // SAFETY: we hold the registry lock: no other fork is between prepare and parent.
-    unsafe { *FORKING.0.get() = Some(registry) };
+    unsafe { *state().forking.0.get() = Some(registry) };
 }
 
 fn take_stash() -> Option<Registry> {
     // SAFETY: as above; in the child there is no other thread.
-    unsafe { (*FORKING.0.get()).take() }
+    unsafe { (*state().forking.0.get()).take() }
 }
 
 extern "C" fn after_fork_in_parent() {
-    if registry::is_forking_here() && raw::getpid() == pid() {
+    if registry::is_forking_here() && kernel::getpid() == pid() {
         // What was opened since is the child's too.
-        descriptors::all_shared();
+        descriptions::all_shared();
         registry::end_of_fork();
         drop(take_stash());
     }
@@ -114,7 +114,7 @@ pub fn behind_our_back() {
 }
 
 fn become_child(registry: Registry) {
-    descriptors::all_shared();
+    descriptions::all_shared();
     process::become_another();
     let thread = thread::current();
     thread.after_vfork.set(0);
@@ -122,6 +122,7 @@ fn become_child(registry: Registry) {
     high::forget_makers_in_child();
     requests::forget_in_child();
     scratch::reset_in_child();
+    buffers::reset_in_child(thread.bounce.get() != 0);
     lineage::this_is_the_process();
     let probe = table().map_or(-1, Table::probe_fd);
     let joined = scratch::roomy_in(&registry, || join(&registry));
@@ -138,13 +139,14 @@ fn claim_probe(was: i32) {
     let probe = table().map_or(-1, Table::probe_fd);
     if probe != was {
         own::disown(was);
-        descriptors::claim(probe);
+        changes::claim(probe);
     }
 }
 
 /// The child in the table, with the files that it has from its parent. Whether it could be.
 fn join(registry: &Registry) -> bool {
     stderr::forget_telling_in_child();
+    later::forget_in_child();
     let enter = match needs::how_to_join() {
         Join::ByOpening => Table::reattach_in_child,
         Join::ByProbe => Table::reattach_through_probe,
@@ -168,9 +170,10 @@ fn join(registry: &Registry) -> bool {
         return false;
     }
     hands::forget_hands_in_child();
-    descriptors::recount_in_child();
+    changes::recount_in_child();
     places::recount_in_child(registry);
     files::reregister_in_child();
+    look_again_in_child(registry);
     true
 }
 
@@ -193,6 +196,6 @@ pub fn lending(thread: &Thread, waits: bool) {
 /// A child that shares our open file descriptions is being started (vfork, posix_spawn, `SCM_RIGHTS`).
 pub fn sharing() {
     if active().is_some() {
-        descriptors::all_shared();
+        descriptions::all_shared();
     }
 }

@@ -2,33 +2,19 @@
 //! and what was said of those that came with the process.
 
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::*};
+use core::sync::atomic::{AtomicPtr, Ordering::*};
 
-use kernel as raw;
 use kernel::{Clock, known};
 
 use crate::life::filter::{self, ARCHITECTURE, Answer, Call, Instruction};
+use crate::life::state::{Filter, state};
 
-/// A copy of a filter: its instructions stand behind it in the same mapping.
-pub struct Filter {
-    next: AtomicPtr<Filter>,
-    length: usize,
-}
-
-/// The newest, and through it all: also one that is about to come into force.
-static FILTERS: AtomicPtr<Filter> = AtomicPtr::new(null_mut());
-/// The same, of those in force.
-static IN_FORCE: AtomicPtr<Filter> = AtomicPtr::new(null_mut());
-/// No call of ours may be made any more: strict mode, or nothing is fenced and there is nothing to make calls for.
-static NONE: AtomicBool = AtomicBool::new(false);
-/// Numbers that all filters in force allow whatever the arguments are: one bit each.
-static ALWAYS: [AtomicU64; 8] = [const { AtomicU64::new(u64::MAX) }; 8];
-
-/// In the constructor.
-pub fn init() {
+/// In the constructor. `ours_alone`: a filter that came with the process is ours, which leaves our calls alone.
+pub fn init(ours_alone: bool) {
     const GET_MODE: usize = 21;
     // SAFETY: prctl with an option that only asks.
-    if unsafe { raw::any(libc::SYS_prctl as usize, [GET_MODE, 0, 0, 0, 0, 0]) } > 0 {
+    let filtered = unsafe { kernel::any(libc::SYS_prctl as usize, [GET_MODE, 0, 0, 0, 0, 0]) } > 0;
+    if filtered && !ours_alone {
         known::filters_came_first();
         kernel::set_gate(may);
     }
@@ -44,14 +30,14 @@ pub fn set_clock(refused: bool) {
 
 /// From now on no call of ours is made.
 pub fn refuse_all() {
-    NONE.store(true, Release);
+    state().no_calls.store(true, Release);
     kernel::set_clock(Clock::Coarse);
     kernel::set_gate(may);
 }
 
 /// The gate: whether a call of ours may be made.
 pub fn may(number: usize, arguments: &[usize; 6]) -> bool {
-    if NONE.load(Relaxed) {
+    if state().no_calls.load(Relaxed) {
         // But another thread that is in the middle of a call gets its signals back.
         let restores = arguments.first() == Some(&(libc::SIG_SETMASK as usize));
         return restores && number == libc::SYS_rt_sigprocmask as usize;
@@ -62,21 +48,22 @@ pub fn may(number: usize, arguments: &[usize; 6]) -> bool {
     if known::is_filtered() && left_out {
         return false;
     }
-    let always = ALWAYS
+    let always = state()
+        .always
         .get(number / 64)
         .is_some_and(|bits| bits.load(Relaxed) & 1 << (number % 64) != 0);
-    always || answer(&IN_FORCE, number, arguments).allows()
+    always || answer(&state().in_force, number, arguments).allows()
 }
 
 /// Whether a call of ours may be made when the filter that is coming is in force.
 pub fn will_allow(number: usize, arguments: &[usize; 6]) -> bool {
-    !NONE.load(Relaxed) && answer(&FILTERS, number, arguments).allows()
+    !state().no_calls.load(Relaxed) && answer(&state().filters, number, arguments).allows()
 }
 
 /// Whether such a call would at worst fail: in a program that is started, which knows of no gate.
 pub fn will_not_kill(number: usize, arguments: &[usize; 6]) -> bool {
-    let answer = answer(&FILTERS, number, arguments);
-    !NONE.load(Relaxed) && (answer.allows() || answer.is_error())
+    let answer = answer(&state().filters, number, arguments);
+    !state().no_calls.load(Relaxed) && (answer.allows() || answer.is_error())
 }
 
 /// What all filters together say of a call of ours.
@@ -107,14 +94,14 @@ impl Filter {
     pub fn copy(program: *const Program) -> Option<Copied> {
         const MOST: usize = 4096;
         let mut given = [Program::default()];
-        raw::copy_from_program(program, &mut given).ok()?;
+        kernel::copy_from_program(program, &mut given).ok()?;
         let given = given.first()?;
         let length = usize::from(given.length);
         if length == 0 || length > MOST {
             return None;
         }
         let bytes = size_of::<Filter>() + length * size_of::<Instruction>();
-        let Some(at) = raw::map_anonymous(bytes) else {
+        let Some(at) = kernel::map_anonymous(bytes) else {
             return Some(Copied::Unknown);
         };
         let at = at.cast::<Filter>();
@@ -129,9 +116,9 @@ impl Filter {
                 core::slice::from_raw_parts_mut(at.add(1).cast::<Instruction>(), length),
             )
         };
-        let copied = raw::copy_from_program(given.instructions, instructions);
+        let copied = kernel::copy_from_program(given.instructions, instructions);
         if copied.is_err() || !filter::is_sound(instructions) {
-            raw::unmap(at.cast(), bytes);
+            kernel::unmap(at.cast(), bytes);
             return None;
         }
         Some(Copied::Filter(head))
@@ -162,11 +149,14 @@ impl Default for Program {
 }
 
 pub fn add(filter: &'static Filter) {
-    let mut newest = FILTERS.load(Acquire);
+    let mut newest = state().filters.load(Acquire);
     loop {
         filter.next.store(newest, Release);
         let it = (&raw const *filter).cast_mut();
-        match FILTERS.compare_exchange(newest, it, AcqRel, Acquire) {
+        match state()
+            .filters
+            .compare_exchange(newest, it, AcqRel, Acquire)
+        {
             Ok(_) => break,
             Err(now) => newest = now,
         }
@@ -175,8 +165,8 @@ pub fn add(filter: &'static Filter) {
 
 /// From now on the gate asks all filters there are.
 pub fn bring_into_force() {
-    let newest = FILTERS.load(Acquire);
-    IN_FORCE.store(newest, Release);
+    let newest = state().filters.load(Acquire);
+    state().in_force.store(newest, Release);
     let mut at = newest;
     let mut all = [u64::MAX; 8];
     // SAFETY: as in `answer`.
@@ -197,7 +187,7 @@ pub fn bring_into_force() {
         }
         at = f.next.load(Acquire);
     }
-    for (cell, bits) in ALWAYS.iter().zip(all) {
+    for (cell, bits) in state().always.iter().zip(all) {
         cell.store(bits, Release);
     }
 }
@@ -206,7 +196,8 @@ pub fn bring_into_force() {
 /// it then forbids us more than it needs to.
 pub fn take_back(filter: &'static Filter) {
     let it = (&raw const *filter).cast_mut();
-    if FILTERS
+    if state()
+        .filters
         .compare_exchange(it, filter.next.load(Acquire), AcqRel, Acquire)
         .is_ok()
     {
@@ -214,16 +205,13 @@ pub fn take_back(filter: &'static Filter) {
     }
 }
 
-/// What was handed on to this program: one bit for each number.
-static REFUSED: [AtomicU64; 8] = [const { AtomicU64::new(0) }; 8];
-
 /// What was handed on to this program. False: not to start at all.
 pub fn take(word: &str) -> bool {
     for number in word.split(',') {
         let Ok(number) = number.parse::<usize>() else {
             return false;
         };
-        if let Some(bits) = REFUSED.get(number / 64) {
+        if let Some(bits) = state().refused.get(number / 64) {
             bits.fetch_or(1 << (number % 64), AcqRel);
         }
     }
@@ -231,14 +219,15 @@ pub fn take(word: &str) -> bool {
 }
 
 pub fn is_refused(number: usize) -> bool {
-    REFUSED
+    state()
+        .refused
         .get(number / 64)
         .is_some_and(|bits| bits.load(Relaxed) & 1 << (number % 64) != 0)
 }
 
 /// The strict mode that was refused by the kernel after all.
 pub fn allow_again() {
-    NONE.store(false, Release);
+    state().no_calls.store(false, Release);
 }
 
 #[cfg(test)]
@@ -251,7 +240,7 @@ mod tests {
         assert!(is_refused(277) && is_refused(332) && !is_refused(278));
         assert!(!take("all") && !take("") && !take("1,x"));
         assert!(take("99999999") && !is_refused(99_999_999));
-        for cell in &REFUSED {
+        for cell in &state().refused {
             cell.store(0, Relaxed);
         }
     }

@@ -5,13 +5,12 @@
 
 use core::ffi::{CStr, c_char};
 use core::fmt::Write;
-use core::ptr::null_mut;
-use core::sync::atomic::{AtomicPtr, Ordering::*};
+use core::sync::atomic::Ordering::*;
 
-use kernel as raw;
 use kernel::text::Text;
 
 use crate::life::gate::{is_refused, will_not_kill};
+use crate::life::state::state;
 
 pub const NAME: &CStr = c"PAGEFENCE_NO_CALLS";
 const ALL: &CStr = c"PAGEFENCE_NO_CALLS=all";
@@ -45,18 +44,15 @@ const SOFT: &[i64] = &[
     libc::SYS_sched_yield,
 ];
 
-/// The word, once there is something to hand on.
-static WORD: AtomicPtr<c_char> = AtomicPtr::new(null_mut());
-
 /// For the next program's environment.
 pub fn word() -> Option<*const c_char> {
-    let word = WORD.load(Acquire);
+    let word = state().handed_on.load(Acquire);
     (!word.is_null()).then_some(word.cast_const())
 }
 
 /// Programs that are started from now on can't even start the library.
 pub fn nothing() {
-    WORD.store(ALL.as_ptr().cast_mut(), Release);
+    state().handed_on.store(ALL.as_ptr().cast_mut(), Release);
 }
 
 /// They are told what kills.
@@ -75,11 +71,11 @@ pub fn what_kills() {
     }
     // For good: a list that is being handed over may lead to it.
     let bytes = text.as_bytes();
-    match raw::map_anonymous(bytes.len() + 1) {
+    match kernel::map_anonymous(bytes.len() + 1) {
         Some(at) => {
             // SAFETY: fresh memory of ours with room for the bytes, and a zero behind them.
             unsafe { at.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
-            WORD.store(at.cast(), Release);
+            state().handed_on.store(at.cast(), Release);
         }
         None => nothing(),
     }

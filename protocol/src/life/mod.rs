@@ -7,7 +7,12 @@ pub mod fork;
 pub mod gate;
 pub mod handed_on;
 pub mod needs;
+pub mod next;
+mod no_rings;
 pub mod rights;
 pub mod sandbox;
 pub mod start;
+pub mod state;
+#[cfg(test)]
+mod tests;
 pub mod variables;

@@ -3,19 +3,13 @@
 //! After setuid, chroot, a new namespace or a sandbox the second descriptors of files that are used directly can't be
 //! opened any more (see `second`), and behind a filter a number can't be looked at.
 
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
-
-use kernel as raw;
+use core::sync::atomic::Ordering::*;
 
 use crate::calls::unseen;
 use crate::direct::second;
-use crate::what::{descriptors, own, words};
+use crate::life::state::state;
+use crate::what::{changes, descriptors, own, words};
 use crate::who::{outlived, process};
-
-/// How far the numbers had changed when this was last done.
-static DONE: AtomicU64 = AtomicU64::new(0);
-/// The numbers that the process came with have been asked for: a system call for each that may be open.
-static MET: AtomicBool = AtomicBool::new(false);
 
 /// Before a call that takes rights on files away. Cheap where nothing was opened since the last time.
 pub fn before_losing() {
@@ -24,19 +18,19 @@ pub fn before_losing() {
         return;
     }
     let now = words::changes();
-    if DONE.load(Relaxed) == now {
+    if state().rights_at.load(Relaxed) == now {
         return;
     }
-    let errno = raw::errno();
-    let first = !MET.swap(true, AcqRel);
-    for fd in descriptors::not_looked_at(first) {
-        if raw::get_flags(fd).is_ok_and(|flags| flags & libc::O_DIRECT as u32 != 0) {
+    let errno = kernel::errno();
+    let first = !state().numbers_met.swap(true, AcqRel);
+    for fd in changes::not_looked_at(first) {
+        if kernel::get_flags(fd).is_ok_and(|flags| flags & libc::O_DIRECT as u32 != 0) {
             look_at(fd);
         }
     }
     open_seconds();
-    DONE.store(words::changes(), Relaxed);
-    raw::set_errno(errno);
+    state().rights_at.store(words::changes(), Relaxed);
+    kernel::set_errno(errno);
 }
 
 /// Before a sandbox: every number is looked at, whatever stands behind it.
@@ -45,11 +39,11 @@ pub fn before_losing_all() {
     if process::active().is_none() {
         return;
     }
-    let errno = raw::errno();
+    let errno = kernel::errno();
     each_open_number(look_at);
     unseen::look();
     open_seconds();
-    raw::set_errno(errno);
+    kernel::set_errno(errno);
 }
 
 fn look_at(fd: i32) {
@@ -62,7 +56,7 @@ fn look_at(fd: i32) {
 fn open_seconds() {
     for fd in words::known_in(0, u32::MAX) {
         // Only what has been looked at: a peek, no system call.
-        if !descriptors::is_direct(fd) {
+        if !changes::is_direct(fd) {
             continue;
         }
         if let Some(pinned) = descriptors::pin(fd) {
@@ -76,15 +70,15 @@ fn open_seconds() {
 fn each_open_number(act: impl Fn(i32)) {
     const MOST: i32 = 65_536;
     let as_directory = libc::O_RDONLY | libc::O_DIRECTORY;
-    let Some(dir) = descriptors::open_for_a_while(c"/proc/thread-self/fd", as_directory) else {
+    let Some(dir) = changes::open_for_a_while(c"/proc/thread-self/fd", as_directory) else {
         (0..MOST)
-            .filter(|fd| raw::get_flags(*fd).is_ok())
+            .filter(|fd| kernel::get_flags(*fd).is_ok())
             .for_each(act);
         return;
     };
     let mut entries = Entries { bytes: [0; 256] };
     loop {
-        let n = raw::directory_entries(dir, &mut entries.bytes);
+        let n = kernel::directory_entries(dir, &mut entries.bytes);
         if n <= 0 {
             break;
         }
@@ -131,8 +125,8 @@ mod tests {
     fn numbers_that_were_never_met_are_asked_for_once() {
         let (met, unmet) = (70_001, 70_002);
         assert!(words::ensure(unmet).is_some() && words::ensure(met).is_some());
-        descriptors::opened(met, descriptors::sharings());
-        let looked = |all| descriptors::not_looked_at(all).filter(|n| [met, unmet].contains(n));
+        changes::opened(met, crate::what::descriptions::sharings());
+        let looked = |all| changes::not_looked_at(all).filter(|n| [met, unmet].contains(n));
         assert_eq!(looked(true).collect::<Vec<_>>(), [met, unmet]);
         assert_eq!(looked(false).collect::<Vec<_>>(), [met]);
     }

@@ -11,10 +11,10 @@
 //!
 //! Of filters that came with the process (a container's, a service manager's) nothing can be asked: `is_inherited`.
 
-use kernel as raw;
 use kernel::text::Text;
 
-use crate::life::gate::{Copied, Filter, Program};
+use crate::life::gate::{Copied, Program};
+use crate::life::state::Filter;
 use crate::life::{gate, handed_on, needs, rights};
 use crate::tell::events::{self, Event};
 use crate::who::process::{self, Standing};
@@ -53,6 +53,34 @@ pub fn enter(what: &Entering, failed: impl Fn(isize) -> bool, real: impl Fn() ->
             needs::missing()
         }
     };
+    if let Some(what) = lacks
+        && process::refuses_uncovered()
+        && needs::any_file()
+    {
+        tell(what, "refused with EACCES");
+        if let Copied::Filter(filter) = added {
+            gate::take_back(filter);
+        }
+        return kernel::libc_result(-libc::EACCES as isize);
+    }
+    let fenced = prepare(lacks);
+    close_gate(what, &added);
+    let result = real();
+    if failed(result) {
+        let errno = kernel::errno();
+        match added {
+            Copied::Filter(filter) => gate::take_back(filter),
+            Copied::Unknown => gate::allow_again(),
+        }
+        kernel::set_errno(errno);
+    } else if lacks.is_some() && fenced {
+        process::stop_fencing();
+    }
+    result
+}
+
+/// What must be done and said while that is still allowed. Whether the process is fenced.
+fn prepare(lacks: Option<&str>) -> bool {
     // What passes through from now on is at least known to others as used.
     if lacks.is_some() || !needs::may_look() {
         rights::before_losing_all();
@@ -64,9 +92,17 @@ pub fn enter(what: &Entering, failed: impl Fn(isize) -> bool, real: impl Fn() ->
         && fenced
         && needs::any_file()
     {
-        tell(what);
+        tell(
+            what,
+            "from now on this process and what it starts pass through",
+        );
     }
     needs::look_at_children(!fenced || lacks.is_some());
+    fenced
+}
+
+/// Our own calls ask the gate from now on, which lets through what will be allowed.
+fn close_gate(what: &Entering, added: &Copied) {
     if let Copied::Filter(_) = added {
         let clock = [libc::CLOCK_MONOTONIC as usize, 0, 0, 0, 0, 0];
         gate::set_clock(!gate::will_allow(libc::SYS_clock_gettime as usize, &clock));
@@ -81,28 +117,16 @@ pub fn enter(what: &Entering, failed: impl Fn(isize) -> bool, real: impl Fn() ->
     } = *what
     {
         // Others may be between the gate and the kernel.
-        raw::sleep_ms(2);
+        kernel::sleep_ms(2);
     }
-    let result = real();
-    if failed(result) {
-        let errno = raw::errno();
-        match added {
-            Copied::Filter(filter) => gate::take_back(filter),
-            Copied::Unknown => gate::allow_again(),
-        }
-        raw::set_errno(errno);
-    } else if lacks.is_some() && fenced {
-        process::stop_fencing();
-    }
-    result
 }
 
-fn tell(what: &str) {
+fn tell(what: &str, done: &str) {
     let reason = Text::<200>::of(format_args!(
         "a seccomp filter that refuses {what}, without which nothing can be fenced: allow it there"
     ));
     events::emit(&Event {
-        done: "from now on this process and what it starts pass through",
+        done,
         ..Event::uncovered(None, reason.as_str())
     });
 }

@@ -5,19 +5,20 @@ use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 
 use lock_table::Table;
-use lock_table::summary::Counter;
 use policy::Policy;
 
 use crate::calls::{numbers, unseen};
-use crate::hold::{give_back, ranges};
+use crate::hold::{give_back, ranges, slots};
 use crate::life::variables::{text, variable};
-use crate::life::{exec, fork, gate, handed_on};
+use crate::life::{exec, fork, gate, handed_on, no_rings};
+use crate::tell::counters::{self, Counter};
 use crate::tell::events::{self, Event, Kind};
-use crate::tell::{counters, once, records, stderr, trace};
+use crate::tell::{once, records, stderr, trace};
 use crate::what::file::POSIX_LOCKED;
-use crate::what::{descriptors, early, names};
+use crate::what::{changes, descriptors, early, names};
 use crate::who::lists::Mapped;
-use crate::who::process::{self, Orders};
+use crate::who::process;
+use crate::who::state::Orders;
 use crate::who::thread::{self, Thread};
 use crate::who::{due, lineage, scratch};
 
@@ -32,7 +33,7 @@ pub fn init() {
         gate::refuse_all();
         return;
     }
-    gate::init();
+    gate::init(no_rings::came_alone());
     kernel::known::when_no_memory(once::no_memory);
     kernel::known::set_pid(kernel::getpid());
     process::know_program(names::program());
@@ -46,11 +47,15 @@ pub fn init() {
         variable(c"PAGEFENCE_TRACE"),
         variable(c"PAGEFENCE_SUMMARY"),
     );
-    trace::number().into_iter().for_each(descriptors::claim);
+    trace::number().into_iter().for_each(changes::claim);
     let policy = read_policy();
     let named = named_table(&policy);
     let defaults = *policy.defaults();
     let idle = policy.is_off();
+    let no_rings = policy.enforces() && defaults.io_uring == policy::IoUring::RefuseAll;
+    if no_rings {
+        no_rings::announce();
+    }
     process::know_policy(policy);
     exec::remember_environment(defaults.keep_preload);
     if idle {
@@ -65,20 +70,28 @@ pub fn init() {
     due::who_looks(unseen::look_if_cheap);
     match attach(named) {
         Ok(table) => {
-            descriptors::claim(table.probe_fd());
-            ranges::tell_reaped(&table);
-            process::join(table);
-            exec::take_kept_descriptors();
-            process::start_fencing();
-            counters::count(Counter::Processes, 1);
-            unseen::look_at_first();
-            catch_up();
+            joined(table);
+            if no_rings {
+                no_rings::refuse_all();
+            }
         }
         Err(error) => {
             let done = process::without_table("not fenced");
             not_fenced(&error, done);
         }
     }
+}
+
+/// From now on the process is fenced.
+fn joined(table: Table) {
+    changes::claim(table.probe_fd());
+    ranges::tell_reaped(&table);
+    process::join(table);
+    exec::take_kept_descriptors();
+    process::start_fencing();
+    counters::count(Counter::Processes, 1);
+    unseen::look_at_first();
+    catch_up();
 }
 
 /// Said once for a program and what it starts.
@@ -170,7 +183,7 @@ fn at_thread_exit(thread: &Thread) {
     for frame in &thread.frames {
         let slot = frame.slot.replace(0);
         if slot != 0 {
-            ranges::give_slot_back(slot);
+            slots::give_slot_back(slot);
         }
     }
 }

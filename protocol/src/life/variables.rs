@@ -9,17 +9,13 @@
 use core::ffi::{CStr, c_char};
 use std::ffi::CString;
 
-use kernel as raw;
-use once_cell::race::OnceBox;
-
 use crate::life::handed_on;
+use crate::life::state::state;
 use crate::who::lists::{CHILD, Mapped, NOBODY, THIS_PROCESS};
 use crate::who::process;
 use crate::who::thread::{self, Thread};
 
 pub type List = *const *const c_char;
-
-static OURS: OnceBox<Vec<CString>> = OnceBox::new();
 
 unsafe extern "C" {
     static environ: List;
@@ -30,14 +26,26 @@ fn current() -> List {
     unsafe { environ }
 }
 
-/// In the constructor, as is what follows.
-pub fn variable(name: &CStr) -> Option<&'static CStr> {
-    // SAFETY: getenv reads the environment, which nobody changes while the constructor runs.
+/// Whether the kernel will be able to read what a program gives exec. If not it says so, and nothing else is to be done.
+/// What follows reads lists of which that was asked. Apart: what comes later needs the room.
+#[inline(never)]
+pub fn is_readable(list: List) -> bool {
+    list.is_null() || kernel::Texts::default().are_readable(list)
+}
+
+/// As libc is about to look it up for the same call; to be used at once. An empty value is one.
+pub fn now<'a>(name: &CStr) -> Option<&'a CStr> {
+    // SAFETY: other threads may change the environment meanwhile, which getenv and setenv of libc get along with as well
+    // as they do: `execvp` and its kin are about to ask for the same variable in the same way.
     let value = unsafe { libc::getenv(name.as_ptr()) };
-    // SAFETY: non-null: a C string that stays where it is.
-    (!value.is_null())
-        .then(|| unsafe { CStr::from_ptr(value) })
-        .filter(|v| !v.is_empty())
+    // SAFETY: non-null: a C string. libc leaves what setenv made where it is, and what putenv was given the program must
+    // leave there for libc's own look.
+    (!value.is_null()).then(|| unsafe { CStr::from_ptr(value) })
+}
+
+/// In the constructor, as is what follows: nobody changes the environment meanwhile.
+pub fn variable(name: &CStr) -> Option<&'static CStr> {
+    now(name).filter(|v| !v.is_empty())
 }
 
 pub fn text(name: &CStr) -> Option<&'static str> {
@@ -57,7 +65,85 @@ pub fn remember(keep: bool, left_out: &CStr) {
             }
         }
     }
-    let _ = OURS.set(Box::new(saved));
+    let _ = state().variables.set(Box::new(saved));
+    let _ = state().own_name.set(Box::new(own_name()));
+}
+
+/// The file name by which the loader was told to load us; empty: it was told in another way (/etc/ld.so.preload).
+fn own_name() -> Vec<u8> {
+    let here = own_name as *const libc::c_void;
+    // SAFETY: plain pointers; all-zero is a value.
+    let mut found: libc::Dl_info = unsafe { core::mem::zeroed() };
+    // SAFETY: it writes what it finds there, if anything.
+    let known = unsafe { libc::dladdr(here, &mut found) } != 0 && !found.dli_fname.is_null();
+    if !known {
+        return Vec::new();
+    }
+    // SAFETY: the loader's own text, of a library that stays.
+    let path = unsafe { CStr::from_ptr(found.dli_fname) }.to_bytes();
+    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
+    let given = variable(c"LD_PRELOAD").is_some_and(|value| names(value.to_bytes(), name));
+    if given { name.to_vec() } else { Vec::new() }
+}
+
+/// Whether a list of libraries has one of this file name.
+fn names(list: &[u8], name: &[u8]) -> bool {
+    let mut all = list.split(|byte| matches!(byte, b' ' | b':'));
+    all.any(|path| path.rsplit(|byte| *byte == b'/').next() == Some(name))
+}
+
+/// Why the next program will not load us.
+#[derive(Clone, Copy)]
+pub enum Missing {
+    All,
+    Preload,
+    /// The policy doesn't let us add it.
+    Left,
+}
+
+impl Missing {
+    pub fn reason(self) -> &'static str {
+        match self {
+            Missing::All => "its environment is empty, and LD_PRELOAD is not in it",
+            Missing::Preload | Missing::Left => "LD_PRELOAD is not in its environment",
+        }
+    }
+
+    pub fn hint(self) -> &'static str {
+        match self {
+            Missing::Left => "set follow_exec = true in the policy",
+            _ => "leave LD_PRELOAD and the PAGEFENCE_ variables in it",
+        }
+    }
+}
+
+/// None: a program that is started with this environment loads us, as far as that decides.
+pub fn preload(list: List) -> Option<Missing> {
+    const PRELOAD: &[u8] = b"LD_PRELOAD=";
+    let own = state().own_name.get().map_or(&[][..], Vec::as_slice);
+    if own.is_empty() {
+        return None;
+    }
+    let loads = |entry: *const c_char| {
+        // SAFETY: C strings: the kernel was asked.
+        let entry = unsafe { CStr::from_ptr(entry) }.to_bytes();
+        entry
+            .strip_prefix(PRELOAD)
+            .is_some_and(|value| names(value, own))
+    };
+    if list.is_null() {
+        return Some(Missing::All);
+    }
+    let mut all = entries(list).peekable();
+    if all.peek().is_none() {
+        return Some(Missing::All);
+    }
+    let kept = state().variables.get().is_some_and(|kept| !kept.is_empty());
+    (!all.any(loads)).then_some(if kept {
+        Missing::Preload
+    } else {
+        Missing::Left
+    })
 }
 
 /// This thread is about to make a child that has its memory until it execs. If the thread `waits` for that, as it
@@ -67,16 +153,15 @@ pub fn before_child(thread: &Thread, waits: bool) {
         thread.shares_memory.set(true);
     }
     let left = |list: &&Mapped| list.of.get() == CHILD && !thread.shares_memory.get();
-    if thread.lists.iter().any(|l| left(&l)) && raw::getpid() == process::pid() {
+    if thread.lists.iter().any(|l| left(&l)) && kernel::getpid() == process::pid() {
         thread.lists.iter().filter(left).for_each(Mapped::give_back);
     }
 }
 
 /// Calls that were jumped out of: the stack has been unwound past them.
 fn after_jump(thread: &Thread, stack: usize) {
-    let ended = |l: &&Mapped| {
-        l.of.get() == THIS_PROCESS && l.stack.get() < stack && !raw::on_alternate_stack()
-    };
+    let ended =
+        |l: &&Mapped| l.of.get() == THIS_PROCESS && thread.was_unwound(l.stack.get(), stack);
     thread
         .lists
         .iter()
@@ -93,15 +178,16 @@ struct Room {
 
 impl Room {
     fn of(bytes: usize) -> Option<Room> {
-        let (thread, stack) = (thread::current(), thread::stack_here());
-        let of = match raw::getpid() == process::pid() {
+        let thread = thread::current();
+        let stack = thread.own_stack.stack_here();
+        let of = match kernel::getpid() == process::pid() {
             true => THIS_PROCESS,
             false => CHILD,
         };
         if of == THIS_PROCESS {
             after_jump(thread, stack);
         }
-        let at = raw::map_anonymous(bytes)?;
+        let at = kernel::map_anonymous(bytes)?;
         let known = thread.lists.iter().find(|l| l.of.get() == NOBODY);
         if let Some(known) = known {
             known.at.set(at as usize);
@@ -115,7 +201,7 @@ impl Room {
     fn give_back(self) {
         match self.known {
             Some(known) => known.give_back(),
-            None => raw::unmap(self.at, self.bytes),
+            None => kernel::unmap(self.at, self.bytes),
         }
     }
 }
@@ -132,9 +218,9 @@ pub fn with_ours<R>(given: List, extra: Option<&Extra>, call: impl FnOnce(List) 
         None => call(given),
         Some(room) => {
             let result = call(room.at.cast());
-            let errno = raw::errno();
+            let errno = kernel::errno();
             room.give_back();
-            raw::set_errno(errno);
+            kernel::set_errno(errno);
             result
         }
     }
@@ -147,10 +233,10 @@ fn longer(given: List, extra: Option<&Extra>) -> Option<Room> {
     if given.is_null() || (given == current() && extra.is_none() && word.is_none()) {
         return None;
     }
-    let ours = OURS.get().map_or(&[][..], Vec::as_slice);
-    let missing = |variable: &&CString| {
-        given != current() && has(current(), variable) && !has(given, variable)
-    };
+    let ours = state().variables.get().map_or(&[][..], Vec::as_slice);
+    let own = current();
+    let asked = !ours.is_empty() && given != own && is_readable(own);
+    let missing = |variable: &&CString| asked && has(own, variable) && !has(given, variable);
     let ours = ours.iter().filter(missing);
     let ours = ours.map(|v| v.as_ptr());
     let (count, more) = (
@@ -184,8 +270,10 @@ fn longer(given: List, extra: Option<&Extra>) -> Option<Room> {
 /// A null-terminated list, which exec is about to read too.
 fn entries(list: List) -> impl Iterator<Item = *const c_char> {
     (0..)
-        // SAFETY: up to the null, as the caller of exec promises.
-        .map_while(move |i: usize| Some(unsafe { *list.add(i) }).filter(|entry| !entry.is_null()))
+        // SAFETY: up to the null: the kernel was asked. It reads lists wherever they lie.
+        .map_while(move |i: usize| {
+            Some(unsafe { list.add(i).read_unaligned() }).filter(|entry| !entry.is_null())
+        })
 }
 
 /// Whether the list has a variable of this name.

@@ -16,6 +16,11 @@ impl State {
         if op == Op::Fsync {
             return;
         }
+        if step == Step::Look && self.threads[t].route == Route::AsAsked {
+            // What others were told of until now is no concern; and nothing is asked.
+            self.threads[t].epoch = self.processes[p].epoch;
+            return;
+        }
         let told = self.kernel.untold & 1 << p != 0;
         self.kernel.untold &= !(1 << p);
         self.processes[p].epoch += u8::from(told);
@@ -55,21 +60,7 @@ impl State {
         let kernel = &mut self.kernel;
         let (first, last) = op.cells(thread.at);
         match step {
-            Step::Flush => {
-                kernel.flush(first, last);
-                thread.flying = true;
-                if op.writes() {
-                    if op.appends() {
-                        thread.at = size;
-                    }
-                    let (first, last) = op.cells(thread.at);
-                    thread.by_kernel = !kernel.drop_pages(first, last) && !kernel.kind.goes_on;
-                    if thread.by_kernel {
-                        // Ext4 waits until it is written, XFS doesn't.
-                        kernel.write(first, last, tag);
-                    }
-                }
-            }
+            Step::Flush => self.flush(t, op),
             Step::Device => {
                 thread.flying = false;
                 if thread.freed {
@@ -115,6 +106,27 @@ impl State {
             }
             Step::Store => self.store(t, first, tag),
             _ => {}
+        }
+    }
+
+    /// What the kernel does at the begin of direct I/O.
+    fn flush(&mut self, t: usize, op: Op) {
+        let (tag, size) = (self.tag(t), self.kernel.size);
+        let (thread, kernel) = (&mut self.threads[t], &mut self.kernel);
+        let (first, last) = op.cells(thread.at);
+        kernel.flush(first, last);
+        thread.flying = true;
+        if !op.writes() {
+            return;
+        }
+        if op.appends() {
+            thread.at = size;
+        }
+        let (first, last) = op.cells(thread.at);
+        thread.by_kernel = !kernel.drop_pages(first, last) && !kernel.kind.goes_on;
+        if thread.by_kernel {
+            // Ext4 waits until it is written, XFS doesn't.
+            kernel.write(first, last, tag);
         }
     }
 

@@ -113,6 +113,15 @@ pub fn all() -> Vec<State> {
             stories.add([&[a], &[b, c, d], &[]]);
         }
     }
+    // A write in the file makes it longer when it has been cut off meanwhile.
+    for beside in [DirectWrite(0, 0), DirectAppend] {
+        stories.add([&[Truncate(1), beside], &[Write(4, 4), Write(4, 4)], &[]]);
+        stories.add([
+            &[beside],
+            &[DirectWrite(4, 4), DirectWrite(4, 4)],
+            &[Truncate(1)],
+        ]);
+    }
     stories.add([
         &[DirectWrite(0, 0)],
         &[Load(0), DirectRead(0), Read(0)],

@@ -55,6 +55,8 @@ pub struct Thread {
 pub struct Process {
     /// How long the file was when this process last looked.
     pub(super) guess: u8,
+    /// So far the file reaches at least, as it believes.
+    pub(super) reaches: u8,
     /// Errors that its second descriptor was told.
     pub(super) epoch: u8,
     /// The page that is mapped writable, plus one.
@@ -180,6 +182,7 @@ impl State {
         match step {
             Step::Take | Step::Below | Step::Above | Step::Release => self.hold(t, step),
             Step::Size => self.read_size(t, op),
+            Step::CutOff => self.cut_off(op),
             Step::Route => self.find_route(t, op),
             Step::Look | Step::LookAgain | Step::Sync => self.look(t, op, step),
             Step::Register
@@ -215,13 +218,29 @@ impl State {
 
     fn read_size(&mut self, t: usize, op: Op) {
         let size = self.kernel.size;
-        self.processes[process_of(t)].guess = size;
-        let thread = &mut self.threads[t];
+        let (process, thread) = (&mut self.processes[process_of(t)], &mut self.threads[t]);
         thread.at = size;
+        // P12: it is in the file.
+        let ends_before = op.cells(size).1 < process.reaches.into();
+        if op.writes() && !op.appends() && !thread.units && ends_before {
+            return;
+        }
+        process.guess = size;
+        if let Some(held) = thread.claims[0].filter(|_| op.writes()) {
+            process.reaches = process.reaches.max(size.min(held.end()));
+        }
         let needed = op.range(size, thread.units);
         if thread.claims[0].is_some_and(|c| !c.covers(&needed)) {
             thread.claims = [None; 3];
             self.begin_anew(t, Route::AsAsked);
+        }
+    }
+
+    fn cut_off(&mut self, op: Op) {
+        if let Op::Truncate(to) = op {
+            for process in &mut self.processes {
+                process.reaches = process.reaches.min(to as u8);
+            }
         }
     }
 

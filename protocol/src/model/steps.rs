@@ -5,9 +5,8 @@ use lock_table::{Claim, FileId, Mode, conflict, in_one_unit, page, unit};
 
 use super::linux::{CELLS, PAGE, UNIT};
 use crate::calls::layout::Change;
-use crate::calls::transfer::{in_units, mode_of, range_of};
-use crate::direct::beside;
-use crate::direct::beyond::leaves_a_tail;
+use crate::hold::beyond::leaves_a_tail;
+use crate::hold::extents::{beside, in_units, mode_of, range_of};
 
 /// What a program calls. Places are cells; a mapping is of one page.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -40,11 +39,13 @@ pub enum Op {
 pub enum Step {
     /// Wait until nobody is in the way, and hold the range.
     Take,
-    /// Read the file's size under the range; take more if it isn't what was guessed.
+    /// Read the file's size under the range, where that is needed; take more if it isn't what was guessed.
     Size,
+    /// Nobody believes any longer that the file reaches beyond where it is about to be cut off.
+    CutOff,
     /// Directly, or through the cache?
     Route,
-    /// The writeback error from before: of no concern.
+    /// How often the process was told of a writeback error; where it is fallen back, the error from before.
     Look,
     /// The kernel's direct write or read: flush, and before a write drop.
     Flush,
@@ -90,7 +91,7 @@ const DIRECT_WRITE: &[Step] = &[
 const READ_THROUGH_CACHE: &[Step] = &[Get, Copy, Release];
 const WRITE_THROUGH_CACHE: &[Step] = &[Look, WriteCache, Sync, Release];
 const REPAIR: &[Step] = &[Below, Above, WriteCache, Sync, Advise, Release];
-const LAYOUT: &[Step] = &[Take, Size, Cut, Free, Release];
+const LAYOUT: &[Step] = &[Take, Size, CutOff, Cut, Free, Release];
 const MAP: &[Step] = &[Take, Register, Release, Allow];
 const PROTECT: &[Step] = &[Take, Register, Release, Allow];
 const UNMAP: &[Step] = &[Forbid, Forget];
@@ -146,6 +147,12 @@ impl Held {
 
     pub fn excludes(&self, other: &Held) -> bool {
         conflict(&self.claim(), &other.claim())
+    }
+
+    /// How many cells of the file lie before its end.
+    pub fn end(&self) -> u8 {
+        let within = |c: &usize| last_byte(*c) <= self.last;
+        (0..CELLS).take_while(within).count() as u8
     }
 
     pub fn covers(&self, other: &Held) -> bool {

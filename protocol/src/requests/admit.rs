@@ -1,17 +1,21 @@
 //! What a request needs before the kernel gets it.
 use kernel::aio::{self, Block};
-use lock_table::summary::Counter;
+use lock_table::page;
 
-use crate::calls::transfer::{Attempt, View, attempt_at, is_allowed};
+use crate::direct;
 use crate::direct::second::InHand;
-use crate::direct::{self, Held, Under, Way};
-use crate::hold::give_back;
-use crate::hold::ranges::Terms;
-use crate::requests::ledger::{After, Request, Written};
-use crate::tell::counters;
+use crate::direct::write::Way;
+use crate::hold::all_direct::{announce, is_within, whole_pages};
+use crate::hold::attempt::{Attempt, Look, Stands, attempt_at};
+use crate::hold::slots::slot_of;
+use crate::hold::terms::Terms;
+use crate::hold::{call, give_back, way_back};
+use crate::requests::pass::Pass;
+use crate::requests::request::{After, Request, Written};
+use crate::tell::counters::{self, Counter};
 use crate::what::data::{Data, Position, Transfer};
-use crate::what::descriptors::{self, Pinned};
-use crate::what::places;
+use crate::what::descriptions::Pinned;
+use crate::what::{changes, descriptors, places};
 use crate::who::process;
 use crate::who::thread::{Frame, Thread};
 
@@ -48,7 +52,7 @@ pub fn transfer_of(block: &Block) -> Option<Transfer> {
 }
 
 /// Signals are blocked, and nobody is waited for.
-pub fn admit(request: &Request, block: &Block) -> Admitted {
+pub fn admit(request: &Request, block: &Block, pass: &mut Pass) -> Admitted {
     let Some(thread) = process::active() else {
         return Admitted::Passes;
     };
@@ -66,7 +70,7 @@ pub fn admit(request: &Request, block: &Block) -> Admitted {
         return Admitted::Passes;
     };
     let admitted = needs_a_range(&call, &pinned).map_or(Admitted::Passes, |len| {
-        in_flight(request, &call, len, thread, &pinned)
+        in_flight(request, &call, len, (thread, pass), &pinned)
     });
     if !matches!(admitted, Admitted::Holds) {
         give_back::all_of(&request.frame);
@@ -76,7 +80,7 @@ pub fn admit(request: &Request, block: &Block) -> Admitted {
 
 /// How much it moves. None: nothing, or the kernel will refuse it.
 fn needs_a_range(call: &Transfer, pinned: &Pinned) -> Option<u64> {
-    let allowed = is_allowed(call, pinned);
+    let allowed = pinned.description.allows(call.write);
     let forwards = matches!(call.at, Position::At(0..));
     call.data
         .bytes()
@@ -89,55 +93,117 @@ fn in_flight(
     request: &Request,
     call: &Transfer,
     len: u64,
-    thread: &Thread,
+    (thread, pass): (&Thread, &mut Pass),
     pinned: &Pinned,
 ) -> Admitted {
     if !pinned.description.has(libc::O_DIRECT) || !request.has_slot() {
         return Admitted::Alone;
     }
+    if let Some(admitted) = announced(request, call, len, thread, pinned) {
+        return admitted;
+    }
     let frame = &request.frame;
     let terms = Terms::of(pinned.file, call.fd);
     let who = (thread, frame, &terms);
     for _ in 0..4 {
-        let mut held = Held::Pages;
-        match attempt_at(call, len, who, pinned, &mut held, true) {
+        let mut stands = Stands::default();
+        let reaches = pass.reaches(call.fd, pinned.seen);
+        // The repair comes when the number may be closed: what stands behind it is to be known now.
+        let look = Look::Beyond(reaches);
+        match attempt_at(call, len, who, pinned, &mut stands, true, look) {
             Err(Attempt::Again) => {}
             Err(Attempt::Refused(libc::EAGAIN)) => return Admitted::Busy,
             Err(Attempt::Refused(_)) => return Admitted::Alone,
             Err(Attempt::Replaced) => {
-                descriptors::forget_seen(call.fd, pinned.seen);
+                changes::forget_seen(call.fd, pinned.seen);
                 return Admitted::Alone;
             }
-            Ok(_) if terms.observe => return Admitted::Holds,
-            Ok((view, _)) if !view.direct || view.append => return Admitted::Alone,
-            Ok((view, under)) => {
-                return directly(request, (&view, &under), call, who, pinned);
+            Ok(()) if terms.known.observe() => return Admitted::Holds,
+            Ok(()) if !stands.view.direct || stands.view.append => return Admitted::Alone,
+            Ok(()) => {
+                let admitted = directly(request, &stands, call, who, pinned);
+                if let Some(size) = stands.under.size.filter(|size| *size != reaches)
+                    && matches!(admitted, Admitted::Holds)
+                {
+                    pass.looked(call.fd, pinned.seen, stands.under.holds.1, size);
+                }
+                return admitted;
             }
         }
     }
     Admitted::Alone
 }
 
+/// The same where all use of the file is direct (see `all_direct`). None: it needs its range.
+#[inline(never)]
+fn announced(
+    request: &Request,
+    call: &Transfer,
+    len: u64,
+    thread: &Thread,
+    pinned: &Pinned,
+) -> Option<Admitted> {
+    let file = pinned.file;
+    if way_back::is_due(file)
+        && !file.is_direct_alone()
+        && let Some(frame) = call::begin(thread, false)
+    {
+        way_back::settle_now(thread, frame, pinned);
+        call::end(thread, frame);
+    }
+    if !file.is_direct_alone() {
+        return None;
+    }
+    let frame = &request.frame;
+    let (table, slot) = (process::table()?, slot_of(thread, frame)?);
+    // Others only announce themselves, and give way to nobody: who needs more waits for a moment by itself.
+    let alone = Some(Admitted::Alone);
+    if call.appends(pinned.description.flags()) {
+        return alone;
+    }
+    if !announce(table, slot, frame, call, pinned) {
+        return None;
+    }
+    if !call.write {
+        counters::count(Counter::DirectReadsDirect, 1);
+        places::pin_buffers(frame, &call.data);
+        return Some(Admitted::Holds);
+    }
+    if whole_pages(call).is_none() || !stays_within(call, len, pinned) {
+        return alone;
+    }
+    counters::count(Counter::DirectWritesDirect, 1);
+    Some(Admitted::Holds)
+}
+
+/// Whether an announced write begins at a page and ends within the file.
+fn stays_within(call: &Transfer, len: u64, pinned: &Pinned) -> bool {
+    let Position::At(start) = call.at else {
+        return false;
+    };
+    u64::try_from(start).is_ok_and(|start| {
+        start.is_multiple_of(page()) && is_within(call.fd, pinned, start.saturating_add(len))
+    })
+}
+
 /// The range is held: whether it goes past the cache, and what is to be done afterwards.
+#[inline(never)]
 fn directly(
     request: &Request,
-    (view, under): (&View, &Under),
+    Stands { view, under }: &Stands,
     call: &Transfer,
     who: (&Thread, &Frame, &Terms),
     pinned: &Pinned,
 ) -> Admitted {
-    let Some(about) = under.request(call, view, who, pinned) else {
+    let Some(about) = direct::Request::of(call, (view, under), who, pinned) else {
         return Admitted::Alone;
     };
     if !call.write {
-        // At the end there is nothing to read.
-        if about.position < under.size {
-            if about.is_mapped_writable() {
-                return Admitted::Alone;
-            }
-            counters::count(Counter::DirectReadsDirect, 1);
-            places::pin_buffers(&request.frame, &call.data);
+        if about.is_mapped_writable() {
+            return Admitted::Alone;
         }
+        counters::count(Counter::DirectReadsDirect, 1);
+        places::pin_buffers(&request.frame, &call.data);
         return Admitted::Holds;
     }
     match about.way_to_write() {
@@ -150,6 +216,7 @@ fn directly(
     }
 }
 
+#[inline(never)]
 fn looked(request: &Request, about: &direct::Request, second: &InHand) -> Admitted {
     let call = about.call;
     let Some(epoch) = about.before(second).filter(|_| request.keeps(&call.data)) else {

@@ -8,10 +8,9 @@ use core::sync::atomic::Ordering::*;
 use crate::calls::transfer::transfer_below;
 use crate::requests::admit::transfer_of;
 use crate::requests::contexts::{self, Used};
-use crate::requests::reap::{reap, show};
+use crate::requests::reap::{is_eventfd, reap, show};
 use crate::requests::{ledger, wait};
 use crate::who::thread::Frame;
-use kernel as raw;
 use kernel::Quiet;
 use kernel::aio::{self, Block, Event, TELLS};
 
@@ -54,9 +53,9 @@ fn end(
     said: &Said,
     n: isize,
 ) -> Result<(), i32> {
-    let errno = raw::errno();
+    let errno = kernel::errno();
     if said.refused.get() != 0 {
-        contexts::end_alone(used, frame, |_| used.context.unreserve());
+        contexts::end_alone(used, frame, |_| used.context.unreserve(1));
         return Err(said.refused.get());
     }
     let event = Event {
@@ -70,18 +69,9 @@ fn end(
     };
     contexts::end_alone(used, frame, |quiet| show(used, &event, block.fd, quiet));
     if block.flags & TELLS != 0 {
-        raw::write_politely(block.eventfd, &1u64.to_ne_bytes());
+        kernel::write_politely(block.eventfd, &1u64.to_ne_bytes());
     }
     Ok(())
-}
-
-/// As the kernel sees it, which will not be asked: it must never be written to if it is a file.
-fn is_eventfd(fd: i32) -> Result<(), i32> {
-    let stat = raw::fstat(fd)?;
-    match stat.mode & libc::S_IFMT {
-        0 => Ok(()),
-        _ => Err(libc::EINVAL),
-    }
 }
 
 /// The request by the kernel, waited for: as libc would say it, errno set.
@@ -91,7 +81,7 @@ fn real(used: Used, block: &Block, said: &Said) -> isize {
     let locked = used.context.lock(&quiet);
     let Some((index, request)) = ledger::take(used, &locked) else {
         said.refused.set(libc::EAGAIN);
-        return raw::libc_result(-libc::EAGAIN as isize);
+        return kernel::libc_result(-libc::EAGAIN as isize);
     };
     drop(locked);
     // Told when it is shown, by us.
@@ -124,5 +114,5 @@ fn real(used: Used, block: &Block, said: &Said) -> isize {
     };
     let locked = used.context.lock(&quiet);
     ledger::rest(used, index, &locked);
-    raw::libc_result(result)
+    kernel::libc_result(result)
 }

@@ -2,7 +2,6 @@
 
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
 
-use kernel as raw;
 use kernel::aio::{self, Event};
 use kernel::arena::Zeroed;
 use kernel::{Quiet, Raw};
@@ -47,6 +46,9 @@ pub struct Context {
     pub silent: AtomicU32,
     /// The kernel's first when the helper last looked, plus one; 0: there was none.
     pub seen_first: AtomicU32,
+    /// How often a thread began to lead, and how often it had when the helper last looked.
+    pub leads: AtomicU32,
+    pub seen_leads: AtomicU32,
     pub(super) next_free: AtomicU32,
     /// Where the kernel puts what the leader waits for. Not on its stack, which it may be jumped out of.
     pub(super) led: [[AtomicU64; 4]; BATCH],
@@ -74,7 +76,7 @@ impl Context {
             .is_err()
         {
             while self.lock.swap(WAITED_FOR, Acquire) != 0 {
-                raw::futex_wait_private(&self.lock, WAITED_FOR);
+                kernel::futex_wait_private(&self.lock, WAITED_FOR);
             }
         }
         Locked(self)
@@ -116,6 +118,13 @@ impl Context {
         if self.ring().first() != self.taken_to.load(Relaxed) {
             self.looks_by_itself();
         }
+    }
+
+    /// Whether the program has slept in the kernel for completions since this was last asked, or does: where it finds none
+    /// by itself, it calls.
+    pub fn has_slept(&self) -> bool {
+        let leads = self.leads.load(Relaxed);
+        self.seen_leads.swap(leads, Relaxed) != leads || self.is_led_by_another()
     }
 
     /// The leader's sleep.
@@ -195,18 +204,17 @@ impl Context {
         leader != 0 && leader != thread::current().tid.get()
     }
 
-    /// The kernel has no more in flight than this, so that all find room in either ring.
-    pub fn reserve(&self, _: &Locked) -> bool {
+    /// Places for so many, or as many as there are: the kernel has no more in flight than find room in either ring.
+    pub fn reserve(&self, most: u32, _: &Locked) -> u32 {
         let used = self.under_way.load(Relaxed) + self.ring().waiting();
-        let room = used < self.places.load(Relaxed) - 1;
-        if room {
-            self.under_way.fetch_add(1, Relaxed);
-        }
-        room
+        let room = (self.places.load(Relaxed) - 1).saturating_sub(used);
+        let taken = room.min(most);
+        self.under_way.fetch_add(taken, Relaxed);
+        taken
     }
 
-    pub fn unreserve(&self) {
-        self.under_way.fetch_sub(1, Relaxed);
+    pub fn unreserve(&self, places: u32) {
+        self.under_way.fetch_sub(places, Relaxed);
     }
 
     /// The kernel is about to be given something: false: the context is being destroyed. Else until
@@ -233,7 +241,7 @@ impl Context {
         // Before who sleeps is looked at: who counts himself afterwards finds it, and doesn't sleep.
         self.fills.fetch_add(1, SeqCst);
         if self.sleepers.load(SeqCst) != 0 {
-            raw::futex_wake_all_private(&self.fills);
+            kernel::futex_wake_all_private(&self.fills);
         }
     }
 
@@ -249,7 +257,7 @@ impl Context {
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
         if self.0.lock.swap(0, Release) == 2 {
-            raw::futex_wake_private(&self.0.lock);
+            kernel::futex_wake_private(&self.0.lock);
         }
     }
 }
@@ -270,6 +278,8 @@ impl Context {
             &self.taken_to,
             &self.silent,
             &self.seen_first,
+            &self.leads,
+            &self.seen_leads,
         ] {
             word.store(0, Relaxed);
         }
@@ -288,9 +298,14 @@ impl Context {
     }
 
     /// Nobody finds it from now on, and nobody looks at the kernel's ring. The address of ours stays, for who unmaps it.
-    pub fn goes(&self, quiet: &Quiet) {
+    /// False: somebody leads. He would ask the kernel for completions by a name that another context may soon have.
+    pub fn goes(&self, quiet: &Quiet) -> bool {
         let _locked = self.lock(quiet);
+        if self.is_led_by_another() {
+            return false;
+        }
         self.dead.store(GONE, Release);
         self.ring.fetch_or(DESTROYED, AcqRel);
+        true
     }
 }

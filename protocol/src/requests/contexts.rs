@@ -1,18 +1,15 @@
 //! All contexts of the program, and the calls that use one.
 
-use core::sync::atomic::{AtomicU32, Ordering::*};
+use core::sync::atomic::Ordering::*;
 
 use kernel::Quiet;
-use kernel::arena::Arena;
 
 use crate::requests::context::DESTROYED;
 pub use crate::requests::context::{Context, Locked};
 use crate::requests::ring::Ring;
+use crate::requests::state::state;
 use crate::who::registry::{self, Registry};
 use crate::who::thread::Frame;
-
-static CONTEXTS: Arena<Context> = Arena::new();
-static FREE: AtomicU32 = AtomicU32::new(0);
 
 /// In a frame, beside the context: the call has a place there for one request.
 const PLACE: u32 = 1 << 31;
@@ -35,15 +32,15 @@ pub fn find(id: usize, frame: &Frame) -> Option<Used> {
 }
 
 pub fn all() -> impl Iterator<Item = Used> {
-    (1..CONTEXTS.end()).filter_map(|index| {
-        let context = CONTEXTS.get(index)?;
+    (1..state().contexts.end()).filter_map(|index| {
+        let context = state().contexts.get(index)?;
         Some(Used { context, index })
     })
 }
 
 /// Whether there is, or was, any.
 pub fn any() -> bool {
-    CONTEXTS.end() != 0
+    state().contexts.end() != 0
 }
 
 /// Every context, one after the other, used by the frame meanwhile.
@@ -80,7 +77,7 @@ pub fn begin_alone(used: Used, frame: &Frame) -> Result<(), i32> {
     if used.context.is_dead() {
         return Err(libc::EINVAL);
     }
-    if !used.context.reserve(&locked) {
+    if used.context.reserve(1, &locked) == 0 {
         return Err(libc::EAGAIN);
     }
     used.context.busy.fetch_add(1, Relaxed);
@@ -102,11 +99,11 @@ pub fn end_alone(used: Used, frame: &Frame, act: impl FnOnce(&Quiet)) {
 pub fn let_go(frame: &Frame) {
     let stored = frame.context.replace(0);
     let index = stored & !PLACE;
-    let Some(context) = CONTEXTS.get(index) else {
+    let Some(context) = state().contexts.get(index) else {
         return;
     };
     if stored & PLACE != 0 {
-        context.unreserve();
+        context.unreserve(1);
         context.end_giving();
     }
     // It was jumped out of while it slept.
@@ -127,21 +124,25 @@ pub fn end(context: &Context, index: u32) {
 fn recycle(context: &Context, index: u32, _: &Registry) {
     context.ring().unmap();
     context.ring.store(0, Release);
-    context.next_free.store(FREE.load(Acquire), Release);
-    FREE.store(index, Release);
+    context
+        .next_free
+        .store(state().free_context.load(Acquire), Release);
+    state().free_context.store(index, Release);
 }
 
 /// A new one, around a real one. None: no memory.
 pub fn make(real: usize, ring: &Ring) -> Option<()> {
     let _registry = registry::lock();
-    let index = match FREE.load(Acquire) {
-        0 => CONTEXTS.fresh()?,
+    let index = match state().free_context.load(Acquire) {
+        0 => state().contexts.fresh()?,
         free => {
-            FREE.store(CONTEXTS.get(free)?.next_free.load(Acquire), Release);
+            state()
+                .free_context
+                .store(state().contexts.get(free)?.next_free.load(Acquire), Release);
             free
         }
     };
-    CONTEXTS.get(index)?.start(real, ring);
+    state().contexts.get(index)?.start(real, ring);
     Some(())
 }
 

@@ -8,32 +8,20 @@
 //! has what libc expects of a thread's storage, as far as our own code comes by there. It goes before the program changes
 //! its rights (they would not change for it), and comes back with the next request.
 
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::*, fence};
+use core::sync::atomic::{AtomicU32, Ordering::*, fence};
 
 use crate::hold::call;
 use crate::requests::contexts::{self, Context, Used};
 use crate::requests::reap::reap_for_it;
+#[cfg(not(test))]
 use crate::requests::spawn;
+use crate::requests::state::state;
 use crate::who::process;
 use crate::who::thread::{self, Frame};
-use kernel as raw;
+#[cfg(test)]
+use crate::world as spawn;
 use kernel::Quiet;
 use lock_table::Table;
-
-/// The thread's number; 0: there is none. The kernel writes it, and takes it away.
-static HELPER: AtomicU32 = AtomicU32::new(0);
-/// It is to go.
-static LEAVES: AtomicU32 = AtomicU32::new(0);
-/// It sleeps until it is called.
-static ASLEEP: AtomicU32 = AtomicU32::new(0);
-/// How often it was called by this process itself.
-static CALLS: AtomicU32 = AtomicU32::new(0);
-/// How often requests were submitted.
-static SUBMITTED: AtomicU32 = AtomicU32::new(0);
-/// Where the process isn't in a table any more.
-static OWN_BELL: AtomicU32 = AtomicU32::new(0);
-/// Its memory, kept for the next one.
-static MEMORY: AtomicUsize = AtomicUsize::new(0);
 
 const MS: u64 = 1_000_000;
 /// How long it sleeps between two looks: where nobody else takes completions, while there is one that somebody may be
@@ -48,32 +36,36 @@ const SILENT: u32 = 4;
 
 /// This process's in the lock table, which others ring, too.
 fn bell() -> &'static AtomicU32 {
-    process::table().and_then(Table::bell).unwrap_or(&OWN_BELL)
+    process::table()
+        .and_then(Table::bell)
+        .unwrap_or(&state().helper.own_bell)
 }
 
 /// There is a context: somebody looks after it.
 pub fn start() {
-    if HELPER.load(Acquire) == 0 && process::active().is_some() {
+    if state().helper.thread.load(Acquire) == 0 && process::active().is_some() {
         begin();
     }
 }
 
 /// A sandbox may not let it be made.
 pub fn is_there() -> bool {
-    HELPER.load(Acquire) != 0
+    state().helper.thread.load(Acquire) != 0
 }
 
 #[cold]
 fn begin() {
     let quiet = Quiet::begin();
     // Taken by number: the kernel puts the thread's own there.
-    if HELPER
+    if state()
+        .helper
+        .thread
         .compare_exchange(0, u32::MAX, AcqRel, Acquire)
         .is_ok()
     {
-        LEAVES.store(0, Release);
-        if !spawn::thread(&MEMORY, &HELPER, help) {
-            HELPER.store(0, Release);
+        state().helper.leaves.store(0, Release);
+        if !spawn::thread(&state().helper.memory, &state().helper.thread, help) {
+            state().helper.thread.store(0, Release);
         }
     }
     drop(quiet);
@@ -86,37 +78,37 @@ pub fn submitted(context: &Context) {
         return;
     }
     start();
-    SUBMITTED.fetch_add(1, Relaxed);
+    state().helper.submitted.fetch_add(1, Relaxed);
     // It says that it sleeps, and then looks what is under way.
     fence(SeqCst);
-    if ASLEEP.load(Relaxed) != 0 {
+    if state().helper.asleep.load(Relaxed) != 0 {
         wake();
     }
 }
 
 fn wake() {
-    CALLS.fetch_add(1, Relaxed);
+    state().helper.calls.fetch_add(1, Relaxed);
     bell().fetch_add(1, Release);
-    raw::futex_wake_shared(bell());
+    kernel::futex_wake_shared(bell());
 }
 
 /// The program is about to change its rights, or what the kernel lets it do.
 pub fn goes() {
-    let patience = raw::now_ns().saturating_add(1000 * MS);
-    while HELPER.load(Acquire) != 0 && raw::now_ns() < patience {
-        LEAVES.store(1, SeqCst);
+    let patience = kernel::now_ns().saturating_add(1000 * MS);
+    while state().helper.thread.load(Acquire) != 0 && kernel::now_ns() < patience {
+        state().helper.leaves.store(1, SeqCst);
         wake();
-        let there = HELPER.load(Acquire);
+        let there = state().helper.thread.load(Acquire);
         if there != 0 {
-            raw::futex_wait_shared(&HELPER, there, Some(MS));
+            kernel::futex_wait_shared(&state().helper.thread, there, Some(MS));
         }
     }
 }
 
 /// See `requests`.
 pub fn forget_in_child() {
-    HELPER.store(0, Relaxed);
-    ASLEEP.store(0, Relaxed);
+    state().helper.thread.store(0, Relaxed);
+    state().helper.asleep.store(0, Relaxed);
 }
 
 extern "C" fn help() {
@@ -125,15 +117,15 @@ extern "C" fn help() {
     thread.is_ours();
     let (mut heard, mut submitted) = (0, 0);
     let (mut rung_until, mut pause) = (0, SELDOM.0);
-    while LEAVES.load(SeqCst) == 0 {
+    while state().helper.leaves.load(SeqCst) == 0 {
         let rings = bell().load(Acquire);
-        let by_others = rings.wrapping_sub(CALLS.load(Relaxed));
-        let now = raw::now_ns();
+        let by_others = rings.wrapping_sub(state().helper.calls.load(Relaxed));
+        let now = kernel::now_ns();
         if by_others != heard {
             (heard, rung_until) = (by_others, now.saturating_add(RUNG));
         }
         let rung = now < rung_until;
-        let before = core::mem::replace(&mut submitted, SUBMITTED.load(Relaxed));
+        let before = core::mem::replace(&mut submitted, state().helper.submitted.load(Relaxed));
         let seen = match call::begin(thread, false) {
             Some(frame) => {
                 let seen = look(frame, rung);
@@ -156,18 +148,18 @@ extern "C" fn help() {
                 pause
             }
         };
-        raw::futex_wait_shared(bell(), rings, Some(sleeps));
+        kernel::futex_wait_shared(bell(), rings, Some(sleeps));
     }
 }
 
 fn sleep_until_called(rings: u32) {
-    ASLEEP.store(1, Relaxed);
+    state().helper.asleep.store(1, Relaxed);
     fence(SeqCst);
     // Unless somebody submitted before he could see this.
-    if !any_in_flight() && LEAVES.load(SeqCst) == 0 {
-        raw::futex_wait_shared(bell(), rings, None);
+    if !any_in_flight() && state().helper.leaves.load(SeqCst) == 0 {
+        kernel::futex_wait_shared(bell(), rings, None);
     }
-    ASLEEP.store(0, Relaxed);
+    state().helper.asleep.store(0, Relaxed);
 }
 
 fn any_in_flight() -> bool {
@@ -199,9 +191,10 @@ fn look_at(used: Used, rung: bool, quiet: &Quiet) -> Seen {
         return Seen::Nothing;
     }
     let silent = context.silent.load(Relaxed);
-    if rung || silent >= SILENT {
+    let slept = context.has_slept();
+    if rung || silent >= SILENT && !slept {
         reap_for_it(used, quiet);
-        return if silent >= SILENT {
+        return if silent >= SILENT && !slept {
             Seen::Untaken
         } else {
             Seen::InFlight
@@ -215,7 +208,7 @@ fn look_at(used: Used, rung: bool, quiet: &Quiet) -> Seen {
         // It was there a while ago, and still is.
         _ if first == before => {
             if reap_for_it(used, quiet) {
-                context.silent.store(silent + 1, Relaxed);
+                context.silent.store(silent.saturating_add(1), Relaxed);
             }
             Seen::Complete
         }

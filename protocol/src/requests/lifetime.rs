@@ -2,11 +2,10 @@
 
 use core::sync::atomic::{AtomicU32, Ordering::*};
 
-use kernel as raw;
 use kernel::{Quiet, Raw, aio};
 
 use crate::requests::contexts::{self, Used};
-use crate::requests::reap::reap;
+use crate::requests::reap::{nudge, reap};
 use crate::requests::ring::Ring;
 use crate::requests::{frames, helper, ledger, wait};
 use crate::tell::events;
@@ -15,7 +14,7 @@ use crate::who::{outlived, process};
 /// `io_setup`. `into` is the program's pointer.
 pub fn setup(count: u32, into: *mut usize) -> Raw {
     let mut given = [0usize];
-    if raw::copy_from_program(into, &mut given).is_err() {
+    if kernel::copy_from_program(into, &mut given).is_err() {
         return -libc::EFAULT as Raw;
     }
     if given != [0] {
@@ -28,7 +27,7 @@ pub fn setup(count: u32, into: *mut usize) -> Raw {
     }
     let own = process::active().and_then(|_| adopt(real));
     let id = own.unwrap_or(real);
-    if raw::copy_to_program(&[id], into).is_ok() {
+    if kernel::copy_to_program(&[id], into).is_ok() {
         return made;
     }
     if own.is_none() || destroy(id) < 0 {
@@ -70,12 +69,13 @@ fn end_of(used: Used) -> Raw {
     loop {
         let fills = context.fills.load(Acquire);
         reap(used, &quiet);
-        if over(&context.held) && over(&context.busy) && over(&context.settling) {
+        let done = over(&context.held) && over(&context.busy) && over(&context.settling);
+        if done && context.goes(&quiet) {
             break;
         }
+        nudge(context, -1, &quiet);
         wait::deaf(used, fills, Some(frames::SHORT), &quiet);
     }
-    context.goes(&quiet);
     let result = aio::destroy(context.real());
     context.filled();
     ledger::forget_all_of(used);

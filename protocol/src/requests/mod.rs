@@ -8,10 +8,10 @@
 //! | room | what it knows |
 //! |---|---|
 //! | [`ring`] | a ring of completions, ours or the kernel's |
-//! | [`ledger`] | the requests in flight and what each of them holds |
+//! | [`request`], [`ledger`] | the requests in flight and what each of them holds |
 //! | [`context`], [`contexts`], [`lifetime`] | the program's contexts; making and destroying them |
 //! | [`submit`] | from the program's request to one that is in flight, or done |
-//! | [`admit`] | what a request needs before the kernel gets it |
+//! | [`admit`], [`pass`] | what a request needs before the kernel gets it, and what needn't be asked for each |
 //! | [`alone`] | a request that is done at once |
 //! | [`reap`] | from a completion of the kernel's to one that the program sees |
 //! | [`wait`] | sleeping until there is one |
@@ -30,13 +30,18 @@ mod context;
 pub mod contexts;
 pub mod frames;
 pub mod helper;
-
 pub mod ledger;
 mod lifetime;
+mod pass;
 pub mod reap;
+mod request;
 pub mod ring;
+#[cfg(not(test))]
 mod spawn;
+mod state;
 pub mod submit;
+#[cfg(test)]
+mod tests;
 pub mod wait;
 
 use crate::who::outlived::Answers;
@@ -44,7 +49,7 @@ use crate::who::outlived::Answers;
 /// What lower rooms ask.
 static ANSWERS: Answers = Answers {
     settle_complete: wait::settle_complete,
-    before_reading: reap::before_reading,
+    show_complete: reap::show_complete,
     let_go: contexts::let_go,
     leave: helper::goes,
 };
@@ -61,8 +66,8 @@ pub mod calls {
     pub use super::lifetime::{destroy, setup};
     use super::submit;
     use super::wait::{Wanted, get_events as from};
+    use kernel::Raw;
     use kernel::aio::{self, Event, Mask};
-    use kernel::{self as raw, Raw};
 
     /// None: it is no context of ours.
     pub fn submit(context: usize, count: isize, list: *const u64) -> Option<Raw> {
@@ -103,7 +108,7 @@ pub mod calls {
         mask: *const Mask,
     ) -> Raw {
         let mut given = [Mask { set: 0, size: 8 }];
-        if !mask.is_null() && raw::copy_from_program(mask, &mut given).is_err() {
+        if !mask.is_null() && kernel::copy_from_program(mask, &mut given).is_err() {
             return -libc::EFAULT as Raw;
         }
         let [given] = given;

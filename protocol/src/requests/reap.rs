@@ -2,20 +2,21 @@
 use core::cell::Cell;
 use core::sync::atomic::Ordering::*;
 
-use kernel as raw;
 use kernel::Quiet;
 use kernel::aio::{self, Block, Event};
 
 use crate::direct;
 use crate::direct::{second, writeback};
-use crate::hold::ranges::Terms;
+use crate::hold::terms::Terms;
 use crate::hold::{call, give_back};
 use crate::requests::contexts::{self, Context, Used};
 use crate::requests::frames;
-use crate::requests::ledger::{self, After, Request};
+use crate::requests::ledger;
+use crate::requests::request::{After, Request};
 use crate::requests::ring::BATCH;
+use crate::tell::events;
 use crate::what::data::{Position, Transfer};
-use crate::what::descriptors::{self, Pinned};
+use crate::what::descriptions::{self, Pinned};
 use crate::what::words;
 use crate::who::thread::{self, Thread};
 use crate::who::{process, scratch};
@@ -26,34 +27,47 @@ const NUDGE: u64 = u64::MAX;
 /// Takes what is complete off the kernel's ring and shows it. Not while another thread sleeps there for the next one.
 /// Whether there was something.
 pub fn reap(used: Used, quiet: &Quiet) -> bool {
-    let any = reap_for_it(used, quiet);
+    let any = reap_and(used, quiet, false);
     if any {
         used.context.calls();
     }
     any
 }
 
-/// The same by the helper, for a program that doesn't call.
+/// The same by the helper, for a program that doesn't call. The kernel has told its eventfds before there was something
+/// on our ring: a program that looked there at once, and isn't told again, would sleep on.
 pub fn reap_for_it(used: Used, quiet: &Quiet) -> bool {
+    reap_and(used, quiet, true)
+}
+
+fn reap_and(used: Used, quiet: &Quiet, tells_again: bool) -> bool {
     let thread = thread::current();
     // Not from a repair within, which waits for a range.
     if thread.settles.get() || !used.context.has_complete(quiet) {
         return false;
     }
-    scratch::roomy_within(quiet, || all_complete(used, thread, quiet))
+    scratch::roomy_within(quiet, || all_complete(used, thread, quiet, tells_again))
 }
 
-fn all_complete(used: Used, thread: &Thread, quiet: &Quiet) -> bool {
-    let errno = raw::errno();
+fn all_complete(used: Used, thread: &Thread, quiet: &Quiet, tells_again: bool) -> bool {
+    let errno = kernel::errno();
     thread.settles.set(true);
     let mut any = false;
     let mut batch = [Event::default(); BATCH];
     while let Some(events) = taken(used, &mut batch, quiet) {
-        settle_and_show(used, thread, events, quiet);
+        let all = events.len() < BATCH;
+        let told = settle_and_show(used, thread, events, quiet);
+        if tells_again {
+            told.into_iter().for_each(tell_again);
+        }
         any = true;
+        if all {
+            break;
+        }
     }
     thread.settles.set(false);
-    raw::set_errno(errno);
+    events::tell_what_is_due(thread);
+    kernel::set_errno(errno);
     any
 }
 
@@ -65,20 +79,24 @@ fn taken<'a>(used: Used, batch: &'a mut [Event], quiet: &Quiet) -> Option<&'a mu
         return None;
     }
     let mut count = context.take_led(batch);
-    if count == 0 {
-        let ring = context.kernel_ring();
-        let (events, behind) = ring.look(batch);
-        count = events.len();
-        if count != 0 {
-            ring.take_to(behind);
-        }
+    let ring = context.kernel_ring();
+    let (events, behind) = ring.look(batch.get_mut(count..)?);
+    if !events.is_empty() {
+        count += events.len();
+        ring.take_to(behind);
     }
     context.settling.fetch_add(count as u32, Relaxed);
     batch.get_mut(..count).filter(|_| count != 0)
 }
 
-/// One after the other, and then shown together.
-fn settle_and_show(used: Used, thread: &Thread, events: &mut [Event], quiet: &Quiet) {
+/// One after the other, and then shown together. The eventfds that are told of them; -1: none.
+fn settle_and_show(
+    used: Used,
+    thread: &Thread,
+    events: &mut [Event],
+    quiet: &Quiet,
+) -> [i32; BATCH] {
+    let mut told = [-1; BATCH];
     let context = used.context;
     for event in events.iter_mut() {
         if event.data == NUDGE {
@@ -90,7 +108,8 @@ fn settle_and_show(used: Used, thread: &Thread, events: &mut [Event], quiet: &Qu
         }
     }
     let locked = context.lock(quiet);
-    for event in events.iter().filter(|e| e.data != 0) {
+    let (mut over, mut held) = (0, 0);
+    for (event, told) in events.iter().zip(&mut told).filter(|(e, _)| e.data != 0) {
         let index = event.data as u32;
         let Some(request) = ledger::get(index) else {
             continue;
@@ -100,15 +119,41 @@ fn settle_and_show(used: Used, thread: &Thread, events: &mut [Event], quiet: &Qu
             request: request.program.get(),
             ..*event
         });
-        if request.holds.get() {
-            context.held.fetch_sub(1, Relaxed);
-        }
-        context.unreserve();
+        (over, held) = (over + 1, held + u32::from(request.holds.get()));
+        *told = request.tells().unwrap_or(-1);
         ledger::rest(used, index, &locked);
     }
+    context.held.fetch_sub(held, Relaxed);
+    context.unreserve(over);
     context.settling.fetch_sub(events.len() as u32, Release);
-    drop(locked);
+    // Under the lock: who is about to lead, and has looked before this was shown, sees that it was.
     context.filled();
+    drop(locked);
+    told
+}
+
+/// Wakes who waits for an eventfd that tells of something already, and adds nothing to it. By a copy of the number, so that
+/// nothing else is written to that the program puts there in this moment.
+fn tell_again(fd: i32) {
+    if fd < 0 {
+        return;
+    }
+    let Ok(copy) = kernel::high::raise_copy(fd, 0, &mut |_| true) else {
+        return;
+    };
+    if is_eventfd(copy).is_ok() {
+        kernel::write_politely(copy, &0u64.to_ne_bytes());
+    }
+    kernel::close(copy);
+}
+
+/// As the kernel sees it, which will not be asked: it must never be written to if it is a file.
+pub fn is_eventfd(fd: i32) -> Result<(), i32> {
+    let stat = kernel::fstat(fd)?;
+    match stat.mode & libc::S_IFMT {
+        0 => Ok(()),
+        _ => Err(libc::EINVAL),
+    }
 }
 
 /// The kernel is done with it, and said this. What it holds is given back; what the program is to hear.
@@ -128,18 +173,18 @@ fn through_errno(result: i64, act: impl FnOnce(isize) -> isize) -> i64 {
     let n = match result {
         0.. => result as isize,
         _ => {
-            raw::set_errno(-result as i32);
+            kernel::set_errno(-result as i32);
             -1
         }
     };
     match act(n) {
         n @ 0.. => n as i64,
-        _ => -i64::from(raw::errno()),
+        _ => -i64::from(kernel::errno()),
     }
 }
 
 fn owed(request: &Request, thread: &Thread, result: i64) -> Option<i64> {
-    let pinned = descriptors::pinned_at(request.frame.pinned.get(), 0)?;
+    let pinned = descriptions::pinned_at(request.frame.pinned.get(), 0)?;
     request.has_slot();
     Some(through_errno(result, |n| {
         writeback::after_sync(thread, &request.frame, pinned.file, n)
@@ -148,7 +193,7 @@ fn owed(request: &Request, thread: &Thread, result: i64) -> Option<i64> {
 
 fn looked_at(request: &Request, thread: &Thread, result: i64) -> Option<i64> {
     let written = request.written.get();
-    let pinned: Pinned = descriptors::pinned_at(request.frame.pinned.get(), written.seen)?;
+    let pinned: Pinned = descriptions::pinned_at(request.frame.pinned.get(), written.seen)?;
     let second = second::in_hand(&request.frame, pinned.file)?;
     let fd = match words::still(written.fd, written.seen) {
         true => written.fd,
@@ -171,6 +216,7 @@ fn looked_at(request: &Request, thread: &Thread, result: i64) -> Option<i64> {
         append: false,
         landed: Cell::new(None),
         under: &written.under(),
+        size: Cell::new(written.size),
         thread,
         frame: &request.frame,
         terms: &terms,
@@ -187,14 +233,14 @@ fn looked_at(request: &Request, thread: &Thread, result: i64) -> Option<i64> {
 pub fn show(used: Used, event: &Event, fd: i32, quiet: &Quiet) {
     let locked = used.context.lock(quiet);
     used.context.ring().add(event);
-    used.context.unreserve();
+    used.context.unreserve(1);
     drop(locked);
     used.context.filled();
     nudge(used.context, fd, quiet);
 }
 
 /// Wakes the leader, which sleeps in the kernel and sees nothing of what others show: by a request of no bytes.
-fn nudge(context: &Context, fd: i32, quiet: &Quiet) {
+pub fn nudge(context: &Context, fd: i32, quiet: &Quiet) {
     let locked = context.lock(quiet);
     let needed = context.is_led_by_another() && !context.is_gone();
     if !needed || context.nudged.swap(1, AcqRel) != 0 {
@@ -219,8 +265,8 @@ fn nudge(context: &Context, fd: i32, quiet: &Quiet) {
     context.nudged.store(0, Release);
 }
 
-/// The program is about to read an eventfd that tells of completions: what it tells of is there then.
-pub fn before_reading() {
+/// The program is about to read an eventfd that tells of completions, or has read it: what it tells of is there then.
+pub fn show_complete() {
     let Some((thread, frame)) = frames::frame() else {
         return;
     };

@@ -1,7 +1,6 @@
 //! A ring of completions, laid out as the kernel's (`struct aio_ring`), which programs may look at by themselves.
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 
-use kernel as raw;
 use kernel::aio::Event;
 
 /// How many completions are taken at once.
@@ -41,7 +40,7 @@ pub fn bytes(places: u32) -> usize {
 impl Ring {
     /// One of ours with as many places as the kernel's. None: no memory.
     pub fn like(other: &Ring) -> Option<Ring> {
-        let at = raw::map_anonymous(bytes(other.places))?.cast::<Head>();
+        let at = kernel::map_anonymous(bytes(other.places))?.cast::<Head>();
         let ring = Ring {
             at,
             places: other.places,
@@ -163,7 +162,7 @@ impl Ring {
     }
 
     pub fn unmap(self) {
-        raw::unmap(self.at.cast(), bytes(self.places));
+        kernel::unmap(self.at.cast(), bytes(self.places));
     }
 }
 

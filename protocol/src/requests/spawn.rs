@@ -1,8 +1,6 @@
 //! Making a thread that libc knows nothing of.
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::*};
 
-use kernel as raw;
-
 use crate::who::thread;
 
 const STACK: usize = 64 * 1024;
@@ -18,7 +16,7 @@ type Run = extern "C" fn();
 /// Runs it in a thread of its own, whose number the kernel puts into `number`, and takes away at its end. In memory that
 /// is made at first need and kept. False: it can't be had. Signals are blocked, and stay so in the thread.
 pub fn thread(memory: &AtomicUsize, number: &AtomicU32, run: Run) -> bool {
-    if !raw::may(libc::SYS_clone as usize, &[FLAGS, 0, 0, 0, 0, 0]) {
+    if !kernel::may(libc::SYS_clone as usize, &[FLAGS, 0, 0, 0, 0, 0]) {
         return false;
     }
     let pointer = thread::pointer();
@@ -31,10 +29,10 @@ pub fn thread(memory: &AtomicUsize, number: &AtomicU32, run: Run) -> bool {
     let mut at = memory.load(Acquire);
     let used = at != 0;
     if !used {
-        let Some(fresh) = raw::map_anonymous(bytes) else {
+        let Some(fresh) = kernel::map_anonymous(bytes) else {
             return false;
         };
-        raw::forbid(fresh, GUARD);
+        kernel::forbid(fresh, GUARD);
         at = fresh as usize;
         memory.store(at, Release);
     }

@@ -1,13 +1,13 @@
 //! From the program's request to one that is in flight, or done: `io_submit` and `io_cancel`.
 use core::sync::atomic::Ordering::*;
 
-use kernel as raw;
 use kernel::aio::{self, Block, TELLS};
-use kernel::{Quiet, Raw};
+use kernel::{Pages, Quiet, Raw};
 
 use crate::hold::give_back;
 use crate::requests::admit::{self, Admitted};
 use crate::requests::contexts::{self, Used};
+use crate::requests::pass::Pass;
 use crate::requests::reap::reap;
 use crate::requests::{alone, frames, helper, ledger, wait};
 use crate::what::words;
@@ -35,9 +35,15 @@ struct Submission {
 /// Requests that are ready, and not given to the kernel yet.
 struct Batch {
     blocks: [*mut Block; BATCH],
-    /// Their entries in the ledger.
+    /// Their entries in the ledger, and behind them some for more.
     entries: [u32; BATCH],
     ready: usize,
+    /// How many entries there are. If any, the context stays until the batch is over.
+    taken: usize,
+    pages: Pages,
+    pass: Pass,
+    /// So many that are ready hold something.
+    holding: u32,
 }
 
 /// What becomes of the next request.
@@ -117,13 +123,57 @@ impl Submission {
             blocks: [core::ptr::null_mut(); BATCH],
             entries: [0; BATCH],
             ready: 0,
+            taken: 0,
+            // It stands on the program's stack, other than the batch.
+            pages: Pages::beside(self),
+            holding: 0,
+            pass: Pass::default(),
         };
         let mut next = Ok(Next::Ready);
         while batch.ready < BATCH && next == Ok(Next::Ready) {
             next = self.next(&mut batch, quiet);
         }
-        self.flush(&batch, quiet)?;
+        let flushed = self.flush(&batch, quiet);
+        if batch.taken != 0 {
+            self.end_giving(&batch, quiet);
+        }
+        flushed?;
         next
+    }
+
+    /// Entries for a batch, with a place for each, as many as there may be use for.
+    fn begin_giving(&self, batch: &mut Batch, quiet: &Quiet) -> Result<(), i32> {
+        let context = self.used.context;
+        let locked = context.lock(quiet);
+        if context.is_dead() {
+            return Err(libc::EINVAL);
+        }
+        let left = (self.count - self.done).min(BATCH) as u32;
+        let places = context.reserve(left, &locked) as usize;
+        for entry in batch.entries.iter_mut().take(places) {
+            match ledger::take(self.used, &locked) {
+                Some((index, _)) => (*entry, batch.taken) = (index, batch.taken + 1),
+                None => context.unreserve(1),
+            }
+        }
+        if batch.taken == 0 {
+            return Err(libc::EAGAIN);
+        }
+        context.busy.fetch_add(1, Relaxed);
+        Ok(())
+    }
+
+    /// What is left of them goes back.
+    fn end_giving(&self, batch: &Batch, quiet: &Quiet) {
+        let context = self.used.context;
+        let left = batch.entries.get(batch.ready..batch.taken).unwrap_or(&[]);
+        if !left.is_empty() {
+            let locked = context.lock(quiet);
+            context.unreserve(left.len() as u32);
+            left.iter()
+                .for_each(|entry| ledger::rest(self.used, *entry, &locked));
+        }
+        context.end_giving();
     }
 
     fn next(&mut self, batch: &mut Batch, quiet: &Quiet) -> Result<Next, i32> {
@@ -131,25 +181,23 @@ impl Submission {
         if at == self.count {
             return Ok(Next::Over);
         }
-        let program = raw::look_at_program(self.list.wrapping_add(at))?;
-        let block = copy_of(program)?;
+        let program = batch.pages.look_at(self.list.wrapping_add(at))?;
+        let block = copy_of(program, &mut batch.pages)?;
         (self.program, self.block) = (program, block);
-        let locked = self.used.context.lock(quiet);
-        if !self.used.context.reserve(&locked) {
-            return Err(libc::EAGAIN);
+        if batch.taken == 0 {
+            self.begin_giving(batch, quiet)?;
         }
-        let Some((index, request)) = ledger::take(self.used, &locked) else {
-            self.used.context.unreserve();
+        let index = batch.entries.get(batch.ready).copied().unwrap_or(0);
+        let Some(request) = ledger::get(index).filter(|_| batch.ready < batch.taken) else {
             return Err(libc::EAGAIN);
         };
-        drop(locked);
         request.set_block(index, program, &block);
-        let admitted = admit::admit(request, &block);
+        let admitted = admit::admit(request, &block, &mut batch.pass);
         match admitted {
             Admitted::Passes | Admitted::Holds => {
                 if matches!(admitted, Admitted::Holds) {
                     request.holds.set(true);
-                    self.used.context.held.fetch_add(1, Relaxed);
+                    batch.holding += 1;
                 }
                 if block.flags & TELLS != 0 {
                     words::tells(block.eventfd);
@@ -160,8 +208,7 @@ impl Submission {
             }
             Admitted::Alone | Admitted::Busy => {}
         }
-        self.take_back(index, quiet);
-        let own = self.used.context.held.load(Acquire) != 0;
+        let own = batch.holding != 0 || self.used.context.held.load(Acquire) != 0;
         if matches!(admitted, Admitted::Busy) && own && self.waits < WAITS {
             self.waits += 1;
             return Ok(Next::Waits);
@@ -179,7 +226,7 @@ impl Submission {
             }
         }
         let locked = context.lock(quiet);
-        context.unreserve();
+        context.unreserve(1);
         ledger::rest(self.used, index, &locked);
     }
 
@@ -196,14 +243,8 @@ impl Submission {
         }
         let requests = || entries.iter().filter_map(|entry| ledger::get(*entry));
         requests().for_each(|request| request.is_in_flight());
-        let result = match self.used.context.begin_giving(quiet) {
-            true => {
-                let result = aio::submit(self.used.context.real(), blocks);
-                self.used.context.end_giving();
-                result
-            }
-            false => -libc::EINVAL as Raw,
-        };
+        self.used.context.held.fetch_add(batch.holding, Relaxed);
+        let result = aio::submit(self.used.context.real(), blocks);
         let taken = usize::try_from(result).unwrap_or(0);
         requests().skip(taken).for_each(|request| request.is_back());
         let left = entries.iter().skip(taken);
@@ -241,13 +282,13 @@ impl Batch {
 }
 
 /// The program's request, as it is now.
-fn copy_of(program: u64) -> Result<Block, i32> {
+fn copy_of(program: u64, pages: &mut Pages) -> Result<Block, i32> {
     let at = program as *mut Block;
-    let block = raw::look_at_program(at)?;
+    let block = pages.look_at(at)?;
     if block.key != 0 {
         // The kernel puts its key there, by which a request can be cancelled.
         let key = at.cast::<u32>().wrapping_add(2);
-        raw::copy_to_program(&[0u32], key)?;
+        kernel::copy_to_program(&[0u32], key)?;
     }
     let tells = block.flags & TELLS != 0;
     if words::is_ours(block.fd) || tells && words::is_ours(block.eventfd) {
@@ -263,7 +304,7 @@ pub fn cancel(id: usize, program: u64, event: usize) -> Option<Raw> {
         used.context.called();
         let key = (program as *const u32).wrapping_add(2);
         let mut given = [0u32];
-        if raw::copy_from_program(key, &mut given).is_err() {
+        if kernel::copy_from_program(key, &mut given).is_err() {
             return Some(-libc::EFAULT as Raw);
         }
         let quiet = Quiet::begin();

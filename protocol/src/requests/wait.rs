@@ -1,10 +1,8 @@
 //! Sleeping until there is a completion: `io_getevents`.
 use core::sync::atomic::Ordering::*;
 
-use kernel as raw;
-use kernel::Quiet;
-use kernel::Raw;
 use kernel::aio::{self, Event};
+use kernel::{Pages, Quiet, Raw};
 
 use crate::hold::{call, cancellation};
 use crate::requests::contexts::{self, Used};
@@ -63,7 +61,7 @@ impl Wanted {
             if context.is_dead() {
                 return if got != 0 { Ok(got) } else { Err(libc::EINVAL) };
             }
-            let left = deadline.map(|d| d.saturating_sub(raw::now_ns()));
+            let left = deadline.map(|d| d.saturating_sub(kernel::now_ns()));
             // With a signal mask: signals that are pending under it are to be heard once.
             let heard = self.mask.is_none() || slept || got != 0;
             let slept_for = match left {
@@ -88,15 +86,13 @@ impl Wanted {
         if self.limit.is_null() {
             return Ok(None);
         }
-        let mut time = [aio::timespec(0)];
-        raw::copy_from_program(self.limit, &mut time)?;
-        let [time] = time;
+        let time = kernel::look_at_program(self.limit)?;
         let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
         let rest = u64::try_from(time.tv_nsec).unwrap_or(0);
         let limit = seconds.saturating_mul(1_000_000_000).saturating_add(rest);
         Ok(Some(match limit {
             0 => 0,
-            _ => raw::now_ns().saturating_add(limit),
+            _ => kernel::now_ns().saturating_add(limit),
         }))
     }
 
@@ -104,10 +100,7 @@ impl Wanted {
         let Some(mask) = self.mask else {
             return Ok(None);
         };
-        let mut given = [0u64];
-        raw::copy_from_program(mask as *const u64, &mut given)?;
-        let [given] = given;
-        Ok(Some(given))
+        kernel::look_at_program(mask as *const u64).map(Some)
     }
 
     /// What our ring has, as far as it is wanted. Apart from its caller, below which calls go deep.
@@ -121,6 +114,7 @@ impl Wanted {
         let ring = context.ring();
         let mut given = 0;
         let mut batch = [Event::default(); BATCH];
+        let mut pages = Pages::beside(&batch);
         while got + given < self.most {
             let room = (self.most - got - given).min(BATCH as isize) as usize;
             let Some(part) = batch.get_mut(..room) else {
@@ -131,7 +125,7 @@ impl Wanted {
                 break;
             }
             let to = self.into.wrapping_offset(got + given);
-            match raw::put_in_program(events, to) {
+            match pages.put(events, to) {
                 Err(error) if given == 0 => return Err(error),
                 Err(_) => break,
                 Ok(()) => {}
@@ -164,7 +158,7 @@ pub fn sleep(
             let masked = mask.or(own.as_ref()).filter(|_| aio::waits_with_mask());
             let slept = masked.map(|mask| context.lead(limit, Some(mask)));
             // An old kernel, or one that lets us only the other way: a signal may come before the sleep.
-            let slept = match slept.filter(|n| !raw::is_refused(*n)) {
+            let slept = match slept.filter(|n| !kernel::is_refused(*n)) {
                 Some(slept) => slept,
                 None => quiet.pause(|| context.lead(limit, None)),
             };
@@ -242,6 +236,7 @@ fn begin_to_lead(used: Used, fills: u32, quiet: &Quiet) -> Next {
     let thread = thread::current();
     thread.want_destructor();
     context.leader.store(thread.tid.get(), Release);
+    context.leads.fetch_add(1, Relaxed);
     Next::Lead
 }
 

@@ -2,41 +2,44 @@
 
 use core::ffi::CStr;
 
-use lock_table::FileId;
-use lock_table::summary::{Counter, Summary};
-use once_cell::race::OnceBox;
+use lock_table::{FileId, USE_BUFFERED, USE_DIRECT};
+use summary::{Summary, USED_BUFFERED, USED_DIRECT};
 
+use crate::tell::state::state;
 use crate::who::{process, scratch};
 
-static SUMMARY: OnceBox<Summary> = OnceBox::new();
+pub use summary::{Counter, USED_MAPPED, USED_MAPPED_WRITABLE};
+
+// Who uses a file says so to both in the same bits.
+const _: () = assert!(USED_BUFFERED == USE_BUFFERED && USED_DIRECT == USE_DIRECT);
 
 /// In the constructor.
 pub fn init(path: &CStr) {
     if let Ok(opened) = Summary::open(path) {
-        let _ = SUMMARY.set(Box::new(opened));
+        let _ = state().summary.set(Box::new(opened));
     }
 }
 
 pub fn count(counter: Counter, n: u64) {
-    if let Some(summary) = SUMMARY.get() {
+    if let Some(summary) = state().summary.get() {
         summary.add(counter, n);
     }
 }
 
 pub fn count_max(counter: Counter, n: u64) {
-    if let Some(summary) = SUMMARY.get() {
+    if let Some(summary) = state().summary.get() {
         summary.max(counter, n);
     }
 }
 
 /// Whether the counters lie at that address.
 pub fn is_at(address: usize) -> bool {
-    SUMMARY.get().is_some_and(|s| s.is_at(address))
+    state().summary.get().is_some_and(|s| s.is_at(address))
 }
 
 /// Note in the run's summary that this program uses the file in these modes.
 pub fn note_use(id: FileId, fd: i32, modes: u32) {
-    if let Some(summary) = SUMMARY.get() {
+    if let Some(summary) = state().summary.get() {
         scratch::roomy_or_not_at_all(|| {
             let mut buffer = [0u8; 1024];
             let path = kernel::path_of(fd, &mut buffer);
@@ -51,6 +54,3 @@ pub fn note_use(id: FileId, fd: i32, modes: u32) {
         });
     }
 }
-
-pub const NOTE_MAPPED: u32 = 4;
-pub const NOTE_MAPPED_WRITABLE: u32 = 8;

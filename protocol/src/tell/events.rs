@@ -1,96 +1,18 @@
-//! The vocabulary of what is told, and telling it: counted, and handed to `tracing`, whose one subscriber (`records`) is
-//! our own.
+//! Telling what happened: it is counted, and handed to `tracing`, whose one subscriber (`records`) is our own; while its
+//! thread holds a range, later.
 
-use core::sync::atomic::{AtomicU32, Ordering::*};
+use core::sync::atomic::Ordering::*;
 
-use kernel as raw;
-use lock_table::summary::Counter;
-use lock_table::{FileId, Owner};
+use lock_table::FileId;
 use policy::Escaped;
 use tracing::Level;
 
-use crate::tell::{counters, stderr, trace};
+use crate::tell::counters;
+use crate::tell::state::state;
+pub use crate::tell::vocabulary::{Event, Kind};
+use crate::tell::{later, stderr, trace};
+use crate::who::thread::Thread;
 use crate::who::{process, scratch};
-
-macro_rules! kinds {
-    ($($kind:ident $word:literal $level:ident $counter:expr;)+) => {
-        /// The vocabulary.
-        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-        pub enum Kind { $($kind),+ }
-        impl Kind {
-            const ALL: &[Kind] = &[$(Kind::$kind),+];
-            pub fn word(self) -> &'static str { match self { $(Kind::$kind => $word),+ } }
-            fn level(self) -> Level { match self { $(Kind::$kind => Level::$level),+ } }
-            fn counter(self) -> Option<Counter> { match self { $(Kind::$kind => $counter),+ } }
-        }
-    };
-}
-
-kinds! {
-    Mixed            "mixed"             INFO  None;
-    Wait             "wait"              DEBUG Some(Counter::Waits);
-    Collision        "collision"         WARN  Some(Counter::Collisions);
-    FirstFallback    "fallback"          INFO  None;
-    Fallback         "fallback"          DEBUG None;
-    InvalidateFailed "invalidate_failed" WARN  Some(Counter::InvalidateFailed);
-    LockTimeout      "lock_timeout"      WARN  Some(Counter::LockTimeouts);
-    Deadlock         "deadlock"          WARN  Some(Counter::Deadlocks);
-    Reaped           "reaped"            INFO  Some(Counter::Reaped);
-    Nested           "nested"            INFO  Some(Counter::Nested);
-    Uncovered        "uncovered"         WARN  Some(Counter::Uncovered);
-    TableError       "table_error"       ERROR Some(Counter::TableErrors);
-    TraceError       "trace_error"       ERROR None;
-}
-
-/// One thing that happened.
-pub struct Event<'a> {
-    pub kind: Kind,
-    pub file: Option<FileId>,
-    /// A descriptor of it, for the path; -1: none at hand.
-    pub fd: i32,
-    pub range: Option<(u64, u64)>,
-    /// The mode of the call, as the lock table names it.
-    pub mode: &'a str,
-    /// The other party.
-    pub other: Option<Owner>,
-    /// Why.
-    pub reason: &'a str,
-    /// What was done about it.
-    pub done: &'a str,
-    pub nanoseconds: Option<u64>,
-}
-
-impl<'a> Event<'a> {
-    pub fn new(kind: Kind) -> Event<'a> {
-        Event {
-            kind,
-            file: None,
-            fd: -1,
-            range: None,
-            mode: "",
-            other: None,
-            reason: "",
-            done: "",
-            nanoseconds: None,
-        }
-    }
-    pub fn about(kind: Kind, file: Option<FileId>) -> Event<'a> {
-        Event {
-            file,
-            ..Event::new(kind)
-        }
-    }
-    pub fn uncovered(file: Option<FileId>, reason: &'a str) -> Event<'a> {
-        Event {
-            reason,
-            done: "passed through",
-            ..Event::about(Kind::Uncovered, file)
-        }
-    }
-}
-
-/// The level for stderr, by kind: 0 off .. 5 trace.
-static LEVELS: [AtomicU32; 16] = [const { AtomicU32::new(2) }; 16];
 
 /// `warn`, or `fallback=trace`; an unknown word changes nothing and is told.
 pub fn set_level(part: &str) {
@@ -103,7 +25,7 @@ pub fn set_level(part: &str) {
             "off, error, warn, info, debug, trace"
         ));
     };
-    for (known, cell) in Kind::ALL.iter().zip(&LEVELS) {
+    for (known, cell) in Kind::ALL.iter().zip(&state().levels) {
         if kind.is_empty() || kind == "pagefence" || known.word() == kind {
             cell.store(level as u32, Relaxed);
         }
@@ -121,7 +43,8 @@ fn rank(level: &Level) -> u32 {
 }
 
 fn wanted_on_stderr(kind: Kind) -> bool {
-    LEVELS
+    state()
+        .levels
         .get(kind as usize)
         .is_some_and(|l| l.load(Relaxed) >= rank(&kind.level()))
 }
@@ -132,7 +55,7 @@ pub fn is_wanted(word: &str) -> bool {
     kinds.any(|k| wanted_on_stderr(*k))
 }
 
-/// Count it and tell it.
+/// Count it and tell it; what happens under a range, when that is given back.
 pub fn emit(event: &Event) {
     if let Some(counter) = event.kind.counter() {
         counters::count(counter, 1);
@@ -141,7 +64,44 @@ pub fn emit(event: &Event) {
         return;
     }
     // `tracing` registers each call site under a lock the first time: no handler may come in between.
-    scratch::roomy_or_not_at_all(|| tell(event));
+    scratch::roomy_or_not_at_all(|| {
+        if !later::keep(event) {
+            tell(event);
+        }
+    });
+    say_what_was_lost();
+}
+
+/// A call has ended, or a request is settled: what was to be told when its range is given back.
+#[inline]
+pub fn tell_what_is_due(thread: &Thread) {
+    if thread.tells_later.get() {
+        tell_kept(thread);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn tell_kept(thread: &Thread) {
+    if later::is_under_range(thread) {
+        return;
+    }
+    thread.tells_later.set(false);
+    let all = scratch::roomy_or_not_at_all(|| {
+        while let Some(kept) = later::next_of(thread) {
+            tell(&kept.event());
+        }
+    });
+    match all {
+        Some(()) => say_what_was_lost(),
+        None => thread.tells_later.set(true),
+    }
+}
+
+/// Apart from who tells: an event takes room on the stack.
+#[cold]
+#[inline(never)]
+fn say_what_was_lost() {
     if trace::loses_first() {
         emit(&Event {
             reason: "a record could not be written to the trace: it is full (ulimit -f, a full disk), or a pipe whose reader is slow or gone",
@@ -159,6 +119,22 @@ pub fn emit_uncovered(file: Option<FileId>, fd: i32, reason: &str) {
         fd,
         ..Event::uncovered(file, reason)
     });
+}
+
+/// Signals are blocked, and there is room.
+/// The same of a call that is made all the same, or fails with ENOLCK, as the policy says: None, or what it returns then.
+#[cold]
+#[inline(never)]
+pub fn emit_uncovered_call(
+    file: Option<FileId>,
+    fd: i32,
+    reason: &str,
+    refused: bool,
+) -> Option<isize> {
+    let event = Event::uncovered(file, reason);
+    let done = if refused { "ENOLCK" } else { event.done };
+    emit(&Event { fd, done, ..event });
+    refused.then(|| kernel::libc_result(-libc::ENOLCK as isize))
 }
 
 #[cold]
@@ -179,7 +155,7 @@ fn tell(event: &Event) {
             tracing::event!(
                 target: "pagefence", Level::$level,
                 event = event.kind.word(),
-                process = process::pid(), thread = raw::gettid().unwrap_or(0), program = display(Escaped(process::program())),
+                process = process::pid(), thread = kernel::gettid().unwrap_or(0), program = display(Escaped(process::program())),
                 file = (!path.is_empty()).then(|| display(Escaped(path))),
                 dev = id.map(|i| i.dev), ino = id.map(|i| i.ino),
                 first = event.range.map(|r| r.0), last = event.range.map(|r| r.1),
@@ -187,6 +163,7 @@ fn tell(event: &Event) {
                 other_process = event.other.as_ref().map(|o| o.pid), other_program = comm,
                 reason = (!event.reason.is_empty()).then_some(event.reason),
                 done = (!event.done.is_empty()).then_some(event.done),
+                hint = (!event.hint.is_empty()).then_some(event.hint),
                 nanoseconds = event.nanoseconds,
             )
         };

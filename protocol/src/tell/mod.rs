@@ -2,8 +2,14 @@
 
 pub mod counters;
 pub mod events;
+mod kept;
+pub mod later;
 pub mod once;
 pub mod records;
+pub mod state;
 pub mod stderr;
+#[cfg(test)]
+mod tests;
 pub mod told;
 pub mod trace;
+pub mod vocabulary;

@@ -1,19 +1,19 @@
 //! What is said once a process: what keeps it, or a part of it, outside the fence.
 
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
+use core::sync::atomic::Ordering::Relaxed;
 
 use kernel::text::Text;
 use lock_table::Table;
 
 use crate::tell::events::{self, Event, Kind};
+use crate::tell::state::state;
+use crate::tell::told::{Once, first_time};
 use crate::who::{process, scratch};
 
 /// Now and then: is the table still where others look for it?
 pub fn watch_table() {
-    static LOOKS: AtomicU32 = AtomicU32::new(0);
-    static TOLD: AtomicBool = AtomicBool::new(false);
-    let due = LOOKS.fetch_add(1, Relaxed).is_multiple_of(64);
-    if due && process::table().is_some_and(Table::was_removed) && !TOLD.swap(true, AcqRel) {
+    let due = state().table_looks.fetch_add(1, Relaxed).is_multiple_of(64);
+    if due && process::table().is_some_and(Table::was_removed) && first_time(Once::TableRemoved) {
         events::emit(&Event {
             reason: "the lock table was removed: who starts from now on has another, and is not excluded",
             done: "reported",
@@ -25,10 +25,9 @@ pub fn watch_table() {
 /// The table excludes nobody any more: told once, with what became of the call that met it first.
 #[cold]
 pub fn damaged(table: &Table, refused: bool) {
-    static TOLD: AtomicBool = AtomicBool::new(false);
     scratch::roomy(|| {
         if let Some(damage) = table.damage()
-            && !TOLD.swap(true, AcqRel)
+            && first_time(Once::TableDamaged)
         {
             let reason = Text::<1200>::of(format_args!("{damage}"));
             events::emit(&Event {
@@ -43,8 +42,7 @@ pub fn damaged(table: &Table, refused: bool) {
 /// A limit (`ulimit -v`) or a full machine: told once.
 #[cold]
 pub fn no_memory() {
-    static TOLD: AtomicBool = AtomicBool::new(false);
-    if !TOLD.swap(true, AcqRel) {
+    if first_time(Once::NoMemory) {
         events::emit(&Event::uncovered(
             None,
             "no memory is left to note what else is opened or mapped (ulimit -v?)",
@@ -54,8 +52,7 @@ pub fn no_memory() {
 
 /// A call that names no file of ours but may change one; told once.
 pub fn uncovered_call(what: &str) {
-    static TOLD: AtomicBool = AtomicBool::new(false);
-    if process::active().is_some() && !TOLD.swap(true, AcqRel) {
+    if process::active().is_some() && first_time(Once::UncoveredCall) {
         events::emit(&Event::uncovered(None, what));
     }
 }

@@ -13,11 +13,11 @@ use crate::tell::events::{self, Event, Kind};
 use crate::tell::stderr::{self, Line};
 use crate::tell::told::{self, Mark};
 use crate::tell::{counters, trace};
-use kernel as raw;
 
 /// In the constructor, from the environment.
 pub fn init(log: Option<&str>, trace: Option<&CStr>, summary: Option<&CStr>) {
     stderr::init();
+    told::init();
     for part in log.unwrap_or("").split(',').filter(|p| !p.is_empty()) {
         events::set_level(part.trim());
     }
@@ -50,7 +50,7 @@ impl tracing::Subscriber for Subscriber {
     fn event(&self, event: &tracing::Event<'_>) {
         if trace::is_open() {
             let mut json = Json { line: Line::new() };
-            let now = raw::realtime_ns();
+            let now = kernel::realtime_ns();
             let _ = write!(
                 json.line,
                 "{{\"time\":{}.{:09}",

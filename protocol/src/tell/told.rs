@@ -1,18 +1,44 @@
 //! What was told already. On standard error each kind is told once a file and pair of programs, also when the file is
 //! closed and opened again, which ends its record here; the trace has one for each opening.
 
-use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering::*};
+use core::sync::atomic::{AtomicU64, Ordering::*};
 
-/// Marks of what was told on standard error; a forked child knows what its parent told. When there is no place left the
-/// oldest are forgotten: better twice than not at all.
-static TOLD: [AtomicU64; 1024] = [const { AtomicU64::new(0) }; 1024];
+use crate::tell::state::state;
+
 /// How far from its own place a mark may lie.
 const REACH: usize = 16;
 
-/// Whether this has not been told before; from now on it has.
+/// Whether this has not been told before; from now on it has. A forked child knows what its parent told. When there is no
+/// place left the oldest are forgotten: better twice than not at all.
 pub fn first(mark: Mark) -> bool {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    let place = |step: usize| TOLD.get((mark.0 as usize).wrapping_add(step) % TOLD.len());
+    first_in(&state().told, mark)
+}
+
+/// The same, for a process and all that are forked from it, until they become other programs: what a child has told its
+/// parent knows.
+pub fn first_among_children(mark: Mark) -> bool {
+    let page = state().told_by_children.load(Acquire);
+    match page.is_null() {
+        true => first(mark),
+        // SAFETY: a shared mapping of so many words, which stays.
+        false => first_in(
+            unsafe { core::slice::from_raw_parts(page, ON_A_PAGE) },
+            mark,
+        ),
+    }
+}
+
+const ON_A_PAGE: usize = 4096 / size_of::<AtomicU64>();
+
+/// In the constructor.
+pub fn init() {
+    if let Some(page) = kernel::map_shared(4096) {
+        state().told_by_children.store(page.cast(), Release);
+    }
+}
+
+fn first_in(told: &[AtomicU64], mark: Mark) -> bool {
+    let place = |step: usize| told.get((mark.0 as usize).wrapping_add(step) % told.len());
     for cell in (0..REACH).filter_map(place) {
         match cell.compare_exchange(0, mark.0, Relaxed, Relaxed) {
             Ok(_) => return true,
@@ -20,7 +46,7 @@ pub fn first(mark: Mark) -> bool {
             Err(_) => {}
         }
     }
-    if let Some(cell) = place(NEXT.fetch_add(1, Relaxed) % REACH) {
+    if let Some(cell) = place(state().forgotten.fetch_add(1, Relaxed) % REACH) {
         cell.store(mark.0, Relaxed);
     }
     true
@@ -43,15 +69,43 @@ impl Mark {
 /// One bit for each of our own reasons, in the order in which they are met: so that one reason doesn't silence another.
 /// Those that find no place share the last.
 pub fn bit_of(reason: &'static str) -> u64 {
-    static REASONS: [AtomicPtr<u8>; 63] = [const { AtomicPtr::new(core::ptr::null_mut()) }; 63];
     let own = reason.as_ptr().cast_mut();
-    for (index, cell) in REASONS.iter().enumerate() {
+    for (index, cell) in state().reasons.iter().enumerate() {
         let there = cell.compare_exchange(core::ptr::null_mut(), own, Relaxed, Relaxed);
         if there.is_ok() || there == Err(own) {
             return 1 << index;
         }
     }
     1 << 63
+}
+
+/// What is told once a process, whatever file it was met with.
+#[derive(Clone, Copy)]
+pub enum Once {
+    TableRemoved,
+    TableDamaged,
+    NoMemory,
+    UncoveredCall,
+    TraceLost,
+    UnknownPath,
+    OtherHosts,
+    NothingBeneath,
+    OwnNumbers,
+    NamelessMapping,
+    Namespace,
+}
+
+/// Whether it has not been told; from now on it has.
+pub fn first_time(what: Once) -> bool {
+    let bit = 1 << what as u32;
+    state().once.fetch_or(bit, AcqRel) & bit == 0
+}
+
+/// A file that is not fenced has no record that could say so. Of many such files some may be told again.
+pub fn first_of_left_out(mark: u32) -> bool {
+    let marks = &state().left_out;
+    let cell = marks.get(mark as usize / 2 % marks.len());
+    cell.is_none_or(|cell| cell.swap(mark, AcqRel) != mark)
 }
 
 #[cfg(test)]

@@ -3,8 +3,6 @@
 
 use core::ffi::c_void;
 
-use kernel as raw;
-
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Position {
     At(i64),
@@ -22,6 +20,16 @@ pub struct Transfer {
     pub flags: i32,
 }
 
+const RWF_NOAPPEND: i32 = 0x20;
+
+impl Transfer {
+    /// Whether it goes to the end of the file, through a descriptor with these flags.
+    pub fn appends(&self, flags: u32) -> bool {
+        let wants = flags & libc::O_APPEND as u32 != 0 && self.flags & RWF_NOAPPEND == 0;
+        self.write && (wants || self.flags & libc::RWF_APPEND != 0)
+    }
+}
+
 /// The program's buffer or vector of buffers. Only the kernel follows these addresses.
 #[derive(Clone, Copy)]
 pub enum Data {
@@ -30,7 +38,7 @@ pub enum Data {
 }
 
 /// The most that one call transfers.
-const MOST: u64 = 0x7fff_f000;
+pub const MOST: u64 = 0x7fff_f000;
 
 impl Data {
     /// How many bytes; None: the vector can't be read (the real call will say EFAULT or EINVAL).
@@ -64,14 +72,14 @@ impl Data {
                     iov_base: core::ptr::null_mut(),
                     iov_len: 0,
                 };
-                let mut some = [nothing; 16];
+                let mut some = [nothing; 8];
                 let mut done = 0;
                 while done < count.min(1024) {
                     let take = (count - done).min(some.len());
                     let Some(part) = some.get_mut(..take) else {
                         return false;
                     };
-                    if raw::copy_from_program(iov.wrapping_add(done), part).is_err() {
+                    if kernel::copy_from_program(iov.wrapping_add(done), part).is_err() {
                         return false;
                     }
                     if part.iter().any(|e| look(e.iov_base, e.iov_len)) {
@@ -96,42 +104,68 @@ impl Data {
             }
             let mut byte = [0u8];
             let at = base.cast::<u8>().wrapping_add(inside as usize);
-            readable = raw::copy_from_program(at, &mut byte).is_ok();
+            readable = kernel::copy_from_program(at, &mut byte).is_ok();
             true
         });
         found && readable
     }
 
+    /// Copies so many bytes of the request, from this offset of it on, to our own memory or from there. False: not all of
+    /// them could be.
+    #[inline(never)]
+    pub fn copy(&self, into_program: bool, offset: u64, own: *mut u8, len: u64) -> bool {
+        let (mut passed, mut left, mut own) = (0u64, len, own);
+        self.any_element(|base, len| {
+            let begin = passed;
+            passed = passed.saturating_add(len as u64);
+            if passed <= offset || left == 0 {
+                return left == 0;
+            }
+            let inside = offset.saturating_sub(begin);
+            let n = (len as u64 - inside).min(left);
+            let at = (base as usize).wrapping_add(inside as usize);
+            if !kernel::copy_bytes(into_program, own, at, n as usize) {
+                return true;
+            }
+            own = own.wrapping_add(n as usize);
+            left -= n;
+            left == 0
+        });
+        left == 0
+    }
+
     /// The whole request at a place of the file, through this descriptor.
-    pub fn move_at(&self, write: bool, fd: i32, offset: u64, flags: i32) -> raw::Raw {
+    pub fn move_at(&self, write: bool, fd: i32, offset: u64, flags: i32) -> kernel::Raw {
         match *self {
             Data::Buffer(base, len) if flags == 0 => {
-                raw::move_at(write, fd, base as usize, len, offset)
+                kernel::move_at(write, fd, base as usize, len, offset)
             }
             Data::Buffer(base, len) => {
                 let one = libc::iovec {
                     iov_base: base,
                     iov_len: len,
                 };
-                raw::move_flagged_at(write, fd, &one, 1, offset, flags)
+                kernel::move_flagged_at(write, fd, &one, 1, offset, flags)
             }
             Data::Vector(iov, count) if flags == 0 => {
-                let n = raw::move_vector_at(write, fd, iov, count, offset);
-                if raw::is_refused(n) {
+                let n = kernel::move_vector_at(write, fd, iov, count, offset);
+                if kernel::is_refused(n) {
                     self.move_each_at(write, fd, offset)
                 } else {
                     n
                 }
             }
-            Data::Vector(iov, count) => raw::move_flagged_at(write, fd, iov, count, offset, flags),
+            Data::Vector(iov, count) => {
+                kernel::move_flagged_at(write, fd, iov, count, offset, flags)
+            }
         }
     }
 
     /// A vector's elements one by one: a sandbox may know no call that takes it whole.
-    fn move_each_at(&self, write: bool, fd: i32, offset: u64) -> raw::Raw {
+    fn move_each_at(&self, write: bool, fd: i32, offset: u64) -> kernel::Raw {
         let (mut moved, mut error) = (0u64, 0);
         self.any_element(|base, len| {
-            let n = raw::move_at(write, fd, base as usize, len, offset.saturating_add(moved));
+            let n = kernel::move_at(write, fd, base as usize, len, offset.saturating_add(moved));
             match u64::try_from(n) {
                 Ok(n) => moved = moved.saturating_add(n),
                 Err(_) => error = n,

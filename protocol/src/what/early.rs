@@ -3,16 +3,10 @@
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::what::state::{Numbers, state};
 use crate::who::process;
 
-/// A bit for each number below 256: constructors don't open more.
-struct Numbers([AtomicU64; 4]);
-
 impl Numbers {
-    const fn none() -> Numbers {
-        Numbers([const { AtomicU64::new(0) }; 4])
-    }
-
     fn word(&self, fd: i32) -> Option<(&AtomicU64, u64)> {
         let fd = usize::try_from(fd).ok()?;
         Some((self.0.get(fd / 64)?, 1 << (fd % 64)))
@@ -39,37 +33,34 @@ impl Numbers {
     }
 }
 
-static STREAMED: Numbers = Numbers::none();
-static LOCKED: Numbers = Numbers::none();
-
 fn is_early() -> bool {
     process::table().is_none()
 }
 
 pub fn streamed(fd: i32) {
     if is_early() {
-        STREAMED.add(fd);
+        state().streamed.add(fd);
     }
 }
 
 pub fn locked(fd: i32) {
     if is_early() {
-        LOCKED.add(fd);
+        state().locked.add(fd);
     }
 }
 
 pub fn closed(fd: i32) {
     if is_early() {
-        STREAMED.remove(fd);
-        LOCKED.remove(fd);
+        state().streamed.remove(fd);
+        state().locked.remove(fd);
     }
 }
 
 /// In the constructor: the numbers through which locks were taken, and those with streams.
 pub fn locked_ones() -> impl Iterator<Item = i32> {
-    LOCKED.all()
+    state().locked.all()
 }
 
 pub fn streamed_ones() -> impl Iterator<Item = i32> {
-    STREAMED.all()
+    state().streamed.all()
 }

@@ -1,36 +1,23 @@
 //! Entries in the lock table's register of mappings: the routes by which a part of a file may be dirtied
 //! through memory, which direct I/O of every process must know (P5).
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
+use core::sync::atomic::{AtomicU32, Ordering::*};
 
-use kernel::arena::{Arena, Zeroed};
 use lock_table::FileId;
 
+use crate::what::state::{Entry, state};
 use crate::who::process;
 use crate::who::registry::{self, Registry};
 use crate::who::thread::Frame;
 
-/// An entry in the table's register, shared by the pieces of a mapping and by requests whose buffers
-/// lie in it: the kernel still writes those pages when the mapping is gone.
-#[derive(Default)]
-pub struct Entry {
-    refs: AtomicU32,
-    next_free: AtomicU32,
-    pub registered: AtomicU32,
-    pub file: AtomicU32,
-    pub first: AtomicU64,
-    pub last: AtomicU64,
-}
-// SAFETY: atomics only.
-unsafe impl Zeroed for Entry {}
-static ENTRIES: Arena<Entry> = Arena::new();
-static FREE: AtomicU32 = AtomicU32::new(0);
-
 fn new_entry(_: &Registry) -> Option<u32> {
-    match FREE.load(Acquire) {
-        0 => ENTRIES.fresh(),
+    match state().changing.free_entry.load(Acquire) {
+        0 => state().entries.fresh(),
         free => {
-            FREE.store(ENTRIES.get(free)?.next_free.load(Acquire), Release);
+            state()
+                .changing
+                .free_entry
+                .store(state().entries.get(free)?.next_free.load(Acquire), Release);
             Some(free)
         }
     }
@@ -44,7 +31,7 @@ pub fn make(file: u32, id: FileId, (first, last): (u64, u64), registry: &Registr
         table.map_forget(registered);
         return None;
     };
-    if let Some(e) = ENTRIES.get(index) {
+    if let Some(e) = state().entries.get(index) {
         e.registered.store(registered.index() + 1, Release);
         e.file.store(file, Relaxed);
         e.first.store(first, Relaxed);
@@ -56,13 +43,13 @@ pub fn make(file: u32, id: FileId, (first, last): (u64, u64), registry: &Registr
 
 /// Those in use.
 pub fn all() -> impl Iterator<Item = &'static Entry> {
-    (1..ENTRIES.end())
-        .filter_map(|i| ENTRIES.get(i))
+    (1..state().entries.end())
+        .filter_map(|i| state().entries.get(i))
         .filter(|e| e.refs.load(Acquire) != 0)
 }
 
 pub fn release(index: u32, _: &Registry) {
-    let Some(e) = ENTRIES.get(index).filter(|_| index != 0) else {
+    let Some(e) = state().entries.get(index).filter(|_| index != 0) else {
         return;
     };
     if e.refs.fetch_sub(1, AcqRel) != 1 {
@@ -77,41 +64,37 @@ pub fn release(index: u32, _: &Registry) {
     {
         table.map_forget(entry);
     }
-    e.next_free.store(FREE.load(Acquire), Release);
-    FREE.store(index, Release);
+    e.next_free
+        .store(state().changing.free_entry.load(Acquire), Release);
+    state().changing.free_entry.store(index, Release);
 }
 
 pub fn retain(index: u32) {
-    if let Some(e) = ENTRIES.get(index).filter(|_| index != 0) {
+    if let Some(e) = state().entries.get(index).filter(|_| index != 0) {
         e.refs.fetch_add(1, AcqRel);
     }
 }
 
-/// Entries that may not go before a call ends: those of mappings in which its buffers lie, and one that it has made
-/// and not yet put in its place. In its frame, so that they go also when it is jumped out of.
-#[derive(Default)]
-struct Kept {
-    entries: [AtomicU32; 8],
-    next_free: AtomicU32,
-}
-// SAFETY: atomics only.
-unsafe impl Zeroed for Kept {}
-static KEPT: Arena<Kept> = Arena::new();
-static FREE_KEPT: AtomicU32 = AtomicU32::new(0);
-
 /// One reference more, the frame's. False: it has no room for it.
 pub fn keep(frame: &Frame, entry: u32, _: &Registry) -> bool {
     if frame.buffers.get() == 0 {
-        let free = FREE_KEPT.load(Acquire);
-        let Some(index) = (if free == 0 { KEPT.fresh() } else { Some(free) }) else {
+        let free = state().changing.free_kept.load(Acquire);
+        let Some(index) = (if free == 0 {
+            state().kept_entries.fresh()
+        } else {
+            Some(free)
+        }) else {
             return false;
         };
-        if let Some(kept) = KEPT.get(index).filter(|_| free != 0) {
-            FREE_KEPT.store(kept.next_free.load(Acquire), Release);
+        if let Some(kept) = state().kept_entries.get(index).filter(|_| free != 0) {
+            state()
+                .changing
+                .free_kept
+                .store(kept.next_free.load(Acquire), Release);
         }
         frame.buffers.set(index);
     }
-    let kept = KEPT.get(frame.buffers.get());
+    let kept = state().kept_entries.get(frame.buffers.get());
     let room = kept.and_then(|k| k.entries.iter().find(|e| e.load(Relaxed) == 0));
     if let Some(cell) = room {
         retain(entry);
@@ -123,7 +106,7 @@ pub fn keep(frame: &Frame, entry: u32, _: &Registry) -> bool {
 /// The frame keeps it no longer.
 pub fn keep_no_longer(frame: &Frame, entry: u32) {
     let same = |e: &&AtomicU32| e.load(Relaxed) == entry && entry != 0;
-    let kept = KEPT.get(frame.buffers.get());
+    let kept = state().kept_entries.get(frame.buffers.get());
     if let Some(cell) = kept.and_then(|k| k.entries.iter().find(same)) {
         cell.store(0, Release);
     }
@@ -140,22 +123,26 @@ pub fn let_go(frame: &Frame) {
 #[cold]
 fn let_all_go(frame: &Frame, registry: &Registry) {
     let index = frame.buffers.replace(0);
-    let Some(kept) = KEPT.get(index) else { return };
+    let Some(kept) = state().kept_entries.get(index) else {
+        return;
+    };
     for cell in &kept.entries {
         release(cell.swap(0, AcqRel), registry);
     }
-    kept.next_free.store(FREE_KEPT.load(Acquire), Release);
-    FREE_KEPT.store(index, Release);
+    kept.next_free
+        .store(state().changing.free_kept.load(Acquire), Release);
+    state().changing.free_kept.store(index, Release);
 }
 
 /// In a forked child, under the registry lock: requests of the parent's other threads are not ours, and `places` counts
 /// what is.
 pub fn recount_in_child(registry: &Registry, places: impl FnOnce()) {
-    for kept in (1..KEPT.end()).filter_map(|i| KEPT.get(i)) {
+    for kept in (1..state().kept_entries.end()).filter_map(|i| state().kept_entries.get(i)) {
         kept.entries.iter().for_each(|e| e.store(0, Relaxed));
     }
     let used = |index: &u32| {
-        ENTRIES
+        state()
+            .entries
             .get(*index)
             .is_some_and(|e| e.refs.load(Acquire) != 0)
     };
@@ -164,7 +151,7 @@ pub fn recount_in_child(registry: &Registry, places: impl FnOnce()) {
         e.registered.store(0, Release);
     }
     places();
-    for index in (1..ENTRIES.end()).filter(used) {
+    for index in (1..state().entries.end()).filter(used) {
         release(index, registry);
     }
 }

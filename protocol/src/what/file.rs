@@ -25,6 +25,14 @@ pub const UNREGISTERED: u32 = 32;
 pub const OTHER_NAMES: u32 = 1 << 16;
 /// That the policy says different things by its names has been told.
 pub const NAMES_TOLD: u32 = 1 << 17;
+/// Its policy takes requests past the page cache, and that can be done; or it can't.
+pub const GOES_PAST: u32 = 1 << 23;
+pub const STAYS_CACHED: u32 = 1 << 24;
+/// The kernel lets us look at its writeback error.
+pub const LOOKED_AT: u32 = 1 << 25;
+/// It counts as used so for as long as this process knows it: nobody follows when that ends (see `uses`).
+pub const LASTS_BUFFERED: u32 = 1 << 27;
+pub const LASTS_DIRECT: u32 = 1 << 28;
 /// That direct requests fall back has been told.
 pub const FELL_BACK_TOLD: u32 = 1 << 18;
 
@@ -32,6 +40,10 @@ pub const FELL_BACK_TOLD: u32 = 1 << 18;
 pub struct File {
     pub(super) refs: AtomicU32,
     pub descriptions: AtomicU32,
+    /// Those of them that are direct.
+    pub(super) direct: AtomicU32,
+    /// Uses in the making, which don't count otherwise yet: until then none ends.
+    pub(super) beginning: AtomicU32,
     pub(super) next_free: AtomicU32,
     pub(super) dev: AtomicU64,
     pub(super) ino: AtomicU64,
@@ -43,6 +55,8 @@ pub struct File {
     /// Second descriptors + 1 (see `second`), and the lock under which their error is looked at.
     pub second_read: AtomicI32,
     pub second_write: AtomicI32,
+    pub second_past_read: AtomicI32,
+    pub second_past_write: AtomicI32,
     pub check: AtomicU32,
     /// Bumped by whoever sees the file's writeback error.
     pub error_epoch: AtomicU32,
@@ -52,11 +66,16 @@ pub struct File {
     pub alignment: AtomicU64,
     /// The size when last seen: a guess that saves a second look, never trusted.
     pub size_guess: AtomicU64,
+    /// The mixture of uses since which every processor has passed a barrier (see `reach`).
+    pub(super) settled: AtomicU32,
     /// The mount that it was first met by (see `names`).
     pub mount: AtomicU64,
+    /// After so many calls that take ranges it is looked whether they still must (see `way_back`).
+    pub quiet: AtomicU32,
+    /// Until then it isn't asked again whether its other users live.
+    pub asked_until: AtomicU64,
     /// What has been told of it since it was opened: a bit for each reason.
     pub(super) told: AtomicU64,
-    _line: [AtomicU32; 2],
 }
 
 // SAFETY: atomics only.
@@ -119,13 +138,23 @@ impl File {
         process::table().and_then(|t| t.use_at(self.use_entry.load(Relaxed).checked_sub(1)?))
     }
 
-    /// Whether calls must take ranges: somebody uses the file past the page cache, or this is
+    /// Whether calls must take ranges that aren't direct: somebody uses the file past the page cache, or this is
     /// not known. While it is false all use is buffered, which the kernel keeps coherent.
     #[inline]
     pub fn locks(&self) -> bool {
         match (process::table(), self.use_entry()) {
             (Some(table), Some(entry)) => table.use_locks(entry),
             _ => true,
+        }
+    }
+
+    /// Whether all use of it is direct, and nobody relies on ranges: direct calls that move nothing only announce
+    /// themselves.
+    #[inline]
+    pub fn is_direct_alone(&self) -> bool {
+        match (process::table(), self.use_entry()) {
+            (Some(table), Some(entry)) => table.use_direct_alone(entry),
+            _ => false,
         }
     }
 
@@ -138,6 +167,11 @@ impl File {
     }
 }
 
+const OBSERVE: u32 = 1;
+const ATOMIC: u32 = 2;
+const ROUTED: u32 = 64;
+const PAST: u32 = 128;
+
 /// A file's settings in one word.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Known {
@@ -145,7 +179,7 @@ pub struct Known {
 }
 
 impl Known {
-    fn pack(s: &Settings) -> Known {
+    pub fn pack(s: &Settings) -> Known {
         let mut packed = 0;
         let mut put = |on: bool, bit: u32| packed |= u32::from(on) << bit;
         put(s.mode == Mode::Observe, 0);
@@ -154,13 +188,22 @@ impl Known {
         put(s.on_invalidate_failure == OnInvalidateFailure::Error, 3);
         put(s.on_lock_timeout == OnLockTimeout::Proceed, 4);
         put(s.on_table_error == OnTableError::Refuse, 5);
+        put(s.is_routed(), 6);
+        put(s.goes_past(), 7);
+        put(s.refuses_uncovered(), 8);
         Known { packed }
     }
     pub fn observe(self) -> bool {
-        self.packed & 1 != 0
+        self.packed & OBSERVE != 0
     }
     pub fn atomic(self) -> bool {
-        self.packed & 2 != 0
+        self.packed & ATOMIC != 0
+    }
+    /// The same, but for the isolation.
+    pub fn coherent(self) -> Known {
+        Known {
+            packed: self.packed & !2,
+        }
     }
     pub fn on_invalidate_failure(self) -> OnInvalidateFailure {
         match self.packed & 12 {
@@ -172,7 +215,27 @@ impl Known {
     pub fn proceed_on_timeout(self) -> bool {
         self.packed & 16 != 0
     }
+    /// What can't be covered fails.
+    pub fn refuses_uncovered(self) -> bool {
+        self.packed & 256 != 0
+    }
     pub fn refuse_on_table_error(self) -> bool {
         self.packed & 32 != 0
+    }
+    /// Direct requests go through the page cache (see `routes`).
+    pub fn is_routed(self) -> bool {
+        self.packed & ROUTED != 0
+    }
+    /// Requests that don't ask for it go past the page cache, too, where that can be done.
+    pub fn goes_past(self) -> bool {
+        self.packed & PAST != 0
+    }
+    /// Whether a call needs nothing of us while the file is in one mode.
+    pub fn is_plain(self) -> bool {
+        self.packed & (OBSERVE | ATOMIC) == 0
+    }
+    /// The same, and requests go the way that they ask for.
+    pub fn is_plain_as_asked(self) -> bool {
+        self.packed & (OBSERVE | ATOMIC | ROUTED | PAST) == 0
     }
 }

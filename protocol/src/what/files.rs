@@ -3,43 +3,32 @@
 //! Records live in an arena and are shared by all open file descriptions and mappings of the file in
 //! this process. The map from identity to record is only entered when descriptors come and go.
 
-use core::sync::atomic::{AtomicU32, Ordering::*};
-use std::hash::{BuildHasherDefault, DefaultHasher};
+use core::sync::atomic::Ordering::*;
 
-use dashmap::DashMap;
-use kernel as raw;
-use kernel::arena::Arena;
-use lock_table::{FileId, USE_OBSERVE};
-use once_cell::race::OnceBox;
-use policy::Mode;
-use policy::Policy;
+use lock_table::{FileId, USE_OBSERVE, USE_RANGES};
+use policy::{Policy, Settings};
 
 use crate::tell::once;
 use crate::what::file::{BLOCK_DEVICE, File, NAMES_TOLD, OTHER_NAMES, POSIX_LOCKED, UNREGISTERED};
 use crate::what::names::{self, Said};
-use crate::what::{kept, seconds, storage};
+use crate::what::state::{ByIdentity, state};
+use crate::what::{kept, routes, seconds, storage};
 use crate::who::registry::{self, Registry};
 use crate::who::{process, scratch};
 
-static FILES: Arena<File> = Arena::new();
-static FREE: AtomicU32 = AtomicU32::new(0);
-/// With a hasher that asks the kernel for nothing: a sandbox may not know getrandom.
-type ByIdentity = DashMap<FileId, u32, BuildHasherDefault<DefaultHasher>>;
-static BY_IDENTITY: OnceBox<ByIdentity> = OnceBox::new();
-
 fn by_identity() -> &'static ByIdentity {
     let make = || ByIdentity::with_hasher_and_shard_amount(Default::default(), 4);
-    BY_IDENTITY.get_or_init(|| Box::new(make()))
+    state().by_identity.get_or_init(|| Box::new(make()))
 }
 
 pub fn get(index: u32) -> Option<&'static File> {
-    FILES.get(index)
+    state().files.get(index)
 }
 
 /// Where a file is known from: a descriptor, for its path and filesystem.
 pub struct Found<'a> {
     pub id: FileId,
-    pub stat: &'a raw::Stat,
+    pub stat: &'a kernel::Stat,
     pub fd: i32,
     /// What the policy says by this descriptor's name, if it was asked.
     pub said: Option<Said>,
@@ -67,7 +56,11 @@ pub fn obtain(found: &Found, bits: u32) -> Option<Obtained> {
             return Some(Obtained::AskFirst);
         }
         file.refs.fetch_add(1, AcqRel);
-        file.add_use(index, bits, found.fd);
+        // Whoever isn't fenced may have cut it off.
+        if found.stat.size < file.reaches() && !file.is_block_device() {
+            file.is_cut_off(found.stat.size);
+        }
+        file.add_use(index, routes::bits(file.settings(), bits), found.fd);
         return Some(Obtained::Record { index, new: false });
     }
     let Some(said) = found
@@ -83,23 +76,33 @@ pub fn obtain(found: &Found, bits: u32) -> Option<Obtained> {
         once::no_memory();
         return None;
     }
-    let index = match FREE.load(Acquire) {
-        0 => FILES.fresh()?,
+    let index = add(found, &said, &settings, bits)?;
+    Some(Obtained::Record { index, new: true })
+}
+
+/// A new record, which is the file's from now on.
+fn add(found: &Found, said: &Said, settings: &Settings, bits: u32) -> Option<u32> {
+    let index = match state().changing.free_file.load(Acquire) {
+        0 => state().files.fresh()?,
         free => {
-            FREE.store(FILES.get(free)?.next_free.load(Acquire), Release);
+            state()
+                .changing
+                .free_file
+                .store(state().files.get(free)?.next_free.load(Acquire), Release);
             free
         }
     };
     let file = get(index)?;
     file.dev.store(found.id.dev, Relaxed);
     file.ino.store(found.id.ino, Relaxed);
-    file.set_settings(&settings);
-    let observe = if settings.mode == Mode::Observe {
-        USE_OBSERVE
-    } else {
-        0
+    file.set_settings(settings);
+    let known = file.settings();
+    let asks = match (known.observe(), known.atomic()) {
+        (true, _) => USE_OBSERVE,
+        (false, true) => USE_RANGES,
+        (false, false) => 0,
     };
-    file.bits.store(bits | observe, Relaxed);
+    file.bits.store(routes::bits(known, bits) | asks, Relaxed);
     let kind = match found.stat.is_block_device() {
         true => 0, // its node lies anywhere
         false => storage::flags(said.filesystem),
@@ -107,9 +110,15 @@ pub fn obtain(found: &Found, bits: u32) -> Option<Obtained> {
     file.flags.store(first_flags(found.stat) | kind, Relaxed);
     file.mount.store(found.stat.mount, Relaxed);
     file.told.store(0, Relaxed);
+    file.quiet.store(0, Relaxed);
+    file.asked_until.store(0, Relaxed);
+    for count in [&file.descriptions, &file.direct, &file.beginning] {
+        count.store(0, Relaxed);
+    }
     file.alignment.store(0, Relaxed);
-    file.size_guess.store(0, Relaxed);
+    file.size_guess.store(found.stat.size, Relaxed);
     file.owed_error.store(0, Relaxed);
+    file.settled.store(0, Relaxed);
     file.refs.store(1, Release);
     file.register_use(index, found.fd);
     for kept in kept::kept_for(found.id) {
@@ -120,7 +129,7 @@ pub fn obtain(found: &Found, bits: u32) -> Option<Obtained> {
     }
     by_identity().insert(found.id, index);
     once::watch_table();
-    Some(Obtained::Record { index, new: true })
+    Some(index)
 }
 
 /// Whether the map of files can grow, which must not fail: asked of the allocator beforehand. One of its shards at a time
@@ -132,7 +141,7 @@ fn room_for_another() -> bool {
 }
 
 /// Flags of a new record.
-fn first_flags(stat: &raw::Stat) -> u32 {
+fn first_flags(stat: &kernel::Stat) -> u32 {
     let device = if stat.is_block_device() {
         BLOCK_DEVICE
     } else {
@@ -144,7 +153,7 @@ fn first_flags(stat: &raw::Stat) -> u32 {
 
 /// Whether this descriptor may have come by another name than the record, with other settings: at no cost where the
 /// file has one name, or the policy asks for none.
-fn may_differ(file: &File, stat: &raw::Stat) -> bool {
+fn may_differ(file: &File, stat: &kernel::Stat) -> bool {
     (stat.links > 1 || stat.mount != file.mount.load(Relaxed))
         && !file.has(NAMES_TOLD)
         && process::policy().is_some_and(Policy::asks_for_paths)
@@ -163,10 +172,11 @@ pub fn retain(file: &File) {
 
 /// One reference less. Under the registry lock.
 pub fn release(index: u32, registry: &Registry) {
-    if let Some(file) = get(index)
-        && file.refs.fetch_sub(1, AcqRel) == 1
-    {
-        scratch::roomy_in(registry, || recycle(index, file));
+    if let Some(file) = get(index) {
+        match file.refs.fetch_sub(1, AcqRel) {
+            1 => scratch::roomy_in(registry, || recycle(index, file)),
+            _ => file.end_uses(registry),
+        }
     }
 }
 
@@ -177,13 +187,14 @@ fn recycle(index: u32, file: &File) {
     }
     file.use_entry.store(0, Release);
     seconds::close_all(file);
-    file.next_free.store(FREE.load(Acquire), Release);
-    FREE.store(index, Release);
+    file.next_free
+        .store(state().changing.free_file.load(Acquire), Release);
+    state().changing.free_file.store(index, Release);
 }
 
 /// In a forked child: the parent's entries are not ours, nor are its second descriptors.
 pub fn reregister_in_child() {
-    for index in 1..FILES.end() {
+    for index in 1..state().files.end() {
         let Some(file) = get(index) else { continue };
         file.check.store(0, Relaxed);
         if file.refs.load(Acquire) == 0 {
@@ -191,13 +202,19 @@ pub fn reregister_in_child() {
         }
         seconds::close_all(file);
         file.flags.fetch_and(!(POSIX_LOCKED | UNREGISTERED), AcqRel);
+        if !file.settings().atomic() {
+            // The parent's calls do.
+            file.bits.fetch_and(!USE_RANGES, AcqRel);
+        }
+        file.quiet.store(0, Relaxed);
+        file.beginning.store(0, Relaxed); // the parent's calls
         file.register_use(index, -1);
     }
 }
 
 /// Every file in use: its index and record.
 pub fn all() -> impl Iterator<Item = (u32, &'static File)> {
-    (1..FILES.end())
+    (1..state().files.end())
         .filter_map(|i| Some((i, get(i)?)))
         .filter(|(_, f)| f.refs.load(Acquire) != 0)
 }

@@ -8,28 +8,24 @@
 
 use core::sync::atomic::{AtomicU64, Ordering::*};
 
-use kernel::arena::Arena;
 use lock_table::Table;
 
 use crate::what::file::POSIX_LOCKED;
 use crate::what::seconds::{cells, close, close_all};
+use crate::what::state::state;
 use crate::what::{files, own};
 use crate::who::thread::{Frame, Thread};
 use crate::who::{process, registry};
 
-/// By lock slot: the number that a call there has in hand, plus one.
-static HANDS: Arena<AtomicU64> = Arena::new();
-/// And for calls that have none.
-static SPARE: [AtomicU64; 32] = [const { AtomicU64::new(0) }; 32];
 /// No number is that.
 const NOTHING_YET: u64 = u64::MAX;
 /// Where a frame has a hand: by its slot, or further on, the spare ones.
 const BY_SLOT: u8 = 1;
 
 fn all_hands() -> impl Iterator<Item = &'static AtomicU64> {
-    (0..HANDS.end())
-        .filter_map(|slot| HANDS.get(slot))
-        .chain(&SPARE)
+    (0..state().hands.end())
+        .filter_map(|slot| state().hands.get(slot))
+        .chain(&state().spare_hands)
 }
 
 /// The call is done, or was jumped out of.
@@ -44,7 +40,7 @@ pub fn let_go(frame: &Frame) {
 pub fn take(frame: &Frame) -> Option<&'static AtomicU64> {
     match frame.slot.get().checked_sub(1) {
         Some(slot) => {
-            let hand = HANDS.ensure(slot)?;
+            let hand = state().hands.ensure(slot)?;
             frame.second.set(BY_SLOT);
             Some(hand)
         }
@@ -59,7 +55,9 @@ fn spare(frame: &Frame) -> Option<&'static AtomicU64> {
         hand.compare_exchange(0, NOTHING_YET, SeqCst, Relaxed)
             .is_ok()
     };
-    let (place, hand) = (1u8..).zip(&SPARE).find(|(_, hand)| free(hand))?;
+    let (place, hand) = (1u8..)
+        .zip(&state().spare_hands)
+        .find(|(_, hand)| free(hand))?;
     frame.second.set(BY_SLOT + place);
     Some(hand)
 }
@@ -67,8 +65,8 @@ fn spare(frame: &Frame) -> Option<&'static AtomicU64> {
 pub fn of(frame: &Frame) -> Option<&'static AtomicU64> {
     match frame.second.get() {
         0 => None,
-        BY_SLOT => HANDS.get(frame.slot.get().checked_sub(1)?),
-        place => SPARE.get(usize::from(place - BY_SLOT - 1)),
+        BY_SLOT => state().hands.get(frame.slot.get().checked_sub(1)?),
+        place => state().spare_hands.get(usize::from(place - BY_SLOT - 1)),
     }
 }
 

@@ -1,30 +1,18 @@
 //! Descriptors that the process kept for files with POSIX locks when it became this program (see `exec`), until the files
 //! are met again.
 
-use core::sync::atomic::{AtomicI32, AtomicU64, Ordering::*};
+use core::sync::atomic::Ordering::*;
 
 use lock_table::FileId;
 
 use crate::what::own;
+use crate::what::state::{Kept, state};
 
-/// An empty place, or a file and its descriptor (-1: none).
-pub static LIST: [Kept; 32] = [const { Kept::new() }; 32];
-
-pub struct Kept {
-    /// 0: an empty place; else the descriptor + 2.
-    fd: AtomicI32,
-    dev: AtomicU64,
-    ino: AtomicU64,
+pub fn list() -> &'static [Kept] {
+    &state().kept
 }
 
 impl Kept {
-    const fn new() -> Kept {
-        Kept {
-            fd: AtomicI32::new(0),
-            dev: AtomicU64::new(0),
-            ino: AtomicU64::new(0),
-        }
-    }
     fn id(&self) -> FileId {
         FileId {
             dev: self.dev.load(Relaxed),
@@ -54,20 +42,22 @@ impl Kept {
 
 /// What an earlier program of this process kept for this file: a descriptor, or -1.
 pub fn kept_for(id: FileId) -> impl Iterator<Item = i32> {
-    LIST.iter()
+    list()
+        .iter()
         .filter(move |kept| kept.get().is_some_and(|(_, of)| of == id))
         .filter_map(Kept::take)
 }
 
 /// The program takes this number for itself; whether it was one that was kept. Under the registry lock.
 pub fn surrender(fd: i32) -> bool {
-    LIST.iter()
+    list()
+        .iter()
         .any(|kept| kept.fd.compare_exchange(fd + 2, 1, AcqRel, Acquire).is_ok())
 }
 
 /// In a forked child: its parent's locks are not its own.
 pub fn close_kept_in_child() {
-    for fd in LIST.iter().filter_map(Kept::take).filter(|fd| *fd >= 0) {
+    for fd in list().iter().filter_map(Kept::take).filter(|fd| *fd >= 0) {
         kernel::close(fd);
         own::disown(fd);
     }

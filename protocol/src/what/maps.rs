@@ -2,10 +2,9 @@
 
 use core::ffi::CStr;
 
-use kernel as raw;
 use kernel::text::Text;
 
-use crate::what::{descriptors, own};
+use crate::what::{changes, own};
 
 /// More than the longest line has, which is a path's 4,096 bytes and a hundred.
 const ROOM: usize = 1 << 16;
@@ -37,8 +36,8 @@ pub struct Line<'a> {
 impl Lines {
     /// None: there is no `/proc`, no number or no memory.
     pub fn of(path: &CStr) -> Option<Lines> {
-        let fd = descriptors::open_for_a_while(path, libc::O_RDONLY)?;
-        let Some(at) = raw::map_anonymous(ROOM) else {
+        let fd = changes::open_for_a_while(path, libc::O_RDONLY)?;
+        let Some(at) = kernel::map_anonymous(ROOM) else {
             own::close(fd);
             return None;
         };
@@ -72,7 +71,7 @@ impl Lines {
             self.to -= self.from;
             self.from = 0;
             looked = self.to;
-            let read = raw::read(self.fd, self.buffer.get_mut(self.to..)?);
+            let read = kernel::read(self.fd, self.buffer.get_mut(self.to..)?);
             self.to += usize::try_from(read).ok().filter(|n| *n > 0)?;
         }
     }
@@ -92,7 +91,7 @@ impl Maps {
 impl Drop for Lines {
     fn drop(&mut self) {
         own::close(self.fd);
-        raw::unmap(self.buffer.as_mut_ptr(), self.buffer.len());
+        kernel::unmap(self.buffer.as_mut_ptr(), self.buffer.len());
     }
 }
 
@@ -165,7 +164,7 @@ impl Line<'_> {
     /// It shows a file that was opened for reading only: mprotect can't make it writable.
     pub fn is_for_reading(&self) -> bool {
         let link = self.link();
-        let found = raw::fstatat(
+        let found = kernel::fstatat(
             libc::AT_FDCWD,
             link.as_c_str().as_ptr(),
             libc::AT_SYMLINK_NOFOLLOW,
@@ -176,9 +175,9 @@ impl Line<'_> {
     /// The file, to look at only: by the kernel's own link, which is for the privileged, or else by its name.
     pub fn open(&self) -> Option<i32> {
         let link = self.link();
-        let mut fd = raw::open_path(libc::AT_FDCWD, link.as_c_str().as_ptr());
+        let mut fd = kernel::open_path(libc::AT_FDCWD, link.as_c_str().as_ptr());
         if fd < 0 {
-            fd = raw::open_path(libc::AT_FDCWD, self.path.as_ptr());
+            fd = kernel::open_path(libc::AT_FDCWD, self.path.as_ptr());
         }
         i32::try_from(fd).ok().filter(|fd| *fd >= 0)
     }
@@ -236,9 +235,9 @@ mod tests {
                 assert!(line.shows_a_file() && !line.writable);
                 assert!(!line.is_for_reading(), "opened for both");
                 let fd = line.open().unwrap();
-                let (a, b) = (raw::fstat(fd).unwrap(), file.metadata().unwrap());
+                let (a, b) = (kernel::fstat(fd).unwrap(), file.metadata().unwrap());
                 assert_eq!((a.dev, a.ino), (b.dev(), b.ino()));
-                raw::close(fd);
+                kernel::close(fd);
                 found += 1;
             }
         }

@@ -7,17 +7,18 @@
 //! Matching takes time linear in the path, and a server may be slow to say what it is: no work for the registry lock. So
 //! the policy is asked before.
 
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
+use core::sync::atomic::{AtomicU64, Ordering::*};
 use std::os::unix::ffi::OsStrExt;
 
-use kernel as raw;
 use kernel::{DELETED, path_of};
 use lock_table::{FileId, USE_DIRECT};
 use policy::{Mode, OnTableError, Policy, Settings};
 
 use crate::tell::events::{self, Event};
+use crate::tell::told::{Once, first_of_left_out, first_time};
 use crate::what::identity;
 use crate::what::identity::mark_of;
+use crate::what::state::state;
 use crate::who::{process, scratch};
 
 /// What the policy says of a file by the name that a descriptor has.
@@ -33,9 +34,9 @@ pub struct Said {
 }
 
 /// Ask the policy about what this number stands for. Not under the registry lock, but as `ask_at_once` does.
-pub fn ask(fd: i32, stat: &raw::Stat) -> Said {
+pub fn ask(fd: i32, stat: &kernel::Stat) -> Said {
     let id = identity::identity(stat);
-    let filesystem = policy::filesystem_name(raw::filesystem_magic(fd).unwrap_or(0) as u64);
+    let filesystem = policy::filesystem_name(kernel::filesystem_magic(fd).unwrap_or(0) as u64);
     if !policy::is_shared_with_others(filesystem) {
         quick(stat).store(stat.mount, Relaxed);
     }
@@ -50,17 +51,16 @@ pub fn ask(fd: i32, stat: &raw::Stat) -> Said {
 
 /// Mounts that answered without asking a server what they are; 0: none. The number of one that is gone may be another's
 /// by now: then that one is asked under the registry once, and nothing worse.
-static QUICK: [AtomicU64; 64] = [const { AtomicU64::new(0) }; 64];
-
-fn quick(stat: &raw::Stat) -> &'static AtomicU64 {
-    let [first, ..] = &QUICK;
-    QUICK
-        .get(stat.mount as usize % QUICK.len())
+fn quick(stat: &kernel::Stat) -> &'static AtomicU64 {
+    let mounts = &state().quick_mounts;
+    let [first, ..] = mounts;
+    mounts
+        .get(stat.mount as usize % mounts.len())
         .unwrap_or(first)
 }
 
 /// The same, where the answer depends on no name and so costs next to nothing.
-pub fn ask_at_once(fd: i32, stat: &raw::Stat) -> Option<Said> {
+pub fn ask_at_once(fd: i32, stat: &kernel::Stat) -> Option<Said> {
     let simple = process::policy().is_none_or(|policy| policy.for_all().is_some());
     let known = stat.mount != 0 && quick(stat).load(Relaxed) == stat.mount;
     (simple && known).then(|| ask(fd, stat))
@@ -87,8 +87,7 @@ fn ask_policy(fd: i32, filesystem: &str, block_device: bool) -> Option<Settings>
 
 #[cold]
 fn tell_unknown_path() {
-    static TOLD: AtomicBool = AtomicBool::new(false);
-    if !TOLD.swap(true, AcqRel) {
+    if first_time(Once::UnknownPath) {
         let reason = "a file's path can't be known (there is no /proc, or it is too long, or the file lies outside the \
              root): no rule of the policy with a `path` matches it";
         events::emit(&Event {
@@ -104,7 +103,7 @@ pub fn fences_by_path() -> bool {
 }
 
 impl Said {
-    pub fn is_of(&self, stat: &raw::Stat) -> bool {
+    pub fn is_of(&self, stat: &kernel::Stat) -> bool {
         self.id == identity::identity(stat)
     }
 
@@ -122,7 +121,7 @@ impl Said {
             return;
         };
         let users = table.users(id);
-        if users.bits & USE_DIRECT != 0 && !told_before(mark_of(id)) {
+        if users.bits & USE_DIRECT != 0 && first_of_left_out(mark_of(id)) {
             let reason = "the policy leaves this file out by this name, or for this program, and fences it for another \
                  process, which uses it directly: write rules that say the same for both";
             events::emit(&Event {
@@ -134,20 +133,13 @@ impl Said {
     }
 }
 
-/// A file that is not fenced has no record that could say so. Of many such files some may be told again.
-fn told_before(mark: u32) -> bool {
-    static TOLD: [AtomicU32; 64] = [const { AtomicU32::new(0) }; 64];
-    let cell = TOLD.get(mark as usize / 2 % TOLD.len());
-    cell.is_some_and(|cell| cell.swap(mark, AcqRel) == mark)
-}
-
 /// With no table and `on_table_error = "refuse"`: whether this file would be enforced.
 pub fn would_be_fenced(fd: i32) -> bool {
     scratch::roomy(|| is_refused(fd))
 }
 
 fn is_refused(fd: i32) -> bool {
-    let Ok(stat) = raw::fstat(fd) else {
+    let Ok(stat) = kernel::fstat(fd) else {
         return false;
     };
     let enforced =

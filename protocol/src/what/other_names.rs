@@ -7,13 +7,13 @@ use policy::Escaped;
 use crate::tell::events::{self, Event};
 use crate::what::file::{File, NAMES_TOLD};
 use crate::what::names::Said;
-use crate::what::{descriptors, files};
+use crate::what::{changes, descriptions, files};
 use crate::who::scratch;
 
 impl Said {
     /// The number's file has a record: does that hold what is said here?
     pub fn compare(&self, description: u32, fd: i32) {
-        let index = descriptors::description(description).map_or(0, |d| d.file_index());
+        let index = descriptions::description(description).map_or(0, |d| d.file_index());
         let Some(file) = files::get(index) else {
             return;
         };
@@ -28,7 +28,7 @@ impl Said {
 fn tell_difference(index: u32, fd: i32) {
     scratch::roomy_or_not_at_all(|| {
         let mut buffer = [0u8; 1024];
-        let first = descriptors::another_number(index, fd);
+        let first = changes::another_number(index, fd);
         let first = first.map_or(&[] as &[u8], |fd| path_of(fd, &mut buffer));
         let reason = Text::<1200>::of(format_args!(
             "the policy says something else by this name than by the file's other name {}: write rules that say the \

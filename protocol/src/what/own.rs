@@ -4,7 +4,6 @@
 
 use core::sync::atomic::Ordering::*;
 
-use kernel as raw;
 use kernel::high::raise_copy;
 
 use crate::what::words::{self, OURS, UNKNOWN, description_of, ensure, is_ours, make, tag, word};
@@ -31,7 +30,7 @@ pub fn settle(opened: i32, registry: &Registry) -> Option<(i32, Option<u32>)> {
     }
     let high = raise(opened, opened + 1, registry);
     if high.is_some() {
-        raw::close(opened);
+        kernel::close(opened);
     }
     Some(high.unwrap_or_else(|| (opened, claim_in(registry, opened))))
 }
@@ -40,7 +39,7 @@ pub fn settle(opened: i32, registry: &Registry) -> Option<(i32, Option<u32>)> {
 pub fn close(fd: i32) {
     let _registry = registry::lock();
     if is_ours(fd) {
-        raw::close(fd);
+        kernel::close(fd);
         disown(fd);
     }
 }
@@ -54,12 +53,12 @@ pub fn close_looked_at(fd: i32) {
 /// The same of what was opened with a flag that no open of the program's has.
 pub fn close_opened_with(flag: i32, fd: i32) {
     let _registry = registry::lock();
-    let is_it = match raw::get_flags(fd) {
+    let is_it = match kernel::get_flags(fd) {
         Ok(flags) => flags & flag as u32 != 0,
         Err(error) => error != libc::EBADF, // a sandbox
     };
     if is_it && !words::is_under_way(fd) {
-        raw::close(fd);
+        kernel::close(fd);
     }
 }
 

@@ -1,32 +1,14 @@
 //! Where in this process's memory a file is shown: the places that may be written or become so.
 
-use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicUsize, Ordering::*};
+use core::sync::atomic::Ordering::*;
 
 use crate::tell::events::{self, Event};
 use crate::what::data::Data;
+use crate::what::state::{Place, state};
 use crate::what::{entries, files};
 use crate::who::registry;
 use crate::who::registry::Registry;
 use crate::who::thread::Frame;
-
-/// A place in this process's memory that shows part of a file and may be written or become so.
-#[derive(Clone, Copy)]
-pub struct Place {
-    pub start: usize,
-    pub end: usize,
-    pub file: u32,
-    /// What the first byte shows.
-    pub offset: u64,
-    /// The register entry that covers it; 0: not writable now.
-    pub entry: u32,
-}
-
-struct Places(UnsafeCell<Vec<Place>>);
-// SAFETY: only reached through `with`, which asks for the registry lock.
-unsafe impl Sync for Places {}
-static PLACES: Places = Places(UnsafeCell::new(Vec::new()));
-static COUNT: AtomicUsize = AtomicUsize::new(0);
 
 impl Place {
     /// The last byte that it shows.
@@ -41,6 +23,10 @@ impl Place {
             .wrapping_sub(self.start as u64)
     }
 
+    pub fn is_at(&self, address: usize) -> bool {
+        self.start <= address && address < self.end
+    }
+
     pub fn overlaps(&self, start: usize, end: usize) -> bool {
         self.start < end && start < self.end
     }
@@ -48,15 +34,16 @@ impl Place {
 
 pub fn with<R>(registry: &Registry, act: impl FnOnce(&mut Vec<Place>) -> R) -> R {
     let _ = registry;
+    let list = state().places.get_or_init(Box::default);
     // SAFETY: the registry lock is held and not entered twice, so this is the only reference.
-    let places = unsafe { &mut *PLACES.0.get() };
+    let places = unsafe { &mut *list.0.get() };
     let result = act(places);
-    COUNT.store(places.len(), Release);
+    state().place_count.store(places.len(), Release);
     result
 }
 
 pub fn any() -> bool {
-    COUNT.load(Acquire) != 0
+    state().place_count.load(Acquire) != 0
 }
 
 pub fn page_up(len: usize) -> usize {
@@ -112,6 +99,9 @@ pub fn take_out(registry: &Registry, start: usize, len: usize) -> Vec<Place> {
 
 /// Nothing of a file is shown there any more.
 pub fn cut(registry: &Registry, start: usize, len: usize) {
+    if !any() {
+        return;
+    }
     for place in take_out(registry, start, len) {
         entries::release(place.entry, registry);
         files::release(place.file, registry);

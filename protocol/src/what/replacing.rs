@@ -5,8 +5,6 @@
 
 use core::sync::atomic::Ordering::*;
 
-use kernel as raw;
-
 use crate::tell::stderr;
 use crate::what::words::{self, REPLACED, UNKNOWN, carried, is_under_way, make, tag, word};
 use crate::who::process;
@@ -34,9 +32,9 @@ pub fn is_over(fd: i32) -> bool {
     while waits && kernel::now_ns() < deadline {
         if rounds < 100 {
             rounds += 1;
-            raw::yield_now();
+            kernel::yield_now();
         } else {
-            raw::sleep_ms(1);
+            kernel::sleep_ms(1);
         }
         if !is_under_way(fd) {
             return true;

@@ -1,25 +1,45 @@
 //! io_uring goes past every hook: refused as container runtimes do, or allowed and told. A ring that was made by calls
-//! that can't be seen (a static liburing) is told where one shows.
+//! that can't be seen is told where one shows.
 
-use core::sync::atomic::{AtomicU32, Ordering::*};
+use core::sync::atomic::Ordering::AcqRel;
+
+use kernel::text::Text;
+use policy::Escaped;
 
 use crate::tell::events::{self, Event};
-use crate::who::process::{active, policy};
+use crate::what::state::state;
+use crate::who::process::{active, policy, program};
 
-const NOTHING: u32 = 0;
 const REFUSED: u32 = 1;
 const PASSED: u32 = 2;
-static TOLD: AtomicU32 = AtomicU32::new(NOTHING);
 
-/// Whether a program that asks for a ring gets none. Told once, before there is one.
-pub fn refused() -> bool {
+/// Whether a program that asks for a ring gets none, where that can be. Told once, before there is one.
+pub fn refused(can_be: bool) -> bool {
     let Some(policy) = policy().filter(|_| active().is_some()) else {
         return false;
     };
     // A policy that only looks on changes nothing.
-    let refuse = policy.enforces() && policy.defaults().io_uring == policy::IoUring::Refuse;
-    tell(if refuse { REFUSED } else { PASSED });
-    refuse
+    let refuse = policy.enforces() && policy.defaults().io_uring.refuses();
+    tell(if refuse && can_be { REFUSED } else { PASSED });
+    refuse && can_be
+}
+
+/// Whether anything is to be said of rings, or done about them.
+pub fn matter() -> bool {
+    active().is_some()
+}
+
+/// What is there in a file that is loaded (no name: the program itself) makes one in a way that can't be refused.
+pub fn cannot_be_refused(file: &[u8]) {
+    let file = match file.is_empty() {
+        true => program(),
+        false => file,
+    };
+    let reason = Text::<200>::of(format_args!(
+        "io_uring, if {} makes a ring: its code can't be changed",
+        Escaped(file)
+    ));
+    events::emit_uncovered(None, -1, reason.as_str());
 }
 
 /// There is one, however it was made.
@@ -30,7 +50,7 @@ pub fn found() {
 }
 
 fn tell(what: u32) {
-    if TOLD.fetch_max(what, AcqRel) < what {
+    if state().rings.fetch_max(what, AcqRel) < what {
         let done = if what == REFUSED {
             "refused with ENOSYS"
         } else {

@@ -9,17 +9,29 @@ use crate::what::own;
 pub enum For {
     Reading,
     Writing,
+    /// With `O_DIRECT`, for requests whose program doesn't know it.
+    ReadingPast,
+    WritingPast,
 }
+
+pub const ALL: [For; 4] = [
+    For::Reading,
+    For::Writing,
+    For::ReadingPast,
+    For::WritingPast,
+];
 
 pub fn cell(file: &File, purpose: For) -> &AtomicI32 {
     match purpose {
         For::Reading => &file.second_read,
         For::Writing => &file.second_write,
+        For::ReadingPast => &file.second_past_read,
+        For::WritingPast => &file.second_past_write,
     }
 }
 
-pub fn cells(file: &File) -> [&AtomicI32; 2] {
-    [&file.second_read, &file.second_write]
+pub fn cells(file: &File) -> [&AtomicI32; 4] {
+    ALL.map(|purpose| cell(file, purpose))
 }
 
 /// Closed first, and the program's number then: the other way round the program could have it already.
@@ -49,9 +61,13 @@ pub fn numbers(file: &File) -> impl Iterator<Item = i32> {
 
 /// Take over descriptors that the process kept for this file across exec.
 pub fn adopt(file: &File, fd: i32) {
-    let purpose = match kernel::get_flags(fd).map(|f| f as i32 & libc::O_ACCMODE) {
-        Ok(libc::O_RDONLY) => For::Reading,
-        _ => For::Writing,
+    let flags = kernel::get_flags(fd).map_or(0, |flags| flags as i32);
+    let reads = flags & libc::O_ACCMODE == libc::O_RDONLY;
+    let purpose = match (reads, flags & libc::O_DIRECT != 0) {
+        (true, false) => For::Reading,
+        (false, false) => For::Writing,
+        (true, true) => For::ReadingPast,
+        (false, true) => For::WritingPast,
     };
     kernel::set_close_on_exec(fd, true);
     let _ = cell(file, purpose).compare_exchange(0, fd + 1, AcqRel, Acquire);

@@ -2,7 +2,9 @@
 
 use core::sync::atomic::{AtomicU64, Ordering::*};
 
-use kernel::arena::{Arena, CAPACITY};
+use kernel::arena::CAPACITY;
+
+use crate::what::state::state;
 
 /// What the low byte of a word says.
 pub const UNKNOWN: u64 = 0;
@@ -15,35 +17,34 @@ pub const REPLACED: u64 = 5;
 /// An eventfd that tells of completions (see `requests`).
 pub const TELLS: u64 = 6;
 
-static WORDS: Arena<AtomicU64> = Arena::new();
-static SEQUENCE: AtomicU64 = AtomicU64::new(1);
-
 pub fn word(fd: i32) -> Option<&'static AtomicU64> {
-    WORDS.get(u32::try_from(fd).ok()?)
+    state().words.get(u32::try_from(fd).ok()?)
 }
 
 /// The number's word, made if need be.
 pub fn ensure(fd: i32) -> Option<&'static AtomicU64> {
-    WORDS.ensure(u32::try_from(fd).ok()?)
+    state().words.ensure(u32::try_from(fd).ok()?)
 }
 
 pub fn words() -> impl Iterator<Item = &'static AtomicU64> {
-    (0..WORDS.end()).filter_map(|n| WORDS.get(n))
+    (0..state().words.end()).filter_map(|n| state().words.get(n))
 }
 
 /// The word of this number, if it has been met.
 pub fn word_at(number: u32) -> Option<&'static AtomicU64> {
-    WORDS.get(number)
+    state().words.get(number)
 }
 
 /// How many numbers have been met, at most.
 pub fn end() -> u32 {
-    WORDS.end()
+    state().words.end()
 }
 
 /// Tag in 8 bits, what it carries in 32, and 24 bits of a sequence that makes every word unlike the last.
 pub fn make(tag: u64, carries: u32) -> u64 {
-    tag | u64::from(carries) << 8 | SEQUENCE.fetch_add(1, Relaxed) << 40
+    // 0 is the word of a number that was never met.
+    let sequence = 1 + state().changing.sequence.fetch_add(1, Relaxed);
+    tag | u64::from(carries) << 8 | sequence << 40
 }
 
 pub fn tag(word: u64) -> u64 {
@@ -108,14 +109,15 @@ pub fn tells(fd: i32) {
 
 /// Grows with every change of a number.
 pub fn changes() -> u64 {
-    SEQUENCE.load(Acquire)
+    state().changing.sequence.load(Acquire)
 }
 
 /// Numbers in `first..=last` that stand for something known.
 pub fn known_in(first: u32, last: u32) -> impl Iterator<Item = i32> {
-    (first..WORDS.end().min(last.saturating_add(1)))
+    (first..state().words.end().min(last.saturating_add(1)))
         .filter(|n| {
-            WORDS
+            state()
+                .words
                 .get(*n)
                 .is_some_and(|w| w.load(Acquire) & 0xff != UNKNOWN)
         })

@@ -1,19 +1,17 @@
 //! Whether this is the process that it was: a page that the kernel empties in every forked child says so, also where the
 //! fork was made past us; and whose memory this is, while a child has it (vfork, clone with CLONE_VM).
 
-use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering::*, fence};
+use core::sync::atomic::{AtomicU32, Ordering::*, fence};
 
 use kernel::high;
 
+use crate::who::state::state;
 use crate::who::thread::Thread;
-
-/// A word that the kernel zeroes in every forked child, also one that was forked behind our back.
-static SAME_PROCESS: AtomicPtr<AtomicU32> = AtomicPtr::new(core::ptr::null_mut());
 
 /// Whether this is still the process that last said so. False in a child that was forked past us.
 #[inline]
 pub fn is_same_process() -> bool {
-    let word = SAME_PROCESS.load(Relaxed);
+    let word = state().same_process.load(Relaxed);
     // SAFETY: null, or a page that is mapped for good.
     unsafe { word.as_ref() }.is_none_or(|w| w.load(Relaxed) != 0)
 }
@@ -21,7 +19,7 @@ pub fn is_same_process() -> bool {
 /// The second word of that page: other processes use this memory (a clone with CLONE_VM), perhaps for as long as they
 /// live, and so the first is zero: every call asks who it is.
 fn guests() -> Option<&'static AtomicU32> {
-    let word = SAME_PROCESS.load(Acquire);
+    let word = state().same_process.load(Acquire);
     // SAFETY: null, or a page that is mapped for good.
     unsafe { word.add(usize::from(!word.is_null())).as_ref() }
 }
@@ -39,7 +37,7 @@ pub fn share_memory() {
     if let Some(guests) = guests() {
         guests.store(1, SeqCst);
         // SAFETY: a page that is mapped for good.
-        if let Some(word) = unsafe { SAME_PROCESS.load(Acquire).as_ref() } {
+        if let Some(word) = unsafe { state().same_process.load(Acquire).as_ref() } {
             word.store(0, SeqCst);
         }
     }
@@ -50,7 +48,9 @@ pub fn watch() {
     if let Some(page) = kernel::map_anonymous(4096)
         && kernel::wipe_on_fork(page, 4096)
     {
-        SAME_PROCESS.store(page.cast::<AtomicU32>(), Release);
+        state()
+            .same_process
+            .store(page.cast::<AtomicU32>(), Release);
         this_is_the_process();
     }
 }
@@ -58,7 +58,7 @@ pub fn watch() {
 /// From now on a child that is forked past us can tell.
 pub fn this_is_the_process() {
     // SAFETY: null, or a page that is mapped for good.
-    if let Some(word) = unsafe { SAME_PROCESS.load(Acquire).as_ref() } {
+    if let Some(word) = unsafe { state().same_process.load(Acquire).as_ref() } {
         word.store(1, Release);
     }
 }

@@ -1,10 +1,16 @@
 //! Who calls: this process and its threads.
 
+pub mod buffers;
 pub mod due;
+pub mod frame;
 pub mod lineage;
 pub mod lists;
 pub mod outlived;
+pub mod own_stack;
+pub mod owned;
 pub mod process;
 pub mod registry;
 pub mod scratch;
+pub mod stacks;
+pub mod state;
 pub mod thread;

@@ -1,14 +1,14 @@
 //! What is known everywhere of this process, and how it stands to the fence.
 
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
+use core::sync::atomic::Ordering::*;
 
 pub use kernel::known::pid;
 use lock_table::Table;
-use once_cell::race::OnceBox;
 use policy::Policy;
 
+use crate::who::state::{Orders, state};
 use crate::who::thread::Thread;
-use crate::who::{lineage, thread};
+use crate::who::{lineage, scratch, thread};
 
 /// Nothing is known yet, or the process is not fenced: every call passes through.
 const PASSING: u32 = 0;
@@ -16,68 +16,65 @@ const FENCED: u32 = 1;
 /// There is no table, and the policy says that files are not to be opened then.
 const REFUSING: u32 = 2;
 
-static STATE: AtomicU32 = AtomicU32::new(PASSING);
-static MEMBARRIER: AtomicBool = AtomicBool::new(false);
-static TABLE: OnceBox<Table> = OnceBox::new();
-static POLICY: OnceBox<Policy> = OnceBox::new();
-static PROGRAM: OnceBox<Vec<u8>> = OnceBox::new();
-
 /// In the constructor, as is what follows.
 pub fn know_program(name: Vec<u8>) {
-    let _ = PROGRAM.set(Box::new(name));
+    let _ = state().program.set(Box::new(name));
 }
 
 pub fn know_policy(policy: Policy) {
-    let _ = POLICY.set(Box::new(policy));
+    state().other_ways.store(policy.has_other_ways(), Relaxed);
+    let _ = state().policy.set(Box::new(policy));
+}
+
+/// Whether requests of any file go another way than they ask for: asked before each of them is looked at.
+#[inline(always)]
+pub fn has_other_ways() -> bool {
+    state().other_ways.load(Relaxed)
 }
 
 /// It is in the table.
 pub fn join(table: Table) {
-    MEMBARRIER.store(kernel::membarrier_register(), Relaxed);
-    let _ = TABLE.set(Box::new(table));
+    state()
+        .membarrier
+        .store(kernel::membarrier_register(), Relaxed);
+    let _ = state().table.set(Box::new(table));
 }
 
 /// Calls are fenced from now on.
 pub fn start_fencing() {
-    STATE.store(FENCED, Release);
+    state().standing.store(FENCED, Release);
 }
 
 pub fn table() -> Option<&'static Table> {
-    TABLE.get()
+    state().table.get()
 }
 
 pub fn policy() -> Option<&'static Policy> {
-    POLICY.get()
+    state().policy.get()
+}
+
+/// Whether what can't be covered, and belongs to no file, is to fail.
+pub fn refuses_uncovered() -> bool {
+    policy().is_some_and(|policy| policy.defaults().refuses_uncovered())
 }
 
 /// The file name of the executable.
 pub fn program() -> &'static [u8] {
-    PROGRAM.get().map_or(&[], Vec::as_slice)
+    state().program.get().map_or(&[], Vec::as_slice)
 }
 
 pub fn reached_by_membarrier() -> bool {
-    MEMBARRIER.load(Relaxed)
+    state().membarrier.load(Relaxed)
 }
-
-/// What those above do when something has happened that is seen here: they say so at the start.
-#[derive(Clone, Copy)]
-pub struct Orders {
-    /// This is a child that was forked past us.
-    pub forked: fn(),
-    /// A child that had our memory is gone.
-    pub child_is_gone: fn(),
-}
-
-static ORDERS: OnceBox<Orders> = OnceBox::new();
 
 pub fn give_orders(orders: Orders) {
-    let _ = ORDERS.set(Box::new(orders));
+    let _ = state().orders.set(Box::new(orders));
 }
 
 /// The calling thread's record, if this process is fenced and this is not a vfork child.
 #[inline]
 pub fn active() -> Option<&'static Thread> {
-    (STATE.load(Relaxed) == FENCED).then(own_thread)?
+    (state().standing.load(Relaxed) == FENCED).then(own_thread)?
 }
 
 #[inline]
@@ -90,10 +87,10 @@ fn own_thread() -> Option<&'static Thread> {
         if lineage::is_shared_memory() {
             return (kernel::getpid() == pid()).then_some(thread);
         }
-        if let Some(orders) = ORDERS.get() {
+        if let Some(orders) = state().orders.get() {
             (orders.forked)();
         }
-        return (STATE.load(Relaxed) == FENCED).then_some(thread);
+        return (state().standing.load(Relaxed) == FENCED).then_some(thread);
     }
     Some(thread)
 }
@@ -106,7 +103,8 @@ fn is_vfork_child(thread: &Thread) -> bool {
         return true;
     }
     lineage::lent(thread);
-    if let Some(orders) = ORDERS.get() {
+    scratch::child_is_gone(thread);
+    if let Some(orders) = state().orders.get() {
         (orders.child_is_gone)();
     }
     false
@@ -123,7 +121,7 @@ pub enum Standing {
 }
 
 pub fn standing() -> Standing {
-    match STATE.load(Relaxed) {
+    match state().standing.load(Relaxed) {
         FENCED if active().is_some() => Standing::Fenced,
         FENCED => Standing::VforkChild,
         REFUSING => Standing::Refusing,
@@ -141,27 +139,29 @@ pub fn has_vdso() -> bool {
 pub fn become_another() {
     kernel::known::set_pid(kernel::getpid());
     thread::next_generation();
-    MEMBARRIER.store(kernel::membarrier_register(), Relaxed);
+    state()
+        .membarrier
+        .store(kernel::membarrier_register(), Relaxed);
 }
 
 /// From now on every call passes through: that has been told.
 pub fn stop_fencing() {
-    STATE.store(PASSING, Release);
+    state().standing.store(PASSING, Release);
 }
 
 /// Whether descriptors are followed: not in a vfork child, whose numbers are not the parent's.
 #[inline]
 pub fn follows_numbers() -> bool {
-    match STATE.load(Relaxed) {
+    match state().standing.load(Relaxed) {
         FENCED => active().is_some(),
-        state => state == REFUSING,
+        standing => standing == REFUSING,
     }
 }
 
 /// The same, or files that would be fenced are not opened any more: as the policy says. What was done, for the report.
 pub fn without_table(passing: &'static str) -> &'static str {
     if policy().is_some_and(Policy::may_refuse) {
-        STATE.store(REFUSING, Release);
+        state().standing.store(REFUSING, Release);
         "files that may not be used so are not opened"
     } else {
         stop_fencing();
@@ -170,5 +170,5 @@ pub fn without_table(passing: &'static str) -> &'static str {
 }
 
 pub fn refuses() -> bool {
-    STATE.load(Relaxed) == REFUSING
+    state().standing.load(Relaxed) == REFUSING
 }

@@ -4,18 +4,15 @@
 //! Signals are blocked while it is held: a handler that opens a file would wait for its own thread.
 //! `fork` takes it too (see `process`), so a child never inherits half a change.
 
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::Ordering;
 
 use kernel::Blocked;
+
+use crate::who::state::state;
 
 const FREE: u32 = 0;
 const HELD: u32 = 1;
 const WAITED_FOR: u32 = 2;
-
-static LOCK: AtomicU32 = AtomicU32::new(FREE);
-
-/// The record of the thread that holds it for a fork; 0: none. The same in the child.
-static FORKER: AtomicUsize = AtomicUsize::new(0);
 
 /// Proof that the registry lock is held.
 pub struct Registry {
@@ -26,7 +23,8 @@ pub struct Registry {
 
 pub fn lock() -> Registry {
     let signals = kernel::block_signals();
-    if LOCK
+    let lock = &state().changing.lock;
+    if lock
         .compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed)
         .is_err()
     {
@@ -34,8 +32,8 @@ pub fn lock() -> Registry {
             let nested = true;
             return Registry { signals, nested };
         }
-        while LOCK.swap(WAITED_FOR, Ordering::Acquire) != FREE {
-            kernel::futex_wait_private(&LOCK, WAITED_FOR);
+        while lock.swap(WAITED_FOR, Ordering::Acquire) != FREE {
+            kernel::futex_wait_private(lock, WAITED_FOR);
         }
     }
     Registry {
@@ -51,23 +49,27 @@ fn this_thread() -> usize {
 /// Held from here on for a fork, in which other libraries' handlers may come by in this thread.
 pub fn hold_for_fork(held: &Registry) {
     if !held.nested {
-        FORKER.store(this_thread(), Ordering::Relaxed);
+        state()
+            .changing
+            .forker
+            .store(this_thread(), Ordering::Relaxed);
     }
 }
 
 pub fn end_of_fork() {
-    FORKER.store(0, Ordering::Relaxed);
+    state().changing.forker.store(0, Ordering::Relaxed);
 }
 
 /// Whether it is held for a fork by this thread, or was by the one that became this process.
 pub fn is_forking_here() -> bool {
-    FORKER.load(Ordering::Relaxed) == this_thread()
+    state().changing.forker.load(Ordering::Relaxed) == this_thread()
 }
 
 impl Drop for Registry {
     fn drop(&mut self) {
-        if !self.nested && LOCK.swap(FREE, Ordering::Release) == WAITED_FOR {
-            kernel::futex_wake_private(&LOCK);
+        let lock = &state().changing.lock;
+        if !self.nested && lock.swap(FREE, Ordering::Release) == WAITED_FOR {
+            kernel::futex_wake_private(lock);
         }
         kernel::restore_signals(self.signals);
     }
@@ -75,13 +77,13 @@ impl Drop for Registry {
 
 /// Whether anybody holds it: asked in a child that was forked behind our back.
 pub fn is_held() -> bool {
-    LOCK.load(Ordering::Acquire) != FREE
+    state().changing.lock.load(Ordering::Acquire) != FREE
 }
 
 /// In a forked child whose parent held the lock for the fork: nobody waits here.
 pub fn reset_in_child(mut held: Registry) {
     end_of_fork();
-    LOCK.store(FREE, Ordering::Release);
+    state().changing.lock.store(FREE, Ordering::Release);
     let signals = core::mem::take(&mut held.signals);
     core::mem::forget(held);
     kernel::restore_signals(signals);

@@ -10,46 +10,31 @@
 
 use core::ffi::c_void;
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering::*};
-
-use kernel as raw;
+use core::sync::atomic::Ordering::*;
 
 use crate::who::registry::Registry;
+use crate::who::state::{Stack, state};
 use crate::who::thread;
-use crate::who::thread::SCRATCH_ROOM as ROOM;
+use crate::who::thread::{SCRATCH_ROOM as ROOM, Thread};
 
 /// Below each stack lies as much that can't be touched: a multiple of every page size.
 const GUARD: usize = 64 * 1024;
-const KEPT: usize = 64;
-
-struct Stack {
-    taken: AtomicBool,
-    /// The lowest byte of the room; null: not mapped yet.
-    at: AtomicPtr<u8>,
-}
-
-static STACKS: [Stack; KEPT] = [const {
-    Stack {
-        taken: AtomicBool::new(false),
-        at: AtomicPtr::new(null_mut()),
-    }
-}; KEPT];
 
 /// Runs the job where there is room, with signals blocked. Where no memory can be had for that, here.
 #[inline]
 pub fn roomy<R>(job: impl FnOnce() -> R) -> R {
-    let signals = raw::block_signals();
+    let signals = kernel::block_signals();
     let result = run(job, true);
-    raw::restore_signals(signals);
+    kernel::restore_signals(signals);
     surely(result)
 }
 
 /// The same, for work that can be left undone where there is no room.
 #[inline]
 pub fn roomy_or_not_at_all<R>(job: impl FnOnce() -> R) -> Option<R> {
-    let signals = raw::block_signals();
+    let signals = kernel::block_signals();
     let result = run(job, false);
-    raw::restore_signals(signals);
+    kernel::restore_signals(signals);
     result
 }
 
@@ -61,7 +46,7 @@ pub fn roomy_in<R>(_: &Registry, job: impl FnOnce() -> R) -> R {
 
 /// The same where something else keeps them blocked.
 #[inline]
-pub fn roomy_within<R>(_: &raw::Quiet, job: impl FnOnce() -> R) -> R {
+pub fn roomy_within<R>(_: &kernel::Quiet, job: impl FnOnce() -> R) -> R {
     surely(run(job, true))
 }
 
@@ -80,7 +65,20 @@ pub fn init() {
 
 /// In a forked child, whose one thread runs no job: its parent's other threads had them.
 pub fn reset_in_child() {
-    for stack in &STACKS {
+    for stack in &state().stacks {
+        stack.taken.store(false, Release);
+    }
+}
+
+/// A child that had this thread's memory is gone: if it was killed in a job, that is over.
+pub fn child_is_gone(thread: &Thread) {
+    let at = thread.scratch();
+    if at == 0 || thread.is_on_scratch() {
+        return;
+    }
+    thread.leave_scratch(0);
+    let kept = state().stacks.iter();
+    for stack in kept.filter(|stack| stack.at.load(Acquire) as usize == at) {
         stack.taken.store(false, Release);
     }
 }
@@ -146,7 +144,7 @@ struct Taken {
 }
 
 fn take() -> Option<Taken> {
-    for stack in &STACKS {
+    for stack in &state().stacks {
         if stack.taken.load(Relaxed) || stack.taken.swap(true, Acquire) {
             continue;
         }
@@ -168,13 +166,13 @@ fn take() -> Option<Taken> {
 fn give(taken: Taken) {
     match taken.of {
         Some(stack) => stack.taken.store(false, Release),
-        None => raw::unmap(taken.at.wrapping_sub(GUARD), GUARD + ROOM),
+        None => kernel::unmap(taken.at.wrapping_sub(GUARD), GUARD + ROOM),
     }
 }
 
 fn map() -> Option<*mut u8> {
-    let at = raw::map_anonymous(GUARD + ROOM)?;
-    raw::forbid(at, GUARD);
+    let at = kernel::map_anonymous(GUARD + ROOM)?;
+    kernel::forbid(at, GUARD);
     Some(at.wrapping_add(GUARD))
 }
 
@@ -226,6 +224,7 @@ unsafe extern "C" fn call_on(top: *mut u8, work: Work, of: *mut c_void) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::who::state::STACKS as KEPT;
 
     fn here() -> usize {
         let here = 0u8;
@@ -251,8 +250,23 @@ mod tests {
     }
 
     #[test]
+    fn a_child_that_was_killed_in_a_job_leaves_nothing() {
+        let thread = thread::current();
+        let taken = take().unwrap();
+        let (at, stack) = (taken.at as usize, taken.of.unwrap());
+        thread.enter_scratch(at);
+        child_is_gone(thread);
+        assert!(thread.scratch() == 0 && !stack.taken.load(Acquire));
+        // In the middle of a job of its own it is nobody else's.
+        roomy(|| {
+            child_is_gone(thread::current());
+            assert!(thread::current().is_on_scratch());
+        });
+    }
+
+    #[test]
     fn there_is_room_for_large_buffers_on_a_small_stack() {
-        let small = std::thread::Builder::new().stack_size(16 * 1024);
+        let small = std::thread::Builder::new().stack_size(32 * 1024);
         let sum = small.spawn(|| {
             roomy(|| {
                 let large = core::hint::black_box([1u8; ROOM - 8192]);

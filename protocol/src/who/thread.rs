@@ -6,78 +6,31 @@
 
 use core::cell::Cell;
 use core::ffi::c_void;
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::Ordering;
 
+pub use crate::who::frame::{Frame, Holds};
 use crate::who::lists::Lists;
+use crate::who::own_stack::OwnStack;
+pub use crate::who::own_stack::stack_here;
+use crate::who::stacks;
+use crate::who::state::state;
 
-/// How deep calls nest in one thread: a call, a signal handler's call within it, and one more.
-pub const LEVELS: usize = 4;
-
-/// Whether a call's range is in the lock table.
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
-#[repr(u8)]
-pub enum Holds {
-    #[default]
-    Nothing,
-    /// It is announced, or being taken: others may be in it.
-    Perhaps,
-    /// It is taken: nobody whom it excludes comes in before it is given back.
-    Alone,
-}
-
-/// What one call in progress holds.
-#[repr(C)]
-#[derive(Default)]
-pub struct Frame {
-    /// Where the stack stood when the call began.
-    stack: Cell<usize>,
-    /// This level's lock slot, claimed once and kept; 0: none, else index + 1.
-    pub slot: Cell<u32>,
-    /// Description whose offset lock is held; 0: none.
-    pub offset_locked: Cell<u32>,
-    /// Description that is pinned; 0: none.
-    pub pinned: Cell<u32>,
-    /// What the slot says of a range.
-    pub holds: Cell<Holds>,
-    /// Where it has a second descriptor in hand (see `second`); 0: it has none.
-    pub second: Cell<u8>,
-    /// The thread's cancel state before the call; `cancellation::UNTOUCHED` if the call left it alone.
-    pub cancel_state: Cell<i32>,
-    /// How long the call has waited so far, in nanoseconds: all its waits share one limit.
-    pub waited: Cell<u64>,
-    /// The number that it replaces, plus one, and the description that stood there (see `replace`); 0: none.
-    pub replacing: Cell<i32>,
-    pub replaced: Cell<u32>,
-    /// Entries in the register of mappings that may not go before it ends (see `routes`); 0: none.
-    pub buffers: Cell<u32>,
-    /// The context of asynchronous requests that it uses (see `requests`); 0: none.
-    pub context: Cell<u32>,
-}
-
-impl Frame {
-    /// In a forked child: what it holds is the parent's.
-    pub fn forget(&self) {
-        self.slot.set(0);
-        self.holds.set(Holds::Nothing);
-        self.offset_locked.set(0);
-        self.pinned.set(0);
-        self.second.set(0);
-        self.replacing.set(0);
-        self.replaced.set(0);
-        self.buffers.set(0);
-        self.context.set(0);
-    }
-}
+/// How deep calls nest in one thread: a request's call within `io_submit`, what it settles before it waits, or what else it
+/// holds beside its own; a signal handler's call within it, which may hold as much; and one more.
+pub const LEVELS: usize = 8;
 
 /// What gives back what calls hold that were jumped out of: those that were under way, and all frames from there up.
 pub type GiveBack = fn(&[Frame], &[Frame]);
 
 #[repr(C, align(64))]
+#[derive(Default)]
 pub struct Thread {
     /// Set by the `vfork` hook before it jumps (see `process`). Must be the first field.
     pub after_vfork: Cell<u32>,
-    level: Cell<u32>,
     pub tid: Cell<u32>,
+    /// How many calls are under way, and where the stack stood when the last one began: in one word, because a handler
+    /// comes between any two. See [`level`](Thread::level).
+    top: Cell<u64>,
     /// The fork generation in which this record was last used; another: it is a parent's.
     generation: Cell<u32>,
     has_destructor: Cell<bool>,
@@ -90,12 +43,28 @@ pub struct Thread {
     pub shares_memory: Cell<bool>,
     /// It settles completed requests (see `requests`).
     pub settles: Cell<bool>,
+    /// Something is to be told when it holds no range any more (see `later`).
+    pub tells_later: Cell<bool>,
+    /// Its buffer, and where the stack of the call stands that uses it (see `bounce`); 0: none.
+    pub bounce: Cell<usize>,
+    pub bounce_user: Cell<usize>,
+    /// Its stack for system calls of the program's own instructions.
+    pub own_stack: OwnStack,
+    /// The one that it began with.
+    stack: stacks::Known,
+}
+
+/// In `Thread::top`, below the stack's address.
+const LEVEL: u64 = 0xff;
+
+fn top(level: usize, stack: usize) -> u64 {
+    (stack as u64) << LEVEL.count_ones() | level as u64
 }
 
 /// How much a job on a stack of ours may use (see `scratch`), with all that it calls.
 pub const SCRATCH_ROOM: usize = 64 * 1024;
 
-const RECORD: usize = 384;
+const RECORD: usize = 704;
 const _: () = assert!(core::mem::size_of::<Thread>() <= RECORD);
 
 core::arch::global_asm!(
@@ -111,6 +80,7 @@ core::arch::global_asm!(
     size = const RECORD,
 );
 
+#[cfg(not(test))]
 #[inline(always)]
 fn address() -> *const Thread {
     let at: *const Thread;
@@ -154,6 +124,13 @@ pub fn pointer() -> usize {
 }
 
 /// The calling thread's record.
+#[cfg(test)]
+pub fn current() -> &'static Thread {
+    crate::who::owned::Process::current().record()
+}
+
+/// The calling thread's record.
+#[cfg(not(test))]
 #[inline(always)]
 pub fn current() -> &'static Thread {
     // SAFETY: RECORD zeroed bytes per thread, valid as a `Thread`, used by this thread (and signal
@@ -161,95 +138,98 @@ pub fn current() -> &'static Thread {
     unsafe { &*address() }
 }
 
-static KEY: AtomicU32 = AtomicU32::new(u32::MAX);
-/// What gives back what a thread has at its end: a `fn(&Thread)`.
-static AT_EXIT: AtomicUsize = AtomicUsize::new(0);
-
 /// In the constructor, before the program makes keys: the first 32 need no allocation.
 pub fn init(at_exit: fn(&Thread)) {
-    AT_EXIT.store(at_exit as usize, Ordering::Release);
+    stacks::begins_here(stack_here(), pointer());
+    state().at_exit.store(at_exit as usize, Ordering::Release);
     let mut key: libc::pthread_key_t = 0;
     // SAFETY: a plain call; the destructor stays loaded (the library is never unloaded).
     if unsafe { libc::pthread_key_create(&mut key, Some(ends)) } == 0 {
-        KEY.store(key, Ordering::Release);
+        state().key.store(key, Ordering::Release);
     }
 }
 
 extern "C" fn ends(_: *mut c_void) {
-    let (thread, at_exit) = (current(), AT_EXIT.load(Ordering::Acquire));
+    let (thread, at_exit) = (current(), state().at_exit.load(Ordering::Acquire));
     // SAFETY: `init` has stored the address of such a function before it made the key.
     unsafe { core::mem::transmute::<usize, fn(&Thread)>(at_exit)(thread) };
     thread.has_destructor.set(false);
 }
 
-/// Counts forks: a record of another generation is the parent's.
-static GENERATION: AtomicU32 = AtomicU32::new(1);
-
 /// In a forked child.
 pub fn next_generation() {
-    GENERATION.fetch_add(1, Ordering::AcqRel);
+    state().generation.fetch_add(1, Ordering::AcqRel);
 }
 
 fn generation() -> u32 {
-    GENERATION.load(Ordering::Relaxed)
-}
-
-/// About where the stack stands now.
-#[inline(always)]
-pub fn stack_here() -> usize {
-    let here = 0u8;
-    &raw const here as usize
+    state().generation.load(Ordering::Relaxed)
 }
 
 /// A thread's number where it can't be asked for: above all that the kernel gives.
 fn stand_in() -> u32 {
-    static NEXT: AtomicU32 = AtomicU32::new(1 << 24);
-    NEXT.fetch_add(1, Ordering::Relaxed) & ((1 << 30) - 1)
+    state().changing.stand_in.fetch_add(1, Ordering::Relaxed) & ((1 << 30) - 1)
 }
 
 impl Thread {
     /// Begin a call: its nesting level's frame, or None when nesting is too deep.
-    #[inline]
+    #[inline(always)]
     pub fn enter(&self, give_back: GiveBack) -> Option<&Frame> {
-        let stack = stack_here();
+        let stack = self.own_stack.stack_here();
         if self.generation.get() != generation() {
             self.forget_parent();
         }
-        let mut level = self.level.get() as usize;
-        if level != 0 {
+        let mut level = 0;
+        if self.top.get() != 0 {
             level = self.reclaim_abandoned(stack, give_back);
         }
         let frame = self.frames.get(level)?;
-        frame.stack.set(stack);
         frame.waited.set(0);
-        self.level.set(level as u32 + 1);
+        self.top.set(top(level + 1, stack));
         Some(frame)
     }
 
     /// One frame more for the call that is running: it lives, waits and is reclaimed with that one.
     pub fn enter_within(&self) -> Option<&Frame> {
-        let level = self.level.get() as usize;
+        let level = self.level();
         let outer = self.frames.get(level.checked_sub(1)?)?;
         let frame = self.frames.get(level)?;
-        frame.stack.set(outer.stack.get());
         frame.waited.set(outer.waited.get());
-        self.level.set(level as u32 + 1);
+        self.top.set(top(level + 1, outer.stack.get()));
         Some(frame)
     }
 
     #[inline]
     pub fn leave(&self) {
-        self.level.set(self.level.get().saturating_sub(1));
+        let level = (self.top.get() & LEVEL) as usize;
+        self.go_down_to(level.saturating_sub(1));
+    }
+
+    /// So many calls are under way from now on, fewer than before.
+    #[inline]
+    fn go_down_to(&self, level: usize) {
+        let last = level.checked_sub(1).and_then(|last| self.frames.get(last));
+        self.top
+            .set(last.map_or(0, |frame| top(level, frame.stack.get())));
+    }
+
+    /// How many calls are under way, each of which has its stack in its frame. (A handler's that comes here meanwhile
+    /// puts the same there.)
+    fn level(&self) -> usize {
+        let top = self.top.get();
+        let level = (top & LEVEL) as usize;
+        if let Some(last) = level.checked_sub(1).and_then(|last| self.frames.get(last)) {
+            last.stack.set((top >> LEVEL.count_ones()) as usize);
+        }
+        level
     }
 
     /// Frames of calls that were jumped out of: the stack has been unwound past them.
     #[cold]
     fn reclaim_abandoned(&self, stack: usize, give_back: GiveBack) -> usize {
-        let mut level = self.level.get() as usize;
+        let mut level = self.level();
         while let Some(frame) = level.checked_sub(1).and_then(|l| self.frames.get(l)) {
-            // A live outer call lies above us on the same stack. On an alternate signal stack
-            // addresses say nothing; then nothing is reclaimed before we are off it.
-            if frame.stack.get() > stack || kernel::on_alternate_stack() {
+            // A live outer call lies above us on the same stack; elsewhere nothing is reclaimed before we are back.
+            if !self.was_unwound(frame.stack.get(), stack) {
                 break;
             }
             level -= 1;
@@ -258,22 +238,38 @@ impl Thread {
         level
     }
 
+    /// Whether what began there has been jumped out of: the stack stands above it now, and it is the same stack. Where
+    /// nothing is known of stacks, on any but an alternate one.
+    pub fn was_unwound(&self, began: usize, now: usize) -> bool {
+        if began > now || self.own_stack.is_on_alternate_stack() {
+            return false;
+        }
+        let on_own = |at| self.stack.has(at, pointer());
+        matches!(
+            (on_own(now), on_own(began)),
+            (Some(true), Some(true)) | (None, _) | (_, None)
+        )
+    }
+
     /// A `longjmp` is about to take the stack back to `target`: the calls below it end here.
     pub fn unwound_to(&self, target: usize, give_back: GiveBack) {
-        let level = self.level.get() as usize;
+        let level = self.level();
         if level == 0 || self.generation.get() != generation() {
             return;
         }
         let alternate = kernel::alternate_stack();
-        let leaves = |frame: &Frame| {
-            let at = frame.stack.get();
-            match (alternate.contains(&at), alternate.contains(&target)) {
-                (true, false) => true,
-                // A jump within the handler, whose stack says nothing about the interrupted call's.
-                (false, true) => false,
-                _ => at < target,
-            }
+        let is_elsewhere =
+            |at: usize| alternate.contains(&at) || self.stack.has(at, pointer()) == Some(false);
+        let leaves = |at: usize| match (is_elsewhere(at), is_elsewhere(target)) {
+            (true, false) => true,
+            // A jump within the handler, whose stack says nothing about the interrupted call's.
+            (false, true) => false,
+            _ => at < target,
         };
+        if self.bounce_user.get() != 0 && leaves(self.bounce_user.get()) {
+            self.bounce_user.set(0);
+        }
+        let leaves = |frame: &Frame| leaves(frame.stack.get());
         if let Some(first) = self.frames.iter().take(level).position(leaves) {
             self.end_down_to(first, give_back);
         }
@@ -281,12 +277,15 @@ impl Thread {
 
     /// The calls from this level up have ended without coming back.
     pub fn end_down_to(&self, level: usize, give_back: GiveBack) {
-        let under_way = self.frames.get(..self.level.get() as usize).unwrap_or(&[]);
+        let before = self.level();
+        let under_way = self.frames.get(..before).unwrap_or(&[]);
         give_back(
             under_way.get(level..).unwrap_or(&[]),
             self.frames.get(level..).unwrap_or(&[]),
         );
-        self.level.set(level as u32);
+        if level != before {
+            self.go_down_to(level);
+        }
     }
 
     /// This record was copied by a fork: its slots are the parent's. Its calls are still on the stack if a handler forked.
@@ -308,6 +307,11 @@ impl Thread {
         self.scratch.get() != 0 && room < SCRATCH_ROOM
     }
 
+    /// The stack that a job runs on; 0: none does.
+    pub fn scratch(&self) -> usize {
+        self.scratch.get()
+    }
+
     /// A job begins on this stack: what [`leave_scratch`](Thread::leave_scratch) is to get.
     pub fn enter_scratch(&self, at: usize) -> usize {
         self.scratch.replace(at)
@@ -319,7 +323,7 @@ impl Thread {
 
     /// Have the slots given back when this thread ends.
     pub fn want_destructor(&self) {
-        let key = KEY.load(Ordering::Acquire);
+        let key = state().key.load(Ordering::Acquire);
         if !self.has_destructor.get() && key != u32::MAX {
             // SAFETY: the key exists; a non-null value is what makes the destructor run.
             unsafe { libc::pthread_setspecific(key, core::ptr::dangling()) };
@@ -360,9 +364,9 @@ mod tests {
             thread.enter_within().unwrap(),
         );
         assert!(!core::ptr::eq(outer, below) && !core::ptr::eq(below, above));
-        assert_eq!(thread.level.get(), 3);
+        assert_eq!(thread.level(), 3);
         (0..3).for_each(|_| thread.leave());
-        assert_eq!(thread.level.get(), 0);
+        assert_eq!(thread.level(), 0);
         assert!(thread.enter_within().is_none(), "no call is running");
     }
 }

@@ -7,6 +7,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use libc::pid_t;
 use protocol::life::exec::exec;
 use protocol::life::fork::sharing;
+use protocol::life::next::Program;
 
 type List = *const *const c_char;
 
@@ -45,12 +46,8 @@ extern "C" fn before_vfork() -> usize {
 /// Looks up what the jumps go to.
 pub fn resolve() {
     // SAFETY: terminated names; nothing is called.
-    let (vfork, clone) = unsafe {
-        (
-            libc::dlsym(libc::RTLD_NEXT, c"vfork".as_ptr()),
-            libc::dlsym(libc::RTLD_NEXT, c"clone".as_ptr()),
-        )
-    };
+    let [vfork, clone] =
+        [c"vfork", c"clone"].map(|name| unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) });
     REAL_CLONE.store(clone as usize, Ordering::Release);
     REAL_VFORK.store(vfork as usize, Ordering::Release);
 }
@@ -58,8 +55,16 @@ pub fn resolve() {
 /// `clone` is variadic and its child starts on a stack of its own: the hook looks at the flags and jumps.
 static REAL_CLONE: AtomicUsize = AtomicUsize::new(0);
 
-extern "C" fn before_clone(flags: c_int) -> usize {
-    protocol::life::fork::cloning(flags);
+/// In the real one's place.
+pub extern "C" fn refused_clone() -> c_int {
+    kernel::set_errno(libc::EPERM);
+    -1
+}
+
+pub extern "C" fn before_clone(flags: c_int) -> usize {
+    if protocol::life::fork::cloning(flags) {
+        return refused_clone as *const () as usize;
+    }
     if flags & (libc::CLONE_THREAD | libc::CLONE_VM) == libc::CLONE_VM {
         let thread = protocol::who::thread::current();
         let waits = flags & libc::CLONE_VFORK != 0;
@@ -178,12 +183,20 @@ variadic_exec!(execl => execl_with, execlp => execlp_with, execle => execle_with
 
 unsafe extern "C" fn execl_with(path: *const c_char, argv: List) -> c_int {
     // SAFETY: as the program's own call; `argv` lies in the caller's frame below us.
-    unsafe { exec(environment(), |env| execve::real()(path, argv, env)) }
+    unsafe {
+        exec(Program::named(path), environment(), |env| {
+            execve::real()(path, argv, env)
+        })
+    }
 }
 
 unsafe extern "C" fn execlp_with(file: *const c_char, argv: List) -> c_int {
     // SAFETY: as above.
-    unsafe { exec(environment(), |env| execvpe::real()(file, argv, env)) }
+    unsafe {
+        exec(Program::Searched(file), environment(), |env| {
+            execvpe::real()(file, argv, env)
+        })
+    }
 }
 
 /// The environment stands behind the null.
@@ -195,7 +208,9 @@ unsafe extern "C" fn execle_with(path: *const c_char, argv: List) -> c_int {
             end = end.add(1);
         }
         let given = *end.add(1).cast::<List>();
-        exec(given, |env| execve::real()(path, argv, env))
+        exec(Program::named(path), given, |env| {
+            execve::real()(path, argv, env)
+        })
     }
 }
 

@@ -65,8 +65,9 @@ pub fn losing(real: impl Fn() -> c_int) -> c_int {
 
 /// unshare(2).
 pub fn unsharing(flags: c_int, real: impl Fn() -> c_int) -> c_int {
-    if flags & libc::CLONE_FILES != 0 {
-        protocol::calls::numbers::unsharing();
+    if flags & libc::CLONE_FILES != 0 && protocol::calls::numbers::unsharing() {
+        kernel::set_errno(libc::EPERM);
+        return -1;
     }
     losing(real)
 }

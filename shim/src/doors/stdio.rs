@@ -1,5 +1,6 @@
 //! Streams and other functions of libc's that make numbers by themselves.
 
+use super::streams;
 use crate::table::{close, fdopen, open};
 use core::ffi::{CStr, c_char, c_int};
 use libc::{FILE, O_CLOEXEC, O_CREAT, O_RDWR, O_TRUNC, O_WRONLY};
@@ -26,11 +27,37 @@ pub fn by<T>(real: impl Fn() -> *mut T) -> *mut T {
     making(real, |made| made.is_null())
 }
 
-/// What libc reads and writes through a stream can't be hooked by name.
+/// There is a stream on a number.
 pub fn streamed(stream: *mut FILE) -> *mut FILE {
     let fd = made_elsewhere(number(stream));
-    protocol::calls::numbers::streamed(fd);
+    streamed_on(fd);
     stream
+}
+
+/// What libc reads and writes through a stream can't be hooked by name.
+pub fn streamed_on(fd: c_int) {
+    if fd >= 0 && protocol::calls::numbers::may_be_fenced(fd) && !streams::cover() {
+        protocol::calls::numbers::streamed(fd);
+    }
+}
+
+/// What libc prints to a number, by a stream of its own or not.
+pub fn printed_on(fd: c_int) {
+    if fd < 0 || !protocol::calls::numbers::may_be_fenced(fd) {
+        return;
+    }
+    if !streams::cover() || !streams::are_printed_by() {
+        protocol::calls::numbers::streamed(fd);
+    }
+}
+
+/// A stream is closed, and by that its number.
+pub fn closing(stream: *mut FILE, real: impl Fn() -> c_int) -> c_int {
+    match streams::are_covered() {
+        // Its last bytes are written before, as any are.
+        true => real(),
+        false => protocol::calls::numbers::closing_elsewhere(number(stream), real),
+    }
 }
 
 /// Opening for writing empties the file.
@@ -91,6 +118,25 @@ pub fn opened_in_steps(path: *const c_char, mode: *const c_char, flags: c_int) -
         }
         stream
     }
+}
+
+/// A number by which the program's streams go that are there from the start: whatever is opened there, they are on it.
+pub fn standard(fd: c_int) -> c_int {
+    if (0..3).contains(&fd) {
+        streamed_on(fd);
+    }
+    fd
+}
+
+/// The call has filled in the numbers of a terminal.
+pub fn terminal(result: c_int, ends: &[*mut c_int]) -> c_int {
+    if result == 0 {
+        // SAFETY: libc has just written each.
+        ends.iter().for_each(|end| unsafe {
+            made_other(**end);
+        });
+    }
+    result
 }
 
 /// The call has filled in two numbers.

@@ -32,7 +32,7 @@ impl Call {
 pub type Meaning = unsafe fn(&Call) -> c_long;
 
 /// The kernel gives new calls the same number everywhere, from 424 on.
-const MOST: usize = 512;
+pub const MOST: usize = 512;
 
 /// By number. Each meaning is a function of its own: what one of them needs on the stack, no other pays for.
 static MEANINGS: [Option<Meaning>; MOST] = meanings();
@@ -59,15 +59,39 @@ const fn meanings() -> [Option<Meaning>; MOST] {
     all
 }
 
+fn meaning_of(number: c_long) -> Option<Meaning> {
+    let number = usize::try_from(number).ok()?;
+    *MEANINGS.get(number)?
+}
+
+/// Whether the table has it.
+pub fn has_meaning(number: c_long) -> bool {
+    meaning_of(number).is_some()
+}
+
+/// libc's `syscall`, without libc.
+///
+/// # Safety
+/// As for the system call.
+pub unsafe extern "C" fn directly(
+    n: c_long,
+    a: usize,
+    b: usize,
+    c: usize,
+    d: usize,
+    e: usize,
+    f: usize,
+) -> c_long {
+    // SAFETY: as the caller promises.
+    kernel::libc_result(unsafe { kernel::any(n as usize, [a, b, c, d, e, f]) }) as c_long
+}
+
 /// # Safety
 /// The call is the program's own.
 pub unsafe fn enter(call: &Call) -> c_long {
-    let meaning = usize::try_from(call.number)
-        .ok()
-        .and_then(|number| *MEANINGS.get(number)?);
     // SAFETY: as the caller promises.
     unsafe {
-        match meaning {
+        match meaning_of(call.number) {
             Some(meaning) => meaning(call),
             None => call.make(call.words) as c_long,
         }

@@ -1,12 +1,13 @@
 //! vfork, exec and posix_spawn. `fork` itself needs no hook: `pthread_atfork` covers it wherever it is called.
 
-use crate::doors::children::{environment, flags_of, jumping};
+use crate::doors::children::{environment, flags_of, jumping, refused_clone};
 use crate::doors::symbol::Libc;
 use crate::table::calls;
 use core::ffi::{c_char, c_int, c_long, c_void};
 use libc::{pid_t, posix_spawn_file_actions_t, posix_spawnattr_t, size_t};
-use protocol::life::exec::{exec, spawn};
+use protocol::life::exec::{exec, shell, spawn};
 use protocol::life::fork::{cloning, making, sharing};
+use protocol::life::next::Program;
 
 type Handler = Option<unsafe extern "C" fn()>;
 type List = *const *const c_char;
@@ -28,47 +29,53 @@ calls! { Libc "Children and other programs" {
 }
 "makes a child": = SYS_clone
     fn(flags: usize) -> c_long, |real| {
-    cloning(flags as c_int);
-    real(flags)
+    if cloning(flags as c_int) { refused_clone().into() } else { real(flags) }
 }
 "makes a child, as a struct says": = SYS_clone3
     fn(how: *const u64, size: size_t) -> c_long, |real| {
-    cloning(flags_of(how));
-    real(how, size)
+    if cloning(flags_of(how)) { refused_clone().into() } else { real(how, size) }
 }
 
 "becomes another program": [execve] = SYS_execve
     fn(path: *const c_char, argv: List, env: List) -> c_int, |real| {
-    exec(env, |env| real(path, argv, env))
+    exec(Program::named(path), env, |env| real(path, argv, env))
 }
 "becomes another program, from a directory": [execveat 2.34] = SYS_execveat
     fn(dir: c_int, path: *const c_char, argv: Mutable, env: Mutable, flags: c_int) -> c_int, |real| {
-    exec(env.cast(), |env| real(dir, path, argv, env.cast(), flags))
+    exec(Program::At(dir, path, flags), env.cast(), |env| real(dir, path, argv, env.cast(), flags))
 }
 "becomes the program behind a number": [fexecve]
-    fn(fd: c_int, argv: List, env: List) -> c_int, |real| { exec(env, |env| real(fd, argv, env)) }
+    fn(fd: c_int, argv: List, env: List) -> c_int, |real| {
+    exec(Program::Number(fd), env, |env| real(fd, argv, env))
+}
 "becomes a program that is looked for": [execvpe]
     fn(file: *const c_char, argv: List, env: List) -> c_int, |real| {
-    exec(env, |env| real(file, argv, env))
+    exec(Program::Searched(file), env, |env| real(file, argv, env))
 }
 // These use `environ`; the forms that take an environment let us add to it.
 "becomes another program, with this environment": [execv]
     fn(path: *const c_char, argv: List) -> c_int, |real| {
-    exec(environment(), |env| if env == environment() { real(path, argv) } else { execve::real()(path, argv, env) })
+    let own = environment();
+    exec(Program::named(path), own, |env| if env == own { real(path, argv) } else { execve::real()(path, argv, env) })
 }
 "becomes a program that is looked for, with this environment": [execvp]
     fn(file: *const c_char, argv: List) -> c_int, |real| {
-    exec(environment(), |env| if env == environment() { real(file, argv) } else { execvpe::real()(file, argv, env) })
+    let own = environment();
+    exec(Program::Searched(file), own, |env| if env == own { real(file, argv) } else { execvpe::real()(file, argv, env) })
 }
-"starts another program": [posix_spawn, posix_spawnp]
+"starts another program": [posix_spawn]
     fn(pid: *mut pid_t, path: *const c_char, actions: *const posix_spawn_file_actions_t,
      attributes: *const posix_spawnattr_t, argv: Mutable, env: Mutable) -> c_int, |real| {
-    spawn(env.cast(), |env| real(pid, path, actions, attributes, argv, env.cast()))
+    spawn(Program::named(path), env.cast(), |env| real(pid, path, actions, attributes, argv, env.cast()))
+}
+"starts a program that is looked for": [posix_spawnp]
+    fn(pid: *mut pid_t, file: *const c_char, actions: *const posix_spawn_file_actions_t,
+     attributes: *const posix_spawnattr_t, argv: Mutable, env: Mutable) -> c_int, |real| {
+    spawn(Program::Searched(file), env.cast(), |env| real(pid, file, actions, attributes, argv, env.cast()))
 }
 "starts a shell, and waits for it": [system]
     fn(command: *const c_char) -> c_int, |real| {
-    sharing();
-    real(command)
+    if command.is_null() { real(command) } else { shell(environment(), || real(command)).unwrap_or(-1) }
 }
 "jumps out of calls": unlisted [longjmp, _longjmp, siglongjmp, __longjmp_chk]
     fn(buffer: *mut usize, value: c_int) -> (), |real| {

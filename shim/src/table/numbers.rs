@@ -1,6 +1,7 @@
 //! open, close, dup, fcntl: the life of descriptors, and the syncs that report their errors.
 
 use crate::doors::opens::opens_how;
+use crate::doors::stdio::standard;
 use crate::doors::symbol::Libc;
 use crate::table::calls;
 use core::ffi::{c_char, c_int, c_uint, c_void};
@@ -11,36 +12,36 @@ use protocol::calls::numbers as ours;
 calls! { Libc "Descriptors" {
 "opens a file": variadic [open, open64] unlisted [__open, __open64] = SYS_open on "x86_64"
     fn(path: *const c_char, flags: c_int, mode: mode_t) -> c_int, |real| {
-    opening(AT_FDCWD, path, flags, |flags| real(path, flags, mode))
+    standard(opening(AT_FDCWD, path, flags, |flags| real(path, flags, mode)))
 }
 "opens a file that is there": unlisted [__open_2, __open64_2]
     fn(path: *const c_char, flags: c_int) -> c_int, |real| {
-    opening(AT_FDCWD, path, flags, |flags| real(path, flags))
+    standard(opening(AT_FDCWD, path, flags, |flags| real(path, flags)))
 }
 "opens a file from a directory": variadic [openat, openat64] = SYS_openat
     fn(dir: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int, |real| {
-    opening(dir, path, flags, |flags| real(dir, path, flags, mode))
+    standard(opening(dir, path, flags, |flags| real(dir, path, flags, mode)))
 }
 "opens a file that is there from a directory": unlisted [__openat_2, __openat64_2]
     fn(dir: c_int, path: *const c_char, flags: c_int) -> c_int, |real| {
-    opening(dir, path, flags, |flags| real(dir, path, flags))
+    standard(opening(dir, path, flags, |flags| real(dir, path, flags)))
 }
 "opens a file from a directory, as a struct says": = SYS_openat2
     fn(dir: c_int, path: *const c_char, how: *const u64, size: size_t) -> c_int, |real| {
-    opens_how(dir, path, (how, size), &|how| real(dir, path, how, size))
+    standard(opens_how(dir, path, (how, size), &|how| real(dir, path, how, size)))
 }
 "makes a file, or empties it": [creat, creat64]
     fn(path: *const c_char, mode: mode_t) -> c_int, |real| {
-    opening(AT_FDCWD, path, O_CREAT | O_TRUNC | O_WRONLY, |flags| {
+    standard(opening(AT_FDCWD, path, O_CREAT | O_TRUNC | O_WRONLY, |flags| {
         if flags & O_TRUNC != 0 { real(path, mode) } else { open::real()(path, flags, mode) }
-    })
+    }))
 }
     by SYS_creat on "x86_64" fn(path: *const c_char, mode: mode_t) -> c_int, |real| {
-    crate::doors::opens::creat_by_number(path, mode, || real(path, mode))
+    standard(crate::doors::opens::creat_by_number(path, mode, || real(path, mode)))
 }
 "opens the file behind a handle": [open_by_handle_at] = SYS_open_by_handle_at
     fn(mount: c_int, handle: *mut file_handle, flags: c_int) -> c_int, |real| {
-    open_handle(flags, |flags| real(mount, handle, flags))
+    standard(open_handle(flags, |flags| real(mount, handle, flags)))
 }
 "opens shared memory": [shm_open]
     fn(name: *const c_char, flags: c_int, mode: mode_t) -> c_int, |real| {
@@ -60,14 +61,15 @@ calls! { Libc "Descriptors" {
 }
 
 "makes a second number": [dup] = SYS_dup
-    fn(old: c_int) -> c_int, |real| { ours::dup(old, || real(old)) }
+    fn(old: c_int) -> c_int, |real| { standard(ours::dup(old, || real(old))) }
 "makes a second number, which is named": [dup2] unlisted [__dup2] = SYS_dup2 on "x86_64"
-    fn(old: c_int, new: c_int) -> c_int, |real| { ours::dup_to(old, new, || real(old, new)) }
+    fn(old: c_int, new: c_int) -> c_int, |real| { standard(ours::dup_to(old, new, || real(old, new))) }
 "makes a second number, which is named, with flags": [dup3] = SYS_dup3
-    fn(old: c_int, new: c_int, flags: c_int) -> c_int, |real| { ours::dup_to(old, new, || real(old, new, flags)) }
+    fn(old: c_int, new: c_int, flags: c_int) -> c_int, |real| { standard(ours::dup_to(old, new, || real(old, new, flags))) }
 "does many things with a number: second numbers, flags, locks, leases": variadic [fcntl] unlisted [fcntl64 2.28, __fcntl] = SYS_fcntl
     fn(fd: c_int, command: c_int, argument: usize) -> c_int, |real| {
-    ours::fcntl(fd, command, argument, || real(fd, command, argument))
+    let result = ours::fcntl(fd, command, argument, || real(fd, command, argument));
+    if matches!(command, libc::F_DUPFD | libc::F_DUPFD_CLOEXEC) { standard(result) } else { result }
 }
 "says what is behind a number": [fstat 2.33] = SYS_fstat
     fn(fd: c_int, into: *mut libc::stat) -> c_int, |real| { ours::asking(fd, || real(fd, into)) }

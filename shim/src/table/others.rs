@@ -1,7 +1,7 @@
 //! What makes numbers that are no files, messages that carry numbers to other processes, and directories.
 
 use crate::doors::messages::{received, received_all, sending, sending_one};
-use crate::doors::stdio::{both, by, number_by};
+use crate::doors::stdio::{both, by, number_by, terminal};
 use crate::doors::symbol::Libc;
 use crate::table::calls;
 use core::ffi::{c_char, c_int, c_uint, c_void};
@@ -58,6 +58,34 @@ calls! { Libc "Other descriptors" {
     fn(flags: c_int) -> c_int, |real| { made_other(number_by(|| real(flags))) }
 "makes a terminal, to read and to write": [getpt]
     fn() -> c_int, |real| { made_other(number_by(|| real())) }
+"makes both ends of a terminal": unlisted [openpty]
+    fn(master: *mut c_int, slave: *mut c_int, name: *mut c_char, how: *const c_void, size: *const c_void) -> c_int, |real| {
+    terminal(real(master, slave, name, how, size), &[master, slave])
+}
+"makes a terminal, and a child on its other end": unlisted [forkpty]
+    fn(master: *mut c_int, name: *mut c_char, how: *const c_void, size: *const c_void) -> c_int, |real| {
+    let child = real(master, name, how, size);
+    match child {
+        // The child's own terminal took these places.
+        0 => (0..3).for_each(|fd| { made_other(fd); }),
+        _ => { terminal(child.min(0), &[master]); }
+    }
+    child
+}
+"takes a terminal as its own": unlisted [login_tty]
+    fn(fd: c_int) -> c_int, |real| {
+    let result = closing_elsewhere(fd, || real(fd));
+    (0..3).for_each(|fd| { made_elsewhere(fd); });
+    result
+}
+"makes a queue of messages": variadic [mq_open] = SYS_mq_open
+    fn(name: *const c_char, flags: c_int, mode: libc::mode_t, how: *const c_void) -> c_int, |real| {
+    made_other(number_by(|| real(name, flags, mode, how)))
+}
+"opens a queue of messages that is there": unlisted [__mq_open_2]
+    fn(name: *const c_char, flags: c_int) -> c_int, |real| { made_other(number_by(|| real(name, flags))) }
+"closes a queue of messages": [mq_close]
+    fn(fd: c_int) -> c_int, |real| { closing_elsewhere(fd, || real(fd)) }
 "makes a timer": [timerfd_create] = SYS_timerfd_create
     fn(clock: c_int, flags: c_int) -> c_int, |real| { made_other(number_by(|| real(clock, flags))) }
 "makes what signals can be read from": [signalfd]

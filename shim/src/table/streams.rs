@@ -1,12 +1,16 @@
 //! libc functions that open or close a descriptor by themselves, past the hooks: what we knew of the number is forgotten,
-//! and its next use looks again. What is read and written through a stream can't be hooked by name.
+//! and its next use looks again. What is read and written through a stream comes by `doors::streams`.
 
-use crate::doors::stdio::{by, emptying, number, opened_in_steps, opening, streamed};
+use crate::doors::children::environment;
+use crate::doors::stdio::{
+    by, closing, emptying, number, opened_in_steps, opening, printed_on, streamed, streamed_on,
+};
 use crate::doors::symbol::Libc;
 use crate::table::calls;
-use core::ffi::{c_char, c_int};
+use core::ffi::{c_char, c_int, c_void};
 use libc::FILE;
 use protocol::calls::numbers::{closing_elsewhere, made_elsewhere, reopening};
+use protocol::life::exec::shell;
 use protocol::life::fork::{making, sharing};
 
 calls! { Libc "Streams and temporary files" {
@@ -29,18 +33,42 @@ calls! { Libc "Streams and temporary files" {
     fn(fd: c_int, mode: *const c_char) -> *mut FILE, |real| {
     let stream = if protocol::what::words::is_ours(fd) { real(-1, mode) } else { real(fd, mode) };
     if !stream.is_null() {
-        protocol::calls::numbers::streamed(fd);
+        streamed_on(fd);
     }
     stream
 }
 "closes a stream": [fclose] unlisted [_IO_fclose]
-    fn(stream: *mut FILE) -> c_int, |real| { closing_elsewhere(number(stream), || real(stream)) }
+    fn(stream: *mut FILE) -> c_int, |real| { closing(stream, || real(stream)) }
+"opens a stream on a table of mounts": unlisted [setmntent, __setmntent]
+    fn(path: *const c_char, mode: *const c_char) -> *mut FILE, |real| { opening(path, mode, || by(|| real(path, mode))) }
+"closes a table of mounts": unlisted [endmntent, __endmntent]
+    fn(stream: *mut FILE) -> c_int, |real| { closing(stream, || real(stream)) }
+"writes text to a number, whose arguments are listed": unlisted [vdprintf]
+    fn(fd: c_int, format: *const c_char, list: *mut c_void) -> c_int, |real| {
+    printed_on(fd);
+    real(fd, format, list)
+}
+"writes text to a number, whose arguments are listed, with care": unlisted [__vdprintf_chk]
+    fn(fd: c_int, care: c_int, format: *const c_char, list: *mut c_void) -> c_int, |real| {
+    printed_on(fd);
+    real(fd, care, format, list)
+}
+"writes where the program is to a number": unlisted [backtrace_symbols_fd, __backtrace_symbols_fd]
+    fn(frames: *const *mut c_void, count: c_int, fd: c_int) -> (), |real| {
+    protocol::calls::numbers::uncovered(fd, "backtrace_symbols_fd");
+    real(frames, count, fd)
+}
+"expands words as a shell does, by a shell": unlisted [wordexp]
+    fn(words: *const c_char, into: *mut c_void, flags: c_int) -> c_int, |real| {
+    sharing();
+    real(words, into, flags)
+}
 "opens a file without a name": [tmpfile, tmpfile64]
     fn() -> *mut FILE, |real| { streamed(by(|| real())) }
 "starts a shell behind a stream": [popen] unlisted [_IO_popen]
     fn(command: *const c_char, kind: *const c_char) -> *mut FILE, |real| {
-    sharing();
-    streamed(making(|| by(|| real(command, kind))))
+    let started = shell(environment(), || making(|| by(|| real(command, kind))));
+    started.map_or(core::ptr::null_mut(), streamed)
 }
 "closes a stream, and waits for its shell": [pclose]
     fn(stream: *mut FILE) -> c_int, |real| { closing_elsewhere(number(stream), || real(stream)) }
@@ -61,4 +89,7 @@ calls! { Libc "Streams and temporary files" {
     (0..3).for_each(|fd| { made_elsewhere(fd); });
     result
 }
+}
+jumps {
+"writes text to a number": unlisted [dprintf, __dprintf_chk];
 }}

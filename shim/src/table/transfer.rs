@@ -108,4 +108,9 @@ calls! { Libc "Reading and writing" {
     fn(fd: c_int, offset: off64_t, whence: c_int) -> off64_t, |real| {
     seek(fd, || real(fd, offset, whence))
 }
+"moves the offset, for programs that were linked long ago: no new one is given the name": unlisted [llseek]
+    fn(fd: c_int, offset: off64_t, whence: c_int) -> off64_t, |real| {
+    let _ = real;
+    seek(fd, || lseek64::real()(fd, offset, whence))
+}
 }}

@@ -45,4 +45,8 @@ calls! { Liburing "io_uring: refused, or said" {
     unless_refused(real).map_or(NO_SUCH_CALL, |real| real(fd, operation, argument, count))
 }
     by SYS_io_uring_register fn(fd: c_uint) -> c_int, |real| { by_number(|| real(fd)) }
+}
+jumps {
+"loads a library, which may make rings": [dlopen];
+"loads a library into a namespace of its own, or refuses to": [dlmopen];
 }}

@@ -1,4 +1,4 @@
-//! Appending processes: O_DIRECT with O_DIRECT, and O_DIRECT with buffered. No record lost, none overlapping,
+//! Appending processes: O_DIRECT with O_DIRECT, and O_DIRECT with buffered, by O_APPEND and at the next place. No record lost, none overlapping,
 //! none torn, and each process's records in its own order.
 
 use pagefence_test_apps::appending::{Append, body};
@@ -12,7 +12,10 @@ overlapping and torn ones";
 fn main() {
     run(Args::parse("appenders", ABOUT), |setup| {
         body(setup, || {
-            let append: Append = Box::new(|file: &Fd, bytes: &[u8]| file.append(bytes));
+            let append: Append = Box::new(|file: &Fd, bytes: &[u8], at| match at {
+                None => file.append(bytes),
+                Some(at) => file.pwrite(bytes, at),
+            });
             Ok(append)
         })
     });

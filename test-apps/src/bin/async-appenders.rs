@@ -13,8 +13,8 @@ fn main() {
     run(Args::parse("async-appenders", ABOUT), |setup| {
         body(setup, || {
             let context = Context::new(4)?;
-            let append: Append = Box::new(move |file: &Fd, bytes: &[u8]| {
-                context.all(&mut [Request::write(file, bytes, 0)])
+            let append: Append = Box::new(move |file: &Fd, bytes: &[u8], at: Option<u64>| {
+                context.all(&mut [Request::write(file, bytes, at.unwrap_or(0))])
             });
             Ok(append)
         })

@@ -37,7 +37,7 @@ fn body(setup: &Setup) -> Result<(), Stop> {
     file.pwrite(buffer.bytes(), 0)?;
     file.fsync()?;
     let job = |worker| match worker {
-        WRITER => write_parts(setup),
+        WRITER => write_parts(setup, Fd::pwrite),
         MAPPER => store_parts(setup),
         _ => innocent(setup, worker),
     };

@@ -5,6 +5,7 @@
 
 use clap::{Parser, ValueEnum};
 use pagefence_test_apps::Res;
+use pagefence_test_apps::children::{fork_and_wait, spawn_and_wait};
 use pagefence_test_apps::sys::{Buffer, Fd, Map, PAGE, failed, now};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -27,6 +28,10 @@ struct Args {
     /// How long to measure each figure, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 60)]
     time: u64,
+    /// Take a lock of the description (fcntl, F_OFD_SETLKW) around each read and write, as a program would that looks
+    /// after itself
+    #[arg(long)]
+    locks: bool,
     /// Make exactly this many calls of each figure instead, in one batch
     #[arg(long, value_name = "N", conflicts_with = "time")]
     calls: Option<u64>,
@@ -37,12 +42,21 @@ enum Figure {
     /// 4 KiB from the page cache
     #[value(name = "pread-4k")]
     Pread4k,
+    /// 64 KiB from the page cache
+    #[value(name = "pread-64k")]
+    Pread64k,
     /// One byte from the page cache
     #[value(name = "pread-1")]
     Pread1,
     /// 4 KiB into the page cache
     #[value(name = "pwrite-4k")]
     Pwrite4k,
+    /// 64 KiB into the page cache
+    #[value(name = "pwrite-64k")]
+    Pwrite64k,
+    /// 4 KiB into the page cache, and from there to the device
+    #[value(name = "pwrite-sync-4k")]
+    PwriteSync4k,
     /// 4 KiB from the page cache at the file offset
     #[value(name = "read-4k")]
     Read4k,
@@ -52,6 +66,9 @@ enum Figure {
     /// 4 KiB from the device
     #[value(name = "direct-read-4k")]
     DirectRead4k,
+    /// 4 KiB to the device beside a page that is mapped, shared and writable; in mixed use only
+    #[value(name = "direct-write-mapped-4k")]
+    DirectWriteMapped4k,
     /// open and close of the buffered file
     OpenClose,
     /// open, a read of one byte at offset 0 and close of the buffered file
@@ -71,7 +88,8 @@ impl Figure {
     }
 
     fn is_direct(self) -> bool {
-        matches!(self, Figure::DirectWrite4k | Figure::DirectRead4k)
+        use Figure::{DirectRead4k, DirectWrite4k, DirectWriteMapped4k};
+        matches!(self, DirectWrite4k | DirectRead4k | DirectWriteMapped4k)
     }
 }
 
@@ -79,6 +97,7 @@ impl Figure {
 const SPAN: u64 = 4 << 20;
 /// In mixed use one file has both spans, this far apart: further than anything is rounded.
 const DIRECT_AT: u64 = 2 * SPAN;
+const LARGE: u64 = 16 * PAGE;
 const BATCH_NS: u64 = 2_000_000;
 
 struct Bench {
@@ -88,12 +107,13 @@ struct Bench {
     direct: Option<(Fd, u64)>,
     memory: Buffer,
     at: u64,
+    locks: bool,
 }
 
 impl Bench {
-    fn new(dir: &Path, mixed: bool) -> Res<Bench> {
-        let path = dir.join("buffered");
-        let mut memory = Buffer::new(PAGE)?;
+    fn new(dir: &Path, args: &Args) -> Res<Bench> {
+        let (path, mixed) = (dir.join("buffered"), args.mixed);
+        let mut memory = Buffer::new(LARGE)?;
         memory.bytes().fill(0xa5);
         let flags = libc::O_RDWR | libc::O_CREAT;
         let buffered = Fd::open(&path, flags)?;
@@ -103,6 +123,7 @@ impl Bench {
             direct: None,
             memory,
             at: 0,
+            locks: args.locks,
         };
         bench.fill_cache()?;
         // In one-mode use the direct calls get a file that is never used otherwise.
@@ -123,7 +144,7 @@ impl Bench {
     /// Clean and cached, blocks allocated: no figure pays for the first time.
     fn fill_cache(&mut self) -> Res<()> {
         for at in (0..SPAN).step_by(PAGE as usize) {
-            self.buffered.pwrite(self.memory.bytes(), at)?;
+            self.buffered.pwrite(self.memory.part(PAGE), at)?;
         }
         self.buffered.fsync().map(drop)
     }
@@ -137,7 +158,7 @@ impl Bench {
         for at in (0..SPAN).step_by(SPAN as usize / 4) {
             file.pwrite(large.bytes(), start + at)?;
         }
-        file.pread(self.memory.bytes(), *start).map(drop)
+        file.pread(self.memory.part(PAGE), *start).map(drop)
     }
 
     /// The next page of the span, again and again.
@@ -155,32 +176,52 @@ impl Bench {
         Ok(())
     }
 
+    /// And the next larger piece of it.
+    fn large(at: u64) -> u64 {
+        at * (LARGE / PAGE) % SPAN
+    }
+
     fn call(&mut self, figure: Figure) -> Res<()> {
         let at = self.next();
         match figure {
-            Figure::Pread4k => self.buffered.pread_all(self.memory.bytes(), at),
-            Figure::Pread1 => self.buffered.pread_all(self.memory.part(1), at),
-            Figure::Pwrite4k => self.buffered.pwrite(self.memory.bytes(), at),
+            Figure::OpenClose => Fd::open(&self.path, libc::O_RDWR).map(drop),
+            Figure::OpenReadClose => {
+                let file = Fd::open(&self.path, libc::O_RDWR)?;
+                file.pread(self.memory.part(1), 0).map(drop)
+            }
+            Figure::MmapMunmap => self.map_at(at).map(drop),
+            Figure::ForkWait => fork_and_wait(),
+            Figure::SpawnTrue => spawn_and_wait(),
+            _ if !self.locks => self.transfer(figure, at),
+            _ => {
+                let writes = figure.name().contains("write");
+                self.lock(if writes { libc::F_WRLCK } else { libc::F_RDLCK }, at)?;
+                self.transfer(figure, at)?;
+                self.lock(libc::F_UNLCK, at)
+            }
+        }
+    }
+
+    fn transfer(&mut self, figure: Figure, at: u64) -> Res<()> {
+        let (file, memory) = (&self.buffered, &mut self.memory);
+        match figure {
+            Figure::Pread1 => file.pread_all(memory.part(1), at),
+            Figure::Pread64k => file.pread_all(memory.bytes(), Self::large(at)),
+            Figure::Pwrite4k => file.pwrite(memory.part(PAGE), at),
+            Figure::Pwrite64k => file.pwrite(memory.bytes(), Self::large(at)),
+            Figure::PwriteSync4k => {
+                file.pwrite(memory.part(PAGE), at)?;
+                sync_range(file, at)
+            }
             Figure::Read4k => {
                 // One lseek in a thousand reads.
                 if at == 0 {
                     self.rewind()?;
                 }
-                read(&self.buffered, self.memory.bytes())
+                read(&self.buffered, self.memory.part(PAGE))
             }
-            Figure::DirectWrite4k | Figure::DirectRead4k => self.direct_call(figure, at),
-            Figure::OpenClose => Fd::open(&self.path, libc::O_RDWR).map(drop),
-            Figure::OpenReadClose => {
-                let file = Fd::open(&self.path, libc::O_RDWR)?;
-                file.pread(self.memory.bytes().get_mut(..1).unwrap_or_default(), 0)
-                    .map(drop)
-            }
-            Figure::MmapMunmap => {
-                let protection = libc::PROT_READ | libc::PROT_WRITE;
-                Map::file(&self.buffered, at, PAGE, protection, libc::MAP_SHARED).map(drop)
-            }
-            Figure::ForkWait => fork_and_wait(),
-            Figure::SpawnTrue => spawn_and_wait(),
+            _ if figure.is_direct() => self.direct_call(figure, at),
+            _ => file.pread_all(memory.part(PAGE), at),
         }
     }
 
@@ -189,8 +230,38 @@ impl Bench {
             return Err("no O_DIRECT here".into());
         };
         match figure {
-            Figure::DirectWrite4k => file.pwrite(self.memory.bytes(), start + at),
-            _ => file.pread_all(self.memory.bytes(), start + at),
+            Figure::DirectRead4k => file.pread_all(self.memory.part(PAGE), start + at),
+            _ => file.pwrite(self.memory.part(PAGE), start + at),
+        }
+    }
+
+    fn map_at(&self, at: u64) -> Res<Map> {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        Map::file(&self.buffered, at, PAGE, protection, libc::MAP_SHARED)
+    }
+
+    /// What `figure` needs to be there meanwhile; None: it can't be had.
+    fn beside(&self, figure: Figure, mixed: bool) -> Option<Res<Option<Map>>> {
+        match figure {
+            _ if figure.is_direct() && self.direct.is_none() => None,
+            Figure::DirectWriteMapped4k if !mixed => None,
+            Figure::DirectWriteMapped4k => Some(self.map_at(DIRECT_AT).map(Some)),
+            _ => Some(Ok(None)),
+        }
+    }
+
+    fn lock(&self, kind: i32, at: u64) -> Res<()> {
+        let lock = libc::flock {
+            l_type: kind as i16,
+            l_whence: libc::SEEK_SET as i16,
+            l_start: at as i64,
+            l_len: PAGE as i64,
+            l_pid: 0,
+        };
+        // SAFETY: the lock is ours.
+        match unsafe { libc::fcntl(self.buffered.raw(), libc::F_OFD_SETLKW, &lock) } {
+            0 => Ok(()),
+            _ => failed("fcntl"),
         }
     }
 
@@ -222,60 +293,24 @@ impl Bench {
     }
 }
 
+/// Waits until the page is written.
+fn sync_range(file: &Fd, at: u64) -> Res<()> {
+    let all = libc::SYNC_FILE_RANGE_WAIT_BEFORE
+        | libc::SYNC_FILE_RANGE_WRITE
+        | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    // SAFETY: no memory is involved.
+    match unsafe { libc::sync_file_range(file.raw(), at as i64, PAGE as i64, all) } {
+        0 => Ok(()),
+        _ => failed("sync_file_range"),
+    }
+}
+
 fn read(file: &Fd, to: &mut [u8]) -> Res<()> {
     // SAFETY: the buffer is ours and as long as we say.
     match unsafe { libc::read(file.raw(), to.as_mut_ptr().cast(), to.len()) } {
         n if n as usize == to.len() => Ok(()),
         n if n < 0 => failed("read"),
         n => Err(format!("read of {} gave {n}", to.len())),
-    }
-}
-
-fn fork_and_wait() -> Res<()> {
-    // SAFETY: the child does nothing but exit.
-    match unsafe { libc::fork() } {
-        -1 => failed("fork"),
-        // SAFETY: ends the child without running anything of the parent's.
-        0 => unsafe { libc::_exit(0) },
-        child => wait_for(child),
-    }
-}
-
-fn spawn_and_wait() -> Res<()> {
-    unsafe extern "C" {
-        static environ: *const *mut libc::c_char;
-    }
-    let name = c"/bin/true";
-    let arguments = [name.as_ptr().cast_mut(), std::ptr::null_mut()];
-    let mut child = 0;
-    // SAFETY: the arguments and the environment are null-terminated lists that live across the call, and
-    // nobody changes the environment.
-    let error = unsafe {
-        libc::posix_spawn(
-            &mut child,
-            name.as_ptr(),
-            std::ptr::null(),
-            std::ptr::null(),
-            arguments.as_ptr(),
-            environ,
-        )
-    };
-    if error != 0 {
-        let reason = std::io::Error::from_raw_os_error(error);
-        return Err(format!("posix_spawn of /bin/true: {reason}"));
-    }
-    wait_for(child)
-}
-
-fn wait_for(child: libc::pid_t) -> Res<()> {
-    let mut status = 0;
-    // SAFETY: `status` is ours.
-    if unsafe { libc::waitpid(child, &mut status, 0) } != child {
-        return failed("waitpid");
-    }
-    match status {
-        0 => Ok(()),
-        _ => Err(format!("a child ended with status {status:#x}")),
     }
 }
 
@@ -299,23 +334,25 @@ impl Drop for Scratch {
 
 fn measure_all(args: &Args) -> Res<String> {
     let scratch = Scratch::new(&args.dir)?;
-    let mut bench = Bench::new(&scratch.0, args.mixed)?;
+    let mut bench = Bench::new(&scratch.0, args)?;
     let mut parts = Vec::new();
     for figure in Figure::value_variants() {
         if !args.only.is_empty() && !args.only.contains(figure) {
             continue;
         }
-        let cost = if figure.is_direct() && bench.direct.is_none() {
-            "\"ns\":null,\"calls\":0".to_owned()
-        } else {
-            let (ns, calls) = match args.calls {
-                Some(calls) => (
-                    bench.batch(*figure, calls)? as f64 / calls.max(1) as f64,
-                    calls,
-                ),
-                None => bench.measure(*figure, args.time * 1_000_000)?,
-            };
-            format!("\"ns\":{ns:.1},\"calls\":{calls}")
+        let cost = match bench.beside(*figure, args.mixed) {
+            None => "\"ns\":null,\"calls\":0".to_owned(),
+            Some(beside) => {
+                let _beside = beside?;
+                let (ns, calls) = match args.calls {
+                    Some(calls) => (
+                        bench.batch(*figure, calls)? as f64 / calls.max(1) as f64,
+                        calls,
+                    ),
+                    None => bench.measure(*figure, args.time * 1_000_000)?,
+                };
+                format!("\"ns\":{ns:.1},\"calls\":{calls}")
+            }
         };
         parts.push(format!("{{\"name\":\"{}\",{cost}}}", figure.name()));
     }

@@ -1,4 +1,4 @@
-//! Punch, zero and collapse range, truncate down and up, and growth by a write past the end, against buffered
+//! Punch (by a descriptor, and through a mapping), zero and collapse range, truncate down and up, and growth by a write past the end, against buffered
 //! and direct readers and a writer next door.
 //!
 //! In rounds: one process changes the layout, one writes bytes below it (buffered or direct), two read the
@@ -15,12 +15,12 @@ use pagefence_test_apps::collision::RETURNED;
 use pagefence_test_apps::content::{describe, fill, word, words};
 use pagefence_test_apps::harness::{Turns, run};
 use pagefence_test_apps::random::Random;
-use pagefence_test_apps::sys::{Buffer, Fd, PAGE};
+use pagefence_test_apps::sys::{Buffer, Fd, Map, PAGE};
 use pagefence_test_apps::team::{PATIENCE, Team};
 use pagefence_test_apps::{Res, Setup, Stop};
 use std::time::{Duration, Instant};
 
-const ABOUT: &str = "Punches, zeroes and collapses ranges, truncates down and up and writes past the end, while \
+const ABOUT: &str = "Punches, removes, zeroes and collapses ranges, truncates down and up and writes past the end, while \
 other processes read there and write next door, buffered and direct, and looks for stale and lost bytes and for reads \
 that show half a change";
 
@@ -40,6 +40,8 @@ const GROW_TAG: u64 = 1 << 37;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Change {
     Punch,
+    /// By `madvise(MADV_REMOVE)` on a mapping.
+    Remove,
     Zero,
     Collapse,
     Down,
@@ -48,8 +50,9 @@ enum Change {
     WritePastEnd,
 }
 
-const CHANGES: [Change; 7] = [
+const CHANGES: [Change; 8] = [
     Change::Punch,
+    Change::Remove,
     Change::Zero,
     Change::Collapse,
     Change::Down,
@@ -82,7 +85,7 @@ enum Moment {
 
 impl Plan {
     fn draw(random: &mut Random, collapse: bool) -> Plan {
-        let change = match CHANGES[random.between(0, 6) as usize] {
+        let change = match CHANGES[random.between(0, 7) as usize] {
             Change::Collapse if !collapse => Change::Punch,
             change => change,
         };
@@ -95,6 +98,10 @@ impl Plan {
         let (start, len) = match change {
             Change::Collapse => (random.between(8, 40) * BLOCK, random.between(1, 16) * BLOCK),
             Change::Up | Change::WritePastEnd => (size, random.between(1, MIB / 8) * 8),
+            Change::Remove => (
+                random.between(MIB / 2 / PAGE, MIB * 5 / 2 / PAGE) * PAGE,
+                random.between(1, MIB / PAGE) * PAGE,
+            ),
             _ => (
                 random.between(MIB / 16, MIB * 5 / 16) * 8,
                 random.between(1, MIB / 8) * 8,
@@ -167,7 +174,7 @@ impl Plan {
     fn size_at(&self, moment: Moment) -> u64 {
         match (self.change, moment) {
             (_, Moment::Before)
-            | (Change::Punch | Change::Zero, _)
+            | (Change::Punch | Change::Remove | Change::Zero, _)
             | (Change::DownAndUp, Moment::After) => self.size,
             (Change::Collapse, _) => self.size - self.len,
             (Change::Down | Change::DownAndUp, _) => self.start,
@@ -181,8 +188,8 @@ impl Plan {
             return word(at, round);
         }
         match self.change {
-            Change::Punch | Change::Zero if at < self.start + self.len => 0,
-            Change::Punch | Change::Zero => word(at, round),
+            Change::Punch | Change::Remove | Change::Zero if at < self.start + self.len => 0,
+            Change::Punch | Change::Remove | Change::Zero => word(at, round),
             Change::Collapse => word(at + self.len, round),
             Change::WritePastEnd if at >= self.size + self.len - self.written_past() => {
                 word(at, round + GROW_TAG)
@@ -345,6 +352,11 @@ fn change(file: &Fd, plan: &Plan, page: &mut [u8], round: u64) -> Res<()> {
     let keep = libc::FALLOC_FL_KEEP_SIZE;
     let known = match plan.change {
         Change::Punch => file.fallocate(libc::FALLOC_FL_PUNCH_HOLE | keep, plan.start, plan.len)?,
+        Change::Remove => {
+            let both = libc::PROT_READ | libc::PROT_WRITE;
+            let map = Map::file(file, plan.start, plan.len, both, libc::MAP_SHARED)?;
+            map.remove().map(|()| true)?
+        }
         // Where it isn't known (tmpfs), a punched hole reads the same.
         Change::Zero => {
             file.fallocate(libc::FALLOC_FL_ZERO_RANGE | keep, plan.start, plan.len)?

@@ -7,12 +7,13 @@
 use pagefence_test_apps::args::Args;
 use pagefence_test_apps::collision::{Plan, look_for_lost_updates};
 use pagefence_test_apps::harness::run;
+use pagefence_test_apps::sys::Fd;
 
 const ABOUT: &str = "Stores through a shared mapping while another process writes the same pages with O_DIRECT, \
 and looks for lost updates, in the page cache and on the device";
 
 fn main() {
     run(Args::parse("mapped-store", ABOUT), |setup| {
-        look_for_lost_updates(setup, Plan::last_page)
+        look_for_lost_updates(setup, Plan::last_page, Fd::pwrite)
     });
 }

@@ -7,12 +7,13 @@
 use pagefence_test_apps::args::Args;
 use pagefence_test_apps::collision::{Plan, look_for_lost_updates};
 use pagefence_test_apps::harness::run;
+use pagefence_test_apps::sys::Fd;
 
 const ABOUT: &str = "Stores through a mapping of the page behind a direct write's range, in one large folio with \
 its end, and looks for lost updates: the bytes of the two never overlap";
 
 fn main() {
     run(Args::parse("next-page", ABOUT), |setup| {
-        look_for_lost_updates(setup, Plan::next_page)
+        look_for_lost_updates(setup, Plan::next_page, Fd::pwrite)
     });
 }

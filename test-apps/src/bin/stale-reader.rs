@@ -13,7 +13,7 @@ use pagefence_test_apps::content::{describe, word};
 use pagefence_test_apps::harness::run;
 use pagefence_test_apps::random::Random;
 use pagefence_test_apps::referee::Referee;
-use pagefence_test_apps::sys::{Map, PAGE, spin};
+use pagefence_test_apps::sys::{Fd, Map, PAGE, spin};
 use pagefence_test_apps::team::Team;
 use pagefence_test_apps::{Res, Setup, Stop};
 use std::sync::atomic::Ordering::SeqCst;
@@ -39,7 +39,7 @@ fn body(setup: &Setup) -> Result<(), Stop> {
     let mut random = Random::new(setup.args.seed);
     let mut referee = Referee::new(setup, SIZE)?;
     let job = |worker| match worker {
-        WRITER => write_parts(setup),
+        WRITER => write_parts(setup, Fd::pwrite),
         MAPPER => store_parts(setup),
         _ => read_parts(setup),
     };

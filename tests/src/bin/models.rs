@@ -4,10 +4,9 @@
 //! target directory.
 
 use clap::Parser;
-use pagefence_tests::defects::{Copy, PATIENCE};
-use pagefence_tests::run::{Outcome, run};
+use pagefence_tests::defects::{self, Copy, Defect, PATIENCE, Tally, source};
+use pagefence_tests::run::{Outcome, run, run_until};
 use serde::Deserialize;
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -34,18 +33,9 @@ struct Args {
     miri: bool,
 }
 
+/// How a defect is found. Its file is in the workspace; the lock table's in its sources.
 #[derive(Deserialize)]
-struct List {
-    mutant: Vec<Mutant>,
-}
-
-#[derive(Deserialize)]
-struct Mutant {
-    name: String,
-    /// In the workspace; the lock table's in its sources.
-    file: String,
-    find: String,
-    replace: String,
+struct How {
     #[serde(default = "loom")]
     checker: String,
     /// Only where there is time (`scripts/test --long`), or when it is named.
@@ -62,90 +52,88 @@ fn loom() -> String {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
-    match all(&args) {
-        Ok((passed, failed)) => {
-            println!("{passed} passed, {failed} failed");
-            ExitCode::from(u8::from(failed > 0 || passed == 0))
-        }
-        Err(message) => {
-            eprintln!("models: {message}");
-            ExitCode::from(2)
-        }
-    }
+    defects::conclude("models", all(&Args::parse()))
 }
 
-fn all(args: &Args) -> Result<(usize, usize), String> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let copy = Copy::make(&source, "models")?;
-    let (mut passed, mut failed) = (0, 0);
-    let mut count = |ok: bool| *(if ok { &mut passed } else { &mut failed }) += 1;
+fn all(args: &Args) -> Result<Tally, String> {
+    let copy = Copy::make(&source(), "models")?;
+    let mut tally = Tally::default();
     let checkers: &[&str] = match (args.miri, &args.mutant) {
         (true, _) => &[MIRI],
         (false, None) => &["loom", "shuttle", STATERIGHT],
         (false, Some(_)) => &[],
     };
     for checker in checkers {
-        let begun = Instant::now();
-        let outcome = check(&copy, checker, PATIENCE)?;
-        let ok = outcome.code() == 0 && outcome.hang.is_none();
-        println!(
-            "{checker}: {} ({:.0} s)",
-            if ok { "every model holds" } else { "FAILED" },
-            begun.elapsed().as_secs_f64()
-        );
-        let explored = outcome.stdout.lines().filter(|l| l.contains(" states, "));
-        explored.for_each(|line| println!("    {line}"));
-        if !ok {
-            println!("{}", outcome.report());
-        }
-        count(ok);
+        tally.add(holds(&copy, checker)?);
     }
     if args.miri {
-        return Ok((passed, failed));
+        return Ok(tally);
     }
     let has_time = std::env::var_os("PAGEFENCE_TEST_LONG").is_some();
     // SAFETY: this program has one thread.
     unsafe { std::env::remove_var("PAGEFENCE_TEST_LONG") };
-    let mutants = mutants(&source)?;
-    let wanted = |m: &&Mutant| match &args.mutant {
+    let wanted = |m: &&Defect<How>| match &args.mutant {
         Some(text) => m.name.contains(text),
-        None => has_time || !m.long,
+        None => has_time || !m.how.long,
     };
-    for mutant in mutants.iter().filter(wanted) {
-        let begun = Instant::now();
-        let change = (mutant.find.as_str(), mutant.replace.as_str());
-        let found = copy.with(&mutant.name, &mutant.file, change, || {
-            check(&copy, &mutant.checker, patience_of(&mutant.checker))
-        })?;
-        let by = caught_by(&mutant.checker, &found);
-        println!(
-            "defect: {}: {} ({:.0} s)",
-            mutant.name,
-            by.as_deref().unwrap_or("NOT FOUND by any model"),
-            begun.elapsed().as_secs_f64()
-        );
-        if by.is_none() {
-            println!("{}", found.report());
-        }
-        count(by.is_some());
+    for defect in mutants()?.iter().filter(wanted) {
+        tally.add(is_found(&copy, defect)?);
     }
-    Ok((passed, failed))
+    Ok(tally)
 }
 
-fn mutants(source: &Path) -> Result<Vec<Mutant>, String> {
-    let mut mutants = list(&source.join("lock-table/mutants.toml"))?;
+/// Whether every model holds without a defect.
+fn holds(copy: &Copy, checker: &str) -> Result<bool, String> {
+    let begun = Instant::now();
+    let outcome = check(copy, checker, PATIENCE, |_| false)?;
+    let ok = outcome.code() == 0 && outcome.hang.is_none();
+    println!(
+        "{checker}: {} ({:.0} s)",
+        if ok { "every model holds" } else { "FAILED" },
+        begun.elapsed().as_secs_f64()
+    );
+    let explored = outcome.stdout.lines().filter(|l| l.contains(" states, "));
+    explored.for_each(|line| println!("    {line}"));
+    if !ok {
+        println!("{}", outcome.report());
+    }
+    Ok(ok)
+}
+
+/// Whether a model fails with the defect.
+fn is_found(copy: &Copy, defect: &Defect<How>) -> Result<bool, String> {
+    let (begun, checker) = (Instant::now(), defect.how.checker.as_str());
+    // One that fails is enough.
+    let enough = |text: &str| text.lines().any(|line| failed(line).is_some());
+    let found = copy.with(defect, || {
+        check(copy, checker, patience_of(checker), enough)
+    })?;
+    let by = caught_by(checker, &found);
+    println!(
+        "defect: {}: {} ({:.0} s)",
+        defect.name,
+        by.as_deref().unwrap_or("NOT FOUND by any model"),
+        begun.elapsed().as_secs_f64()
+    );
+    if by.is_none() {
+        println!("{}", found.report());
+    }
+    Ok(by.is_some())
+}
+
+fn mutants() -> Result<Vec<Defect<How>>, String> {
+    let mut mutants = defects::list::<How>(&source().join("lock-table/mutants.toml"))?;
     for mutant in &mut mutants {
         mutant.file = format!("lock-table/src/{}", mutant.file);
     }
-    mutants.extend(list(&source.join("protocol/mutants.toml"))?);
+    mutants.extend(defects::list(&source().join("protocol/mutants.toml"))?);
     Ok(mutants)
 }
 
-fn list(file: &Path) -> Result<Vec<Mutant>, String> {
-    let text = std::fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
-    let list: List = toml::from_str(&text).map_err(|e| format!("{}: {e}", file.display()))?;
-    Ok(list.mutant)
+/// The model that this line of the test runner's says has failed.
+fn failed(line: &str) -> Option<&str> {
+    let name = line.strip_prefix("test models::")?;
+    name.strip_suffix(" ... FAILED")
 }
 
 /// Which model failed, if one did and not the build.
@@ -158,11 +146,8 @@ fn caught_by(checker: &str, outcome: &Outcome) -> Option<String> {
             .find_map(|l| l.strip_prefix("broken: "));
         return broken.map(|story| format!("found: {story}"));
     }
-    let failed = outcome.stdout.lines().find_map(|line| {
-        let name = line.strip_prefix("test models::")?;
-        name.strip_suffix(" ... FAILED")
-            .map(|name| format!("found by {name}"))
-    });
+    let failed = outcome.stdout.lines().find_map(failed);
+    let failed = failed.map(|name| format!("found by {name}"));
     // A model that panics where nothing may unwind ends the program.
     let aborted = || {
         outcome
@@ -173,8 +158,13 @@ fn caught_by(checker: &str, outcome: &Outcome) -> Option<String> {
     failed.or_else(|| aborted().filter(|_| outcome.code() != 0))
 }
 
-/// Builds the models for a checker and runs them.
-fn check(copy: &Copy, checker: &str, patience: Duration) -> Result<Outcome, String> {
+/// Builds the models for a checker and runs them, until there is enough.
+fn check(
+    copy: &Copy,
+    checker: &str,
+    patience: Duration,
+    enough: impl Fn(&str) -> bool,
+) -> Result<Outcome, String> {
     let (package, models) = match checker {
         STATERIGHT => ("pagefence-protocol", "model::"),
         _ => ("pagefence-lock-table", "models::"),
@@ -204,7 +194,7 @@ fn check(copy: &Copy, checker: &str, patience: Duration) -> Result<Outcome, Stri
     }
     // All at once: one that doesn't end keeps none from its turn.
     let last = [models, "--", "--test-threads=16", "--show-output"];
-    run(&mut cargo(&last), patience).map_err(|e| format!("cargo: {e}"))
+    run_until(&mut cargo(&last), patience, enough).map_err(|e| format!("cargo: {e}"))
 }
 
 #[cfg(test)]
@@ -213,11 +203,8 @@ mod tests {
 
     #[test]
     fn what_they_replace_is_there() {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        for mutant in mutants(&source).unwrap() {
-            let text = std::fs::read_to_string(source.join(&mutant.file)).unwrap();
-            let times = text.matches(&mutant.find).count();
-            assert_eq!(times, 1, "{}: {}", mutant.file, mutant.name);
+        for mutant in mutants().unwrap() {
+            mutant.of(&source()).unwrap();
         }
     }
 }

@@ -2,16 +2,18 @@
 //! hazard is handled, and the test that it names must then fail. Built apart from everything else, in the target directory.
 
 use clap::Parser;
-use pagefence_tests::defects::{Copy, PATIENCE};
+use pagefence_tests::defects::{self, Copy, Defect, PATIENCE, Tally, source};
 use pagefence_tests::run::{Outcome, run};
 use serde::Deserialize;
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 /// With a defect a test may hang: that is found, too.
 const PATIENCE_WITH_DEFECT: Duration = Duration::from_secs(180);
+
+/// What is built anew with each defect: the tests' own programs hold none of that code.
+const UNDER_TEST: [&str; 4] = ["-p", "pagefence-shim", "-p", "pagefence-cli"];
 
 /// Checks that tests fail when the handling of their hazard is taken out.
 #[derive(Parser)]
@@ -25,19 +27,9 @@ struct Args {
     all: bool,
 }
 
+/// How a defect is found.
 #[derive(Deserialize)]
-struct List {
-    mutant: Vec<Mutant>,
-}
-
-#[derive(Deserialize)]
-struct Mutant {
-    /// The hazard, and what is left out.
-    name: String,
-    /// From the workspace.
-    file: String,
-    find: String,
-    replace: String,
+struct How {
     /// `hazards::close_lowest`: the test program, and what selects the test in it.
     test: String,
     #[serde(default)]
@@ -45,66 +37,54 @@ struct Mutant {
 }
 
 fn main() -> ExitCode {
-    match all(&Args::parse()) {
-        Ok((passed, failed)) => {
-            println!("{passed} passed, {failed} failed");
-            ExitCode::from(u8::from(failed > 0 || passed == 0))
-        }
-        Err(message) => {
-            eprintln!("mutants: {message}");
-            ExitCode::from(2)
-        }
-    }
+    defects::conclude("mutants", all(&Args::parse()))
 }
 
-fn all(args: &Args) -> Result<(usize, usize), String> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let list = read(&source)?;
-    let named = |m: &Mutant| args.mutant.iter().any(|text| m.name.contains(text));
-    let wanted = |m: &&Mutant| match args.mutant.is_empty() {
-        true => args.all || m.quick,
+fn all(args: &Args) -> Result<Tally, String> {
+    let list = mutants()?;
+    let named = |m: &Defect<How>| args.mutant.iter().any(|text| m.name.contains(text));
+    let wanted = |m: &&Defect<How>| match args.mutant.is_empty() {
+        true => args.all || m.how.quick,
         false => named(m),
     };
-    let mutants: Vec<&Mutant> = list.mutant.iter().filter(wanted).collect();
-    let copy = Copy::make(&source, "mutants")?;
+    let mutants: Vec<_> = list.iter().filter(wanted).collect();
+    let copy = Copy::make(&source(), "mutants")?;
     build(&copy, &["--workspace"])?;
-    let (mut passed, mut failed) = (0, 0);
-    let mut count = |ok: bool| *(if ok { &mut passed } else { &mut failed }) += 1;
+    let mut tally = Tally::default();
     // What fails by itself finds nothing.
-    let tests: BTreeSet<&str> = mutants.iter().map(|m| m.test.as_str()).collect();
+    let tests: BTreeSet<&str> = mutants.iter().map(|m| m.how.test.as_str()).collect();
     for test in tests {
         let outcome = check(&copy, test)?;
         if outcome.code() != 0 || ran(&outcome) == 0 {
             println!("{test}: FAILED without a defect: {}", outcome.report());
-            count(false);
+            tally.add(false);
         }
     }
-    for mutant in mutants {
-        let begun = Instant::now();
-        let change = (mutant.find.as_str(), mutant.replace.as_str());
-        let tried = copy.with(&mutant.name, &mutant.file, change, || {
-            build(&copy, &["--workspace"])?;
-            check(&copy, &mutant.test)
-        });
-        let (ok, how) = match &tried {
-            Ok(outcome) if found(outcome) => (true, format!("found by {}", mutant.test)),
-            Ok(outcome) => (
-                false,
-                format!("NOT FOUND by {}: {}", mutant.test, outcome.report()),
-            ),
-            Err(message) => (false, format!("FAILED: {message}")),
-        };
-        let seconds = begun.elapsed().as_secs_f64();
-        println!("defect: {}: {how} ({seconds:.0} s)", mutant.name);
-        count(ok);
+    for defect in mutants {
+        tally.add(is_found(&copy, defect));
     }
-    Ok((passed, failed))
+    Ok(tally)
 }
 
-fn read(source: &Path) -> Result<List, String> {
-    let file = source.join("tests/mutants.toml");
-    let text = std::fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
-    toml::from_str(&text).map_err(|e| format!("{}: {e}", file.display()))
+/// Whether its test fails with the defect.
+fn is_found(copy: &Copy, defect: &Defect<How>) -> bool {
+    let (begun, test) = (Instant::now(), &defect.how.test);
+    let tried = copy.with(defect, || {
+        build(copy, &UNDER_TEST)?;
+        check(copy, test)
+    });
+    let (ok, how) = match &tried {
+        Ok(outcome) if found(outcome) => (true, format!("found by {test}")),
+        Ok(outcome) => (false, format!("NOT FOUND by {test}: {}", outcome.report())),
+        Err(message) => (false, format!("FAILED: {message}")),
+    };
+    let seconds = begun.elapsed().as_secs_f64();
+    println!("defect: {}: {how} ({seconds:.0} s)", defect.name);
+    ok
+}
+
+fn mutants() -> Result<Vec<Defect<How>>, String> {
+    defects::list(&source().join("tests/mutants.toml"))
 }
 
 fn build(copy: &Copy, what: &[&str]) -> Result<(), String> {
@@ -146,14 +126,10 @@ fn found(outcome: &Outcome) -> bool {
 mod tests {
     use super::*;
 
-    /// Where the code has changed, its defect must, too.
     #[test]
     fn what_they_replace_is_there() {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        for mutant in read(&source).unwrap().mutant {
-            let text = std::fs::read_to_string(source.join(&mutant.file)).unwrap();
-            let times = text.matches(&mutant.find).count();
-            assert_eq!(times, 1, "{}: {}", mutant.file, mutant.name);
+        for mutant in mutants().unwrap() {
+            mutant.of(&source()).unwrap();
         }
     }
 }

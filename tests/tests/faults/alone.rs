@@ -1,11 +1,10 @@
 //! Where the library has to do with what the program has: no second descriptor, no room, no number of its own.
 
 use pagefence_tests::compare::Comparison;
-use pagefence_tests::fence::Fence;
+use pagefence_tests::fence::{self, Fence};
 use pagefence_tests::places::{main_place, places};
 use pagefence_tests::programs::compile;
 use pagefence_tests::run::run;
-use std::process::Command;
 use std::time::Duration;
 
 /// A read that the kernel grants although its buffer isn't aligned was made, which moved the file offset, and began
@@ -16,11 +15,7 @@ fn without_a_second_descriptor_reads_and_appends_are_as_bare() {
     let program = compile("no_second", &[]);
     for place in places() {
         let fences = [("fenced", Fence::new())];
-        let seen = Comparison::new("no_second").check(&place, &fences, |dir| {
-            let mut command = Command::new(&program.path);
-            command.arg(dir);
-            command
-        });
+        let seen = Comparison::new("no_second").check(&place, &fences, |dir| program.on(dir));
         assert_eq!(seen.code(), 0, "{}", seen.report());
     }
 }
@@ -30,11 +25,7 @@ fn without_a_second_descriptor_reads_and_appends_are_as_bare() {
 fn a_mapping_over_another_needs_no_room_for_both() {
     let program = compile("fixed_full", &[]);
     let fences = [("fenced", Fence::new())];
-    let seen = Comparison::new("fixed_full").check(&main_place(), &fences, |dir| {
-        let mut command = Command::new(&program.path);
-        command.arg(dir);
-        command
-    });
+    let seen = Comparison::new("fixed_full").check(&main_place(), &fences, |dir| program.on(dir));
     assert_eq!(
         seen.stdout.matches("over it: there").count(),
         2,
@@ -51,11 +42,8 @@ fn what_the_program_puts_at_a_free_number_stays_there() {
     let program = compile("low_number", &[]);
     for fence in [None, Some(Fence::new())] {
         let dir = main_place().directory();
-        let mut command = Command::new(&program.path);
-        command.arg(dir.path());
-        if let Some(fence) = &fence {
-            fence.apply(&mut command);
-        }
+        let mut command = program.on(dir.path());
+        fence::apply(fence.as_ref(), &mut command);
         let seen = run(&mut command, Duration::from_secs(60)).expect("a program that starts");
         assert_eq!(seen.stdout, "refused 0, gone 0\n", "{}", seen.report());
     }

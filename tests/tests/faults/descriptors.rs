@@ -36,16 +36,13 @@ fn done(command: &mut Command) -> Outcome {
 fn a_number_taken_with_dup2_is_let_go_first() {
     let (program, fence) = (compile("number_taken", &[]), Fence::new());
     let dir = main_place().directory();
-    let trace = dir.path().join("trace");
     let mut command = limited("ulimit -Sn 1024", &program, &[], dir.path());
-    fence.apply(&mut command);
-    command.env("PAGEFENCE_TRACE", &trace);
+    fence.apply_traced(&mut command);
     let outcome = done(&mut command);
     let right = "foreign bytes 0, wrong 0, written 1, taken 1\n";
     assert_eq!(outcome.stdout, right, "{}", outcome.report());
-    let events = std::fs::read_to_string(&trace).expect("a trace");
     assert!(
-        events.contains("\"fallback\""),
+        fence.has_told("fallback"),
         "nothing fell back: this proves nothing"
     );
 }
@@ -85,8 +82,8 @@ fn a_number_that_is_replaced_is_forgotten_before() {
         );
         fresh();
         let (table, slot, _) = fence.hold_whole(&held);
-        let mut command = Command::new(&program.path);
-        command.arg(dir.path()).args(arguments);
+        let mut command = program.on(dir.path());
+        command.args(arguments);
         fence.apply(&mut command);
         command.env("PAGEFENCE_LOG", "off");
         let outcome = done(&mut command);
@@ -160,21 +157,17 @@ fn a_shell_with_twelve_numbers() {
 fn a_call_that_is_jumped_out_of_leaves_nothing() {
     let (program, fence) = (compile("jumps_out", &[]), Fence::new());
     let dir = main_place().directory();
-    let trace = dir.path().join("trace");
     let mut command = limited("ulimit -Sn 1024", &program, &[], dir.path());
-    fence.apply(&mut command);
-    command.env("PAGEFENCE_TRACE", &trace);
+    fence.apply_traced(&mut command);
     let outcome = done(&mut command);
     eprintln!("{}", outcome.stderr);
     let right = "jumps 1, taken quickly 1\nanother process uses the range: exit 0\nin time: yes\n\
                  last: 4096\nflags: 1\n";
     assert_eq!(outcome.stdout, right, "{}", outcome.report());
-    let events = std::fs::read_to_string(&trace).expect("a trace");
-    let fell_back = |line: &&str| line.contains("\"fallback\"");
-    assert!(events.lines().any(|l| fell_back(&l)), "nothing fell back");
-    let last = |line: &str| line.contains("\"first\":1048576,");
+    assert!(fence.has_told("fallback"), "nothing fell back");
+    let last = |e: &serde_json::Value| e["event"] == "fallback" && e["first"] == 1_048_576;
     assert!(
-        !events.lines().filter(fell_back).any(last),
+        !fence.events().iter().any(last),
         "the last write fell back, beside no mapping"
     );
 }
@@ -185,8 +178,7 @@ fn a_call_that_is_jumped_out_of_leaves_nothing() {
 fn who_shares_a_description_puts_back_what_a_kill_left() {
     let (program, fence) = (compile("killed_taken_off", &[]), Fence::new());
     let dir = main_place().directory();
-    let mut command = Command::new(&program.path);
-    command.arg(dir.path());
+    let mut command = program.on(dir.path());
     fence.apply(&mut command);
     let outcome = done(&mut command);
     let right = "the other: killed by signal 9\nas before: 1\nit: buffered read: k..k\nit: direct read: k..k\n";
@@ -199,11 +191,8 @@ fn who_shares_a_description_puts_back_what_a_kill_left() {
 fn programs_get_the_limit_that_the_program_has() {
     let (program, fence) = (compile("limit_inherited", &[]), Fence::new());
     let dir = main_place().directory();
-    let trace = dir.path().join("trace");
-    let mut command = Command::new(&program.path);
-    command.arg(dir.path());
-    fence.apply(&mut command);
-    command.env("PAGEFENCE_TRACE", &trace);
+    let mut command = program.on(dir.path());
+    fence.apply_traced(&mut command);
     let outcome = done(&mut command);
     assert_eq!(
         outcome.stdout,
@@ -211,6 +200,5 @@ fn programs_get_the_limit_that_the_program_has() {
         "{}",
         outcome.report()
     );
-    let events = std::fs::read_to_string(&trace).expect("a trace");
-    assert!(events.contains("\"mixed\""), "no file was used both ways");
+    assert!(fence.has_told("mixed"), "no file was used both ways");
 }

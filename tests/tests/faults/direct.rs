@@ -1,7 +1,7 @@
 //! Direct I/O: what the kernel grants and refuses, what falls back and where to, how long a call may wait.
 
 use pagefence_tests::compare::Comparison;
-use pagefence_tests::fence::Fence;
+use pagefence_tests::fence::{self, ATOMIC, Fence};
 use pagefence_tests::places::{main_place, places};
 use pagefence_tests::programs::compile;
 use pagefence_tests::run::{Outcome, run};
@@ -16,9 +16,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 fn start(program: &Path, arguments: &[&Path], fence: Option<&Fence>) -> Outcome {
     let mut command = Command::new(program);
     command.args(arguments);
-    if let Some(fence) = fence {
-        fence.apply(&mut command);
-    }
+    fence::apply(fence, &mut command);
     let outcome = run(&mut command, LIMIT).expect("a program that starts");
     assert!(outcome.hang.is_none(), "{}", outcome.report());
     outcome
@@ -80,7 +78,7 @@ fn a_call_waits_no_longer_than_lock_timeout_with_all_its_parts() {
         });
         let taken = |line: &str| line.rsplit_once('=')?.1.parse::<u64>().ok();
         let all: Vec<u64> = outcome.stdout.lines().filter_map(taken).collect();
-        assert_eq!(all.len(), 14, "{}", outcome.report());
+        assert_eq!(all.len(), 17, "{}", outcome.report());
         for line in outcome.stdout.lines() {
             let waited = taken(line).expect("a time");
             assert!(
@@ -148,16 +146,9 @@ fn opening_to_empty_is_as_bare() {
     for place in places() {
         let fences = [
             ("fenced", Fence::new()),
-            (
-                "atomic",
-                Fence::with_policy("[defaults]\nisolation = \"atomic\"\n"),
-            ),
+            ("atomic", Fence::with_policy(ATOMIC)),
         ];
-        let seen = Comparison::new("open_trunc").check(&place, &fences, |dir| {
-            let mut command = Command::new(&program.path);
-            command.arg(dir);
-            command
-        });
+        let seen = Comparison::new("open_trunc").check(&place, &fences, |dir| program.on(dir));
         assert_eq!(seen.code(), 0, "{}", seen.report());
     }
 }
@@ -372,9 +363,7 @@ fn on_layers_direct_writes_are_on_the_device() {
             .arg(&layers.merged)
             .arg(&layers.upper)
             .env("PAGEFENCE_LOG", "fallback=debug");
-        if let Some(fence) = &fence {
-            fence.apply(&mut command);
-        }
+        fence::apply(fence.as_ref(), &mut command);
         let outcome = run(&mut command, LIMIT).expect("a program that starts");
         assert_eq!(outcome.code(), 0, "{}", outcome.report());
         seen.push(outcome);
@@ -459,11 +448,8 @@ fn what_fails_beside_a_mapping_fails_as_bare() {
         .filter(|p| ["ext4", "xfs"].contains(&p.name.as_str()))
     {
         let seen =
-            Comparison::new("direct_errors").check(place, &[("fenced", Fence::new())], |dir| {
-                let mut command = Command::new(&program.path);
-                command.arg(dir);
-                command
-            });
+            Comparison::new("direct_errors")
+                .check(place, &[("fenced", Fence::new())], |dir| program.on(dir));
         assert_eq!(seen.code(), 0, "{}", seen.report());
     }
 }
@@ -479,8 +465,7 @@ fn flags_are_the_kernels_to_refuse() {
         .filter(|p| long() || !alike.contains(&p.name.as_str()))
     {
         let seen = Comparison::new("rwf_flags").check(place, &[("fenced", Fence::new())], |dir| {
-            let mut command = Command::new(&program.path);
-            command.arg(dir);
+            let mut command = program.on(dir);
             if long() {
                 command.arg("every form");
             }

@@ -1,13 +1,13 @@
 //! What a direct write, or one that fell back, leaves behind: nothing old in the page cache, everything on the device.
 
-use lock_table::summary::Counter;
-use pagefence_tests::fence::Fence;
+use pagefence_tests::fence::{self, Fence};
 use pagefence_tests::places::{Place, places};
 use pagefence_tests::programs::compile;
 use pagefence_tests::run::run;
 use pagefence_tests::stepper::Stepper;
 use std::process::Command;
 use std::time::Duration;
+use summary::Counter;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -76,18 +76,20 @@ fn an_error_from_before_is_the_programs_own_fsyncs() {
     let program = compile("owed", &[]);
     let can_fail = |p: &&Place| ["ext4", "xfs"].contains(&p.name.as_str());
     for place in places().iter().filter(can_fail) {
-        let seen = |fence: Option<&Fence>| {
-            let dir = place.directory();
-            let mut command = Command::new(&program.path);
-            command.arg(dir.path());
-            if let Some(fence) = fence {
-                fence.apply(&mut command);
-            }
-            run(&mut command, LIMIT).expect("a program of ours")
-        };
-        let (bare, fenced) = (seen(None), seen(Some(&Fence::new())));
-        let told = "fsync(fd): EIO\nfsync(fd): 0\n";
-        assert!(bare.stdout.ends_with(told), "{}", bare.report());
-        assert_eq!(bare.stdout, fenced.stdout, "{}", fenced.report());
+        for (how, call) in [
+            ("fsync", "fsync(fd)"),
+            ("msync", "msync(shown, PAGE, MS_SYNC)"),
+        ] {
+            let seen = |fence: Option<&Fence>| {
+                let dir = place.directory();
+                let mut command = program.on(dir.path());
+                fence::apply(fence, command.arg(how));
+                run(&mut command, LIMIT).expect("a program of ours")
+            };
+            let (bare, fenced) = (seen(None), seen(Some(&Fence::new())));
+            let told = format!("{call}: EIO\n{call}: 0\n");
+            assert!(bare.stdout.ends_with(&told), "{}", bare.report());
+            assert_eq!(bare.stdout, fenced.stdout, "{}", fenced.report());
+        }
     }
 }

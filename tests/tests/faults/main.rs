@@ -3,13 +3,22 @@
 //! of; most of the programs lie in `programs/`.
 
 mod alone;
+mod by_itself;
+mod copied;
 mod descriptors;
 mod direct;
 mod doors;
 mod dropped;
 mod environment;
+mod modes;
 mod names;
+mod next_program;
+mod no_rings;
+mod other_stacks;
+mod raw;
+mod rings;
 mod sandbox;
 mod stack;
 mod states;
+mod uncovered;
 mod unseen;

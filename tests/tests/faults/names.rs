@@ -5,7 +5,8 @@ use pagefence_tests::artefacts;
 use pagefence_tests::fence::{Fence, found};
 use pagefence_tests::places::main_place;
 use pagefence_tests::programs::{Program, compile};
-use pagefence_tests::run::{Outcome, run};
+use pagefence_tests::run::run;
+use pagefence_tests::seen::Seen;
 use pagefence_tests::{is_root, skip};
 use serde_json::Value;
 use std::ffi::{OsStr, OsString};
@@ -16,46 +17,13 @@ use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// What a program did inside a fence, and what the library told.
-struct Seen {
-    outcome: Outcome,
-    events: Vec<Value>,
-}
-
-impl Seen {
-    fn told(&self, kind: &str) -> Vec<&Value> {
-        self.events.iter().filter(|e| e["event"] == kind).collect()
-    }
-
-    /// The events of this kind whose reason has this in it.
-    fn told_why(&self, kind: &str, reason: &str) -> usize {
-        let has = |e: &&&Value| e["reason"].as_str().is_some_and(|r| r.contains(reason));
-        self.told(kind).iter().filter(has).count()
-    }
-
-    fn report(&self) -> String {
-        let lines = self.events.iter().map(|e| format!("{e}\n"));
-        format!("{}\n{}", self.outcome.report(), lines.collect::<String>())
-    }
-}
-
 fn fenced(policy: &str, program: &Path, arguments: &[OsString]) -> Seen {
     inside(&Fence::with_policy(policy), program, arguments)
 }
 
 fn inside(fence: &Fence, program: &Path, arguments: &[OsString]) -> Seen {
-    let trace = fence.table().with_file_name("trace");
-    let mut command = Command::new(program);
-    command.args(arguments).env("PAGEFENCE_TRACE", &trace);
-    fence.apply(&mut command);
-    let outcome = run(&mut command, LIMIT).expect("a program of ours");
-    assert_eq!(fence.damage(), None, "{}", outcome.report());
-    let lines = std::fs::read_to_string(trace).expect("a trace is UTF-8");
-    let parse = |l| serde_json::from_str(l).expect("a line of the trace is JSON");
-    let seen = Seen {
-        events: lines.lines().map(parse).collect(),
-        outcome,
-    };
+    let seen = Seen::of(Command::new(program).args(arguments), fence, LIMIT);
+    assert_eq!(fence.damage(), None, "{}", seen.report());
     assert_eq!(seen.outcome.code(), 0, "{}", seen.report());
     seen
 }
@@ -449,7 +417,7 @@ fn explain_says_what_the_library_does() {
             assert_eq!(seen.told("mixed")[0]["file"], said["path"]);
             fenced_ones += 1;
         }
-        std::fs::remove_file(fence.table().with_file_name("trace")).expect("the trace");
+        std::fs::remove_file(fence.trace()).expect("the trace");
     }
     assert!(
         (6..14).contains(&fenced_ones),

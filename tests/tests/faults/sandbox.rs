@@ -2,7 +2,7 @@
 //! program's own system calls, and where the fence can't go on that is said before the filter is on. The kind: a
 //! library's own system calls are the program's to the kernel, and a sandbox is written for the program's.
 
-use pagefence_tests::fence::{Fence, split_own_lines};
+use pagefence_tests::fence::{self, Fence, split_own_lines};
 use pagefence_tests::places::{Place, main_place};
 use pagefence_tests::programs::{Program, compile};
 use pagefence_tests::run::{Outcome, run};
@@ -36,8 +36,8 @@ impl Seen {
 fn once(program: &Program, place: &Place, fence: Option<&Fence>, arguments: &[String]) -> Seen {
     let dir = place.directory();
     let trace = tempfile::NamedTempFile::new().expect("a file for the trace");
-    let mut command = Command::new(&program.path);
-    command.arg(dir.path()).args(arguments);
+    let mut command = program.on(dir.path());
+    command.args(arguments);
     if let Some(fence) = fence {
         fence.apply(&mut command);
         command.env("PAGEFENCE_TRACE", trace.path());
@@ -203,9 +203,7 @@ fn programs_started_behind_a_filter() {
             let dir = place.directory();
             let mut command = Command::new(&program.path);
             command.args(&arguments).current_dir(dir.path());
-            if let Some(fence) = fence {
-                fence.apply(&mut command);
-            }
+            fence::apply(fence, &mut command);
             run(&mut command, Duration::from_secs(20)).expect("a program of ours")
         };
         let (bare, fenced) = (run_it(None), run_it(Some(&fence)));
@@ -318,9 +316,7 @@ fn a_real_program_with_a_filter() {
     let look = |fence: Option<&Fence>| {
         let mut command = Command::new("file");
         command.args(["-b", "/etc/passwd", "/bin/ls", "/dev/null", "/"]);
-        if let Some(fence) = fence {
-            fence.apply(&mut command);
-        }
+        fence::apply(fence, &mut command);
         run(&mut command, Duration::from_secs(20))
     };
     let Ok(bare) = look(None) else {
@@ -417,9 +413,7 @@ fn a_program_whose_filter_lets_it_only_read() {
         let mut command = Command::new("man");
         command.arg("-l").arg(&page);
         command.env("PAGER", "cat").env("TERM", "dumb");
-        if let Some(fence) = fence {
-            fence.apply(&mut command);
-        }
+        fence::apply(fence, &mut command);
         run(&mut command, Duration::from_secs(20))
     };
     let bare = read(None).ok().filter(|bare| bare.code() == 0);

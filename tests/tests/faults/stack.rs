@@ -7,12 +7,12 @@
 use object::read::elf::ElfFile64;
 use object::{Endianness, Object, ObjectSymbol, SymbolKind};
 use pagefence_tests::artefacts;
-use pagefence_tests::fence::{Fence, found};
+use pagefence_tests::fence::{ATOMIC, Fence, OBSERVE, PAST, ROUTED, found};
 use pagefence_tests::places::main_place;
 use pagefence_tests::programs::{Program, compile};
 use pagefence_tests::run::{Outcome, run};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -36,20 +36,14 @@ filesystem = ["ext4", "xfs", "btrfs", "tmpfs"]
 isolation = "atomic"
 "#;
 
-fn trace(fence: &Fence) -> PathBuf {
-    fence.table().with_file_name("trace")
-}
-
 /// Everything is told, by every way there is.
 fn tell_all(fence: &Fence, command: &mut Command) {
-    fence.apply(command);
-    command
-        .env("PAGEFENCE_TRACE", trace(fence))
-        .env("PAGEFENCE_LOG", "debug");
+    fence.apply_traced(command);
+    command.env("PAGEFENCE_LOG", "debug");
 }
 
 fn told(fence: &Fence) -> String {
-    std::fs::read_to_string(trace(fence)).unwrap_or_default()
+    std::fs::read_to_string(fence.trace()).unwrap_or_default()
 }
 
 // ---- programs with small stacks
@@ -189,6 +183,7 @@ fn assert_complete(seen: &Use) {
         name if name.starts_with("io_uring_") => "io_uring_queue_init".to_owned(),
         "syscall" => "syscall_read".to_owned(),
         "__register_atfork" => "pthread_atfork".to_owned(),
+        "llseek" => "lseek".to_owned(),
         "preadv64v2" => "preadv2".to_owned(),
         "pwritev64v2" => "pwritev2".to_owned(),
         "__fxstat" | "__fxstat64" => "fstat".to_owned(),
@@ -252,18 +247,10 @@ fn no_hook_needs_more_than_its_budget() {
                 "uncovered",
             ][..],
         ),
-        (
-            "atomic",
-            "[defaults]\nisolation = \"atomic\"\n",
-            &["mixed", "held"],
-            &["lock_timeout"],
-        ),
-        (
-            "observed",
-            "[defaults]\nmode = \"observe\"\n",
-            &["first", "held"],
-            &["collision"],
-        ),
+        ("atomic", ATOMIC, &["mixed", "held"], &["lock_timeout"]),
+        ("observed", OBSERVE, &["first", "held"], &["collision"]),
+        ("routed", ROUTED, &["first", "shared", "locked"], &[]),
+        ("past", PAST, &["first", "mapped", "shared", "locked"], &[]),
     ];
     let mut over = Vec::new();
     for (label, defaults, situations, kinds) in fences {

@@ -2,7 +2,7 @@
 //! program and the library are counted, not the kernel.
 
 use crate::Common;
-use crate::io::{Kind, Tools, run_one};
+use crate::io::{AIO, Kind, Tools, run_one};
 use pagefence_tests::places::Place;
 use serde::Serialize;
 use std::path::Path;
@@ -33,11 +33,24 @@ pub struct Count {
     pub fenced_mixed: f64,
 }
 
+/// The same of `aio-cost`.
+const AIO_FIGURES: [&str; 5] = [
+    "aio-read-1",
+    "aio-read-32",
+    "aio-read-32-each",
+    "aio-ring-32",
+    "aio-write-32",
+];
+
 pub fn measure(tools: &Tools, place: &Place, args: &Common) -> Result<Vec<Count>, String> {
     let wanted =
         |name: &&str| args.figure.is_empty() || args.figure.iter().any(|f| f.as_str() == *name);
     let mut counts = Vec::new();
-    for figure in FIGURES.into_iter().filter(wanted) {
+    let figures = match tools.app.ends_with(AIO) {
+        true => &AIO_FIGURES[..],
+        false => &FIGURES[..],
+    };
+    for figure in figures.iter().copied().filter(wanted) {
         eprintln!("instructions: {figure}");
         let count = |fenced, mixed| {
             let kind = Kind { fenced, mixed };

@@ -1,4 +1,4 @@
-//! Runs `io-cost` bare and fenced in turn on one filesystem.
+//! Runs `io-cost`, or `aio-cost`, bare and fenced in turn on one filesystem.
 
 use crate::statistics::Series;
 use crate::{Common, instructions, report};
@@ -18,7 +18,7 @@ pub struct Args {
     pub common: Common,
     /// Only this filesystem (may be repeated)
     #[arg(long, value_name = "NAME")]
-    filesystem: Vec<String>,
+    pub filesystem: Vec<String>,
 }
 
 /// The built programs that are measured.
@@ -27,9 +27,10 @@ pub struct Tools {
     library: PathBuf,
 }
 
-pub fn measure(args: &Args) -> Result<(), String> {
+/// What is measured: its name is that of the program.
+pub fn measure(app: &str, args: &Args) -> Result<(), String> {
     let tools = Tools {
-        app: artefacts::app("io-cost")?,
+        app: artefacts::app(app)?,
         library: artefacts::library()?,
     };
     let common = &args.common;
@@ -39,11 +40,16 @@ pub fn measure(args: &Args) -> Result<(), String> {
     for place in &places {
         let measured = measure_on(&tools, place, common)?;
         println!("\n{}", report::table(&measured));
+        if let Some(table) = report::sleeps_table(&measured) {
+            println!("\n{table}");
+        }
         report.filesystems.push(measured);
     }
     if common.instructions {
-        // The library's instructions are the same everywhere, but for the checks of direct I/O.
-        let place = places.first().ok_or("no filesystem")?;
+        // The library's instructions are the same everywhere, but for the checks of direct I/O. Asynchronous ones are
+        // counted where none waits for a device: else their number depends on how many come together.
+        let no_device = places.iter().find(|p| app == AIO && p.name == "tmpfs");
+        let place = no_device.or(places.first()).ok_or("no filesystem")?;
         let counts = instructions::measure(&tools, place, common)?;
         println!("\n{}", report::instruction_table(&counts));
         report.instructions = Some(counts);
@@ -56,20 +62,27 @@ pub fn measure(args: &Args) -> Result<(), String> {
     }
 }
 
-/// What `io-cost` prints.
+pub const IO: &str = "io-cost";
+pub const AIO: &str = "aio-cost";
+
+/// What the program prints.
 #[derive(Deserialize)]
-struct Output {
-    figures: Vec<Cost>,
+pub struct Output {
+    pub figures: Vec<Cost>,
 }
 
 #[derive(Deserialize)]
-struct Cost {
-    name: String,
-    /// None where the filesystem has no O_DIRECT.
-    ns: Option<f64>,
+pub struct Cost {
+    pub name: String,
+    /// None where the filesystem has no O_DIRECT, or nothing is timed.
+    pub ns: Option<f64>,
+    /// How often the program's thread went to sleep, per 1,000 requests.
+    switches: Option<f64>,
+    /// How often any other thread of the process did, per second.
+    wakes: Option<f64>,
 }
 
-/// All figures of one filesystem, in the order of `io-cost`.
+/// All figures of one filesystem, in the order of the program.
 #[derive(Serialize)]
 pub struct Measured {
     pub filesystem: String,
@@ -83,6 +96,14 @@ pub struct Figure {
     pub one_mode: Series,
     /// One file for both.
     pub mixed: Series,
+    pub sleeps: [Sleeps; 2],
+}
+
+/// How often threads slept: `switches` and `wakes`, bare and fenced.
+#[derive(Default, Serialize)]
+pub struct Sleeps {
+    pub switches: Series,
+    pub wakes: Series,
 }
 
 /// How a run is made.
@@ -103,7 +124,7 @@ impl Kind {
     }
 }
 
-fn chosen(only: &[String]) -> Result<Vec<Place>, String> {
+pub fn chosen(only: &[String]) -> Result<Vec<Place>, String> {
     let all = places();
     if let Some(missing) = only.iter().find(|o| !all.iter().any(|p| p.name == **o)) {
         let names: Vec<_> = all.iter().map(|p| p.name.as_str()).collect();
@@ -143,25 +164,26 @@ fn measure_on(tools: &Tools, place: &Place, args: &Common) -> Result<Measured, S
 
 fn add(figures: &mut Vec<Figure>, mixed: bool, bare: Output, fenced: Output) {
     for (bare, fenced) in bare.figures.into_iter().zip(fenced.figures) {
-        let (Some(before), Some(after)) = (bare.ns, fenced.ns) else {
-            continue;
-        };
         let at = figures.iter().position(|f| f.name == bare.name);
         let at = at.unwrap_or_else(|| {
             figures.push(Figure {
                 name: bare.name,
                 one_mode: Series::default(),
                 mixed: Series::default(),
+                sleeps: Default::default(),
             });
             figures.len() - 1
         });
         let figure = &mut figures[at];
-        let series = if mixed {
+        let sleeps = &mut figure.sleeps[usize::from(mixed)];
+        let ns = if mixed {
             &mut figure.mixed
         } else {
             &mut figure.one_mode
         };
-        series.push(before, after);
+        ns.push(bare.ns, fenced.ns);
+        sleeps.switches.push(bare.switches, fenced.switches);
+        sleeps.wakes.push(bare.wakes, fenced.wakes);
     }
 }
 
@@ -171,7 +193,7 @@ fn costs(tools: &Tools, place: &Place, kind: Kind, arguments: &[String]) -> Resu
     command.arg(directory.path()).args(arguments);
     let ended = run_one(tools, command, kind, None)?;
     serde_json::from_str(&ended.stdout)
-        .map_err(|e| format!("io-cost printed no such JSON: {e}: {}", ended.stdout))
+        .map_err(|e| format!("no such JSON was printed: {e}: {}", ended.stdout))
 }
 
 /// What a run wrote.
@@ -233,7 +255,12 @@ fn check(tools: &Tools, place: &Place, mixed: bool) -> Result<(), String> {
     };
     run_one(tools, command, kind, Some(&trace))?;
     let text = std::fs::read_to_string(&trace).unwrap_or_default();
-    let seen = |event: &str| text.contains(&format!("\"event\":\"{event}\""));
+    // The figure beside a mapping is one of falling back.
+    let seen = |event: &str| {
+        let event = format!("\"event\":\"{event}\"");
+        let mut told = text.lines().filter(|line| line.contains(&event));
+        told.any(|line| !line.contains("\"reason\":\"mapped\""))
+    };
     let wrong = [
         "fallback",
         "invalidate_failed",

@@ -8,6 +8,9 @@ mod instructions;
 mod io;
 mod lock_table;
 mod machine;
+mod past;
+mod peers;
+mod programs;
 mod report;
 mod statistics;
 
@@ -27,6 +30,14 @@ struct Args {
 enum What {
     /// Calls on files, bare and fenced, on every filesystem
     Io(io::Args),
+    /// Linux AIO, the same
+    Aio(io::Args),
+    /// `route = "direct"`: programs that read and write a file from its beginning to its end
+    Past(io::Args),
+    /// Calls on files, bare, fenced, and by what else could be put around a program
+    Peers(io::Args),
+    /// Whole programs, bare and fenced
+    Programs(programs::Args),
     /// The lock table, beside other locks
     LockTable(lock_table::Args),
 }
@@ -52,7 +63,11 @@ struct Common {
 
 fn main() -> ExitCode {
     let measured = match Args::parse().what {
-        What::Io(args) => io::measure(&args),
+        What::Io(args) => io::measure(io::IO, &args),
+        What::Aio(args) => io::measure(io::AIO, &args),
+        What::Past(args) => past::measure(&args),
+        What::Peers(args) => peers::measure(&args),
+        What::Programs(args) => programs::measure(&args),
         What::LockTable(args) => lock_table::measure(&args),
     };
     match measured {

@@ -2,7 +2,7 @@
 
 use crate::Common;
 use crate::instructions::Count;
-use crate::io::Measured;
+use crate::io::{Figure, Measured};
 use crate::machine::Machine;
 use crate::statistics::Series;
 use serde::Serialize;
@@ -40,18 +40,50 @@ pub fn table(measured: &Measured) -> String {
     let width = head.len();
     let mut lines = vec![
         format!(
-            "{:15} {:^width$}  {:^width$}",
+            "{:17} {:^width$}  {:^width$}",
             measured.filesystem,
             "-- a file for each mode, ns per call --",
             "-- one file in mixed use, ns per call --"
         ),
-        format!("{:15} {head}  {head}", ""),
+        format!("{:17} {head}  {head}", ""),
     ];
     for figure in &measured.figures {
         let (one_mode, mixed) = (half(&figure.one_mode), half(&figure.mixed));
-        lines.push(format!("{:15} {one_mode}  {mixed}", figure.name));
+        lines.push(format!("{:17} {one_mode}  {mixed}", figure.name));
     }
     lines.join("\n")
+}
+
+/// Figure × one mode and mixed. None: nothing of it was measured.
+pub fn sleeps_table(measured: &Measured) -> Option<String> {
+    let columns = |four: [String; 4]| four.map(|s| format!("{s:>11}")).join("");
+    let head = columns(["bare", "fenced", "bare", "fenced"].map(str::to_owned));
+    let width = head.len();
+    let mut lines = vec![
+        format!(
+            "{:17} {:^width$}  {:^width$}",
+            measured.filesystem,
+            "-- the thread's sleeps per 1,000 requests --",
+            "-- other threads' per second --"
+        ),
+        format!("{:17} {head}  {head}   (one mode, mixed)", ""),
+    ];
+    for figure in &measured.figures {
+        let medians = |series: &Series| match series.summary() {
+            Some(s) => [s.bare_ns.median, s.fenced_ns.median].map(|n| format!("{n:.1}")),
+            None => ["-", "-"].map(str::to_owned),
+        };
+        let [one, mixed] = &figure.sleeps;
+        let line = |one: &Series, mixed: &Series| {
+            let ([a, b], [c, d]) = (medians(one), medians(mixed));
+            columns([a, b, c, d])
+        };
+        let switches = line(&one.switches, &mixed.switches);
+        let wakes = line(&one.wakes, &mixed.wakes);
+        lines.push(format!("{:17} {switches}  {wakes}", figure.name));
+    }
+    let any = |figure: &Figure| figure.sleeps.iter().any(|s| s.wakes.summary().is_some());
+    measured.figures.iter().any(any).then(|| lines.join("\n"))
 }
 
 fn columns([bare, fenced, more, range, times]: [&str; 5]) -> String {

@@ -41,9 +41,12 @@ pub struct Summary {
 }
 
 impl Series {
-    pub fn push(&mut self, bare: f64, fenced: f64) {
-        self.bare.push(bare);
-        self.fenced.push(fenced);
+    /// A pair of runs, if both have the figure.
+    pub fn push(&mut self, bare: Option<f64>, fenced: Option<f64>) {
+        if let (Some(bare), Some(fenced)) = (bare, fenced) {
+            self.bare.push(bare);
+            self.fenced.push(fenced);
+        }
     }
 
     /// None without a pair.
@@ -92,7 +95,7 @@ mod tests {
     fn pairs_are_compared_with_themselves() {
         let mut series = Series::default();
         for speed in [1.0, 2.0, 10.0] {
-            series.push(100.0 * speed, 150.0 * speed);
+            series.push(Some(100.0 * speed), Some(150.0 * speed));
         }
         let summary = series.summary().unwrap();
         assert_eq!(summary.ratio.low, 1.5);

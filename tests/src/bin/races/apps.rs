@@ -13,15 +13,32 @@ struct List {
 #[derive(Clone, Deserialize)]
 pub struct App {
     pub name: String,
+    /// One of a program's ways by itself: which program, and the way.
+    program: Option<String>,
+    pub way: Option<String>,
+    #[serde(default)]
     pub needs_atomic: bool,
+    #[serde(default)]
+    pub needs_syscalls: bool,
     /// Filesystems on which a bare run that loses nothing proves nothing.
     must_fail: Vec<String>,
     /// It loses nothing on the bare kernel either, and shows what a fence might break.
+    #[serde(default)]
     pub always_clean: bool,
+    #[serde(default)]
     not_applicable: Vec<String>,
 }
 
 impl App {
+    pub fn program(&self) -> &str {
+        self.program.as_ref().unwrap_or(&self.name)
+    }
+
+    /// The program with all its ways is in the list, too.
+    pub fn is_part(&self) -> bool {
+        self.way.is_some()
+    }
+
     pub fn must_fail_on(&self, filesystem: &str) -> bool {
         self.must_fail.iter().any(|name| name == filesystem)
     }

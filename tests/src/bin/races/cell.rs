@@ -22,8 +22,40 @@ pub struct Plan {
     pub fenced: f64,
     /// None: without this phase.
     pub kills: Option<f64>,
+    /// Of the fenced phases; None: the built-in one.
+    pub policy: Option<&'static str>,
     pub seed: u64,
 }
+
+impl Plan {
+    /// For one way of a program that has raced in all its ways.
+    pub fn of_part(self) -> Plan {
+        if self.curious {
+            return self;
+        }
+        Plan {
+            fenced: 2.0,
+            kills: Some(1.5),
+            ..self
+        }
+    }
+
+    /// Where the bare kernel isn't known to lose anything: half the time shows that the fence breaks nothing there.
+    pub fn of_clean(self) -> Plan {
+        if self.curious {
+            return self;
+        }
+        Plan {
+            fenced: self.fenced / 2.0,
+            kills: self.kills.map(|seconds| seconds / 2.0),
+            ..self
+        }
+    }
+}
+
+/// These look for halves of ordinary writes, too, which ordinary reads show bare where nothing is opened directly: so it
+/// stays where nobody holds anything.
+const SEE_HALVES: [&str; 3] = ["copies", "streams", "layout"];
 
 /// What one run of the program counted.
 #[derive(Clone, Serialize)]
@@ -71,7 +103,7 @@ impl Tools {
         artefacts::library()?;
         Ok(Tools {
             command: artefacts::command()?,
-            app: artefacts::app(&app.name)?,
+            app: artefacts::app(app.program())?,
         })
     }
 }
@@ -112,6 +144,7 @@ pub fn cell(
         fenced: true,
         seconds: plan.fenced,
         kills: false,
+        policy: plan.policy,
         seed: plan.seed,
     };
     cell.fenced = must_be_clean(&mut cell.failures, fenced.run(app, tools, place), "fenced");
@@ -122,6 +155,7 @@ pub fn cell(
             fenced: true,
             seconds,
             kills: true,
+            policy: plan.policy,
             seed: plan.seed,
         };
         cell.kills = must_be_clean(&mut cell.failures, kills.run(app, tools, place), kills.name);
@@ -136,6 +170,7 @@ fn bare(cell: &mut Cell, app: &App, tools: &Tools, place: &Place, plan: Plan) {
             fenced: false,
             seconds: plan.bare,
             kills: false,
+            policy: None,
             seed: plan.seed.wrapping_add(7919 * number),
         };
         phase.run(app, tools, place)
@@ -197,12 +232,15 @@ fn must_be_clean(failures: &mut Vec<String>, end: End, phase: &str) -> Option<Co
     }
 }
 
+const SYSCALLS: &str = "[defaults]\ncoverage = \"syscalls\"\n";
+
 #[derive(Clone, Copy)]
 struct Phase {
     name: &'static str,
     fenced: bool,
     seconds: f64,
     kills: bool,
+    policy: Option<&'static str>,
     seed: u64,
 }
 
@@ -240,8 +278,23 @@ impl Phase {
         });
         if self.fenced {
             command.arg("run").arg("--table").arg(&table);
-            if app.needs_atomic {
+            if let Some(policy) = self.policy {
+                let file = memory.path().join("policy.toml");
+                if let Err(error) = std::fs::write(&file, policy) {
+                    return End::Failed(format!("{}: {error}", file.display()));
+                }
+                command.arg("--policy").arg(file);
+            }
+            let sees_halves = SEE_HALVES.contains(&app.program());
+            if app.needs_atomic || (sees_halves && self.policy == Some(fence::ROUTED)) {
                 command.args(["--isolation", "atomic"]);
+            }
+            if app.needs_syscalls {
+                let policy = memory.path().join("policy.toml");
+                if let Err(error) = std::fs::write(&policy, SYSCALLS) {
+                    return End::Failed(format!("{}: {error}", policy.display()));
+                }
+                command.arg("--policy").arg(policy);
             }
             command.arg("--").arg(&tools.app);
         }
@@ -254,6 +307,9 @@ impl Phase {
         ]);
         if self.kills {
             command.arg("--kills");
+        }
+        if let Some(way) = &app.way {
+            command.args(["--way", way]);
         }
         // The program itself gives up after a minute without progress, and a minute with each one that doesn't die;
         // this is for when it can't.

@@ -9,6 +9,7 @@ mod story;
 use apps::App;
 use cell::{Cell, Plan, Tools, cell};
 use clap::Parser;
+use pagefence_tests::fence;
 use pagefence_tests::places::{Place, places};
 use report::{Paint, Total};
 use std::io::Write;
@@ -24,7 +25,9 @@ use std::time::Instant;
 #[derive(Parser)]
 #[command(name = "races")]
 struct Args {
-    /// 60 seconds for each phase instead of 5, 5 and 3; bare in throws of 5 seconds, until something is lost
+    /// 60 seconds fenced and 60 with kills instead of 3 and 2, and half of those where the bare kernel isn't known to lose
+    /// anything; bare up to 60 in throws of 5, until something is lost, instead of 25 in throws of 1; and the ways of one
+    /// program on every filesystem, not only on the first for 2 seconds
     #[arg(long, conflicts_with = "demo")]
     long: bool,
     /// Explain what is shown; fewer seconds, four filesystems, no kills
@@ -36,12 +39,31 @@ struct Args {
     /// Only this filesystem (may be repeated)
     #[arg(long, value_name = "NAME")]
     filesystem: Vec<String>,
+    /// Fenced with `route` as this in the policy: buffered (where nobody holds anything: those that look for halves of
+    /// ordinary writes, too, with `isolation = "atomic"`) or direct
+    #[arg(long, value_name = "ROUTE", conflicts_with = "demo")]
+    route: Option<Route>,
     /// Start of the programs' random numbers
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     /// Write the results to this file as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Route {
+    Buffered,
+    Direct,
+}
+
+impl Route {
+    fn policy(self) -> &'static str {
+        match self {
+            Route::Buffered => fence::ROUTED,
+            Route::Direct => fence::PAST,
+        }
+    }
 }
 
 const DEMO_FILESYSTEMS: [&str; 4] = ["ext4", "xfs", "btrfs", "tmpfs"];
@@ -62,41 +84,48 @@ fn main() -> ExitCode {
 
 fn races(args: &Args) -> Result<bool, String> {
     let apps = apps::apps(&args.app)?;
-    let tools = apps
-        .iter()
-        .map(Tools::find)
-        .collect::<Result<Vec<_>, _>>()?;
     let places = chosen(args)?;
-    let (plan, paint) = (plan(args, apps.len() * places.len()), Paint::detect());
+    let races = races_of(args, &apps, &places);
+    let (plan, paint) = (plan(args, races.len()), Paint::detect());
     if args.demo {
         println!("{}", story::opening(paint));
     }
     let mut cells = Vec::new();
-    let total = apps.len() * places.len();
-    for (app, tools) in apps.iter().zip(&tools) {
+    let mut last = None;
+    for (app, place) in &races {
+        let tools = Tools::find(app)?;
         if args.demo {
-            println!("{}", story::introduce(app, &apps::about(&tools.app), paint));
-        }
-        for place in &places {
-            let number = cells.len() + 1;
-            let done = if args.demo {
-                let done = cell(app, tools, place, plan, |_| {});
-                println!("{}", story::tell(&done, paint));
-                done
-            } else {
-                with_progress(
-                    app,
-                    tools,
-                    place,
-                    plan,
-                    &format!("[{number}/{total}]"),
-                    paint,
-                )
-            };
+            if last.replace(&app.name) != Some(&app.name) {
+                println!("{}", story::introduce(app, &apps::about(&tools.app), paint));
+            }
+            let done = cell(app, &tools, place, plan, |_| {});
+            println!("{}", story::tell(&done, paint));
             cells.push(done);
+            continue;
         }
+        let plan = match (app.is_part(), app.must_fail_on(&place.name)) {
+            (true, _) => plan.of_part(),
+            (false, true) => plan,
+            (false, false) => plan.of_clean(),
+        };
+        let number = format!("[{}/{}]", cells.len() + 1, races.len());
+        cells.push(with_progress(app, &tools, place, plan, &number, paint));
     }
     finish(args, &cells, paint)
+}
+
+/// Which programs race where. A part of one that races everywhere does so on the first filesystem, and not in the
+/// demonstration.
+fn races_of<'a>(args: &Args, apps: &'a [App], places: &'a [Place]) -> Vec<(&'a App, &'a Place)> {
+    let named = !args.filesystem.is_empty();
+    let wanted =
+        |app: &App, at: usize| !app.is_part() || args.long || (!args.demo && (named || at == 0));
+    let all = apps.iter().flat_map(|app| {
+        let places = places.iter().enumerate();
+        let here = places.filter(move |(at, _)| wanted(app, *at));
+        here.map(move |(_, place)| (app, place))
+    });
+    all.collect()
 }
 
 fn with_progress(
@@ -156,7 +185,7 @@ fn chosen(args: &Args) -> Result<Vec<Place>, String> {
 }
 
 fn plan(args: &Args, cells: usize) -> Plan {
-    let seed = args.seed;
+    let (seed, policy) = (args.seed, args.route.map(Route::policy));
     if args.demo {
         // Each run costs a quarter of a second beyond its own time.
         let each = (DEMO_SECONDS / (2.0 * cells.max(1) as f64) - 0.25).clamp(1.0, 3.0);
@@ -166,6 +195,7 @@ fn plan(args: &Args, cells: usize) -> Plan {
             curious: false,
             fenced: each,
             kills: None,
+            policy,
             seed,
         };
     }
@@ -176,15 +206,18 @@ fn plan(args: &Args, cells: usize) -> Plan {
             curious: true,
             fenced: 60.0,
             kills: Some(60.0),
+            policy,
             seed,
         };
     }
+    // Mostly a second is enough for something to be lost, and no bare run need be longer than that.
     Plan {
-        bare: 5.0,
-        throws: 5,
+        bare: 1.0,
+        throws: 25,
         curious: false,
-        fenced: 5.0,
-        kills: Some(3.0),
+        fenced: 3.0,
+        kills: Some(2.0),
+        policy,
         seed,
     }
 }

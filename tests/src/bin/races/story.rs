@@ -32,6 +32,9 @@ pub fn introduce(app: &App, about: &str, paint: Paint) -> String {
     if app.needs_atomic {
         text += "\n    (Fenced with --isolation atomic: every call's whole range at once.)";
     }
+    if app.needs_syscalls {
+        text += "\n    (Fenced with coverage = \"syscalls\": also what it asks of the kernel without libc.)";
+    }
     if app.always_clean {
         text += "\n    (The bare kernel keeps it too: here a fence must not break it.)";
     }

@@ -149,8 +149,7 @@ fn a_policy_whose_name_is_not_utf8() {
             .with_file_name(OsStr::from_bytes(b"p\xff.toml"));
         std::fs::write(&policy, format!("[defaults]\nmode = \"{mode}\"\n")).expect("a policy");
         let dir = main_place().directory();
-        let mut command = Command::new(&program.path);
-        command.arg(dir.path());
+        let mut command = program.on(dir.path());
         fence.apply(&mut command);
         command
             .env("PAGEFENCE_POLICY", &policy)

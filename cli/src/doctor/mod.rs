@@ -1,0 +1,73 @@
+//! `pagefence doctor`: what of a program, a process or this machine is covered and what not, why, and what to do.
+//!
+//! It looks only: nothing is started, made or changed. Whether the library can come into a program is asked of the same code
+//! that the library asks at exec ([`kernel::program`]).
+
+mod calls;
+mod diagnosis;
+mod files;
+mod libraries;
+mod machine;
+mod names;
+mod object;
+mod place;
+mod process;
+mod program;
+
+use std::path::{Path, PathBuf};
+
+use policy::Policy;
+
+use crate::args::DoctorArgs;
+use crate::environment::overrides;
+use crate::failure::{Failure, USAGE};
+use crate::say;
+
+/// Something isn't covered.
+const NOT_COVERED: i32 = 1;
+
+pub fn doctor(arguments: &DoctorArgs) -> Result<i32, Failure> {
+    let given = policy(arguments.policy.as_deref())?;
+    let or_own = |given: Option<Policy>| -> Result<Policy, Failure> {
+        let own = std::env::var_os(policy::environment::POLICY).filter(|path| !path.is_empty());
+        let own = policy(own.map(PathBuf::from).as_deref())?;
+        Ok(given
+            .or(own)
+            .unwrap_or_else(Policy::built_in)
+            .with_overrides(overrides()))
+    };
+    let diagnosis = match &arguments.target {
+        None => machine::diagnose(&or_own(given)?),
+        Some(target) => match number(target) {
+            Some(number) => process::diagnose(number?, given)?,
+            None => program::diagnose(target, &or_own(given)?)?,
+        },
+    };
+    if arguments.json {
+        say::answer(serde_json::to_string(&diagnosis).unwrap_or_default())?;
+    } else {
+        say::answer(&diagnosis)?;
+    }
+    Ok(if diagnosis.covered { 0 } else { NOT_COVERED })
+}
+
+/// None: it is the name of a program.
+fn number(target: &std::ffi::OsStr) -> Option<Result<u32, Failure>> {
+    let text = target
+        .to_str()
+        .filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()))?;
+    let absent = || {
+        Failure::new(
+            USAGE,
+            format!("there is no process {text}"),
+            "give the number that ps(1) shows; a program whose name is a number: ./NAME",
+        )
+    };
+    Some(text.parse().ok().filter(|n| *n != 0).ok_or_else(absent))
+}
+
+fn policy(path: Option<&Path>) -> Result<Option<Policy>, Failure> {
+    let failed = |error| Failure::new(USAGE, format!("the policy can't be used\n\n{error}"), "");
+    path.map(|path| Policy::load(path).map_err(failed))
+        .transpose()
+}

@@ -1,0 +1,106 @@
+//! A call on a file in one mode (P10): it announces itself, and waits for nobody.
+
+use core::sync::atomic::{Ordering::*, compiler_fence, fence};
+
+use lock_table::{Claim, Mode};
+
+use crate::hold::slots::{let_go, slot_of};
+use crate::hold::terms::END_OF_TIME;
+use crate::hold::{cancellation, give_back};
+use crate::what::file::File;
+use crate::what::words::{self, Peek};
+use crate::what::{descriptions, files};
+use crate::who::process;
+use crate::who::thread::Holds;
+
+/// Why a call isn't made so.
+pub enum Closer {
+    /// Nobody has looked yet what the number stands for.
+    Unknown,
+    /// An eventfd that tells of completions.
+    Tells,
+    /// The file is used past the page cache, too, or its policy wants more: the call must take its range, or be
+    /// routed.
+    Range,
+}
+
+/// A file in one mode (P10): say in the table what this call does, without waiting, and make it.
+///
+/// `LOOKED`: a routed file's request has been looked at, or needs no look. Else it isn't made, either.
+#[inline]
+pub fn unmixed<const LOOKED: bool>(
+    fd: i32,
+    mode: Mode,
+    real: &impl Fn() -> isize,
+) -> Result<isize, Closer> {
+    let Some(thread) = process::active() else {
+        return Ok(real());
+    };
+    let (seen, index) = match words::peek(fd) {
+        Peek::Pass => return Ok(real()),
+        Peek::Ours => return Ok(kernel::libc_result(-libc::EBADF as isize)),
+        Peek::Unknown => return Err(Closer::Unknown),
+        Peek::Tells => return Err(Closer::Tells),
+        Peek::Description { seen, index } => (seen, index),
+    };
+    let description = descriptions::description(index).ok_or(Closer::Range)?;
+    let file = files::get(description.file_index()).ok_or(Closer::Range)?;
+    let (Some(table), Some(entry)) = (process::table(), file.use_entry()) else {
+        return Err(Closer::Range);
+    };
+    let known = file.settings();
+    let is_plain = match LOOKED {
+        true => known.is_plain(),
+        false => known.is_plain_as_asked(),
+    };
+    if table.use_locks(entry) || !is_plain {
+        return Err(Closer::Range);
+    }
+    let frame = thread.enter(give_back::abandoned).ok_or(Closer::Range)?;
+    frame.cancel_state.set(cancellation::UNTOUCHED);
+    let Some(slot) = slot_of(thread, frame) else {
+        thread.leave();
+        return Err(Closer::Range);
+    };
+    let claim = Claim {
+        file: file.id(),
+        first: 0,
+        last: END_OF_TIME,
+        mode,
+        atomic: false,
+    };
+    frame.holds.set(Holds::Perhaps);
+    table.announce(slot, &claim);
+    // The store above and the look below may pass each other in this processor: the opener that makes
+    // the file mixed sets `locks`, has every processor pass a barrier (membarrier), and only then looks
+    // at the slots. The compiler must keep their order.
+    compiler_fence(SeqCst);
+    // And what was read of the file's record was read before the number is looked at again.
+    fence(Acquire);
+    let stands = !table.use_locks(entry) && words::still(fd, seen);
+    let result = stands.then(|| made(file, mode, real));
+    // Nothing: a handler forked meanwhile, and this is the child.
+    if frame.holds.get() != Holds::Nothing {
+        let_go(table, slot, frame);
+    }
+    thread.leave();
+    result.ok_or(Closer::Range)
+}
+
+#[inline(always)]
+fn made(file: &File, mode: Mode, real: &impl Fn() -> isize) -> isize {
+    if mode == Mode::Layout {
+        file.is_cut_off(0); // for when the file is mixed (P12)
+    }
+    real()
+}
+
+/// Apart from its caller, below which little of the stack is left.
+#[inline(never)]
+pub fn unmixed_apart<const LOOKED: bool>(
+    fd: i32,
+    mode: Mode,
+    real: &dyn Fn() -> isize,
+) -> Result<isize, Closer> {
+    unmixed::<LOOKED>(fd, mode, &real)
+}

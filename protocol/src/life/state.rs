@@ -1,0 +1,70 @@
+//! All that this room remembers of the process.
+
+use core::cell::UnsafeCell;
+use core::ffi::c_char;
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64};
+use std::ffi::CString;
+
+use once_cell::race::OnceBox;
+
+use crate::who::owned::owned;
+use crate::who::registry::Registry;
+
+/// A copy of a seccomp filter: its instructions stand behind it in the same mapping.
+pub struct Filter {
+    pub(super) next: AtomicPtr<Filter>,
+    pub(super) length: usize,
+}
+
+pub struct State {
+    /// The newest seccomp filter, and through it all: also one that is about to come into force.
+    pub(super) filters: AtomicPtr<Filter>,
+    /// The same, of those in force.
+    pub(super) in_force: AtomicPtr<Filter>,
+    /// No call of ours may be made any more: strict mode, or nothing is fenced and there is nothing to make calls for.
+    pub(super) no_calls: AtomicBool,
+    /// Numbers that all filters in force allow whatever the arguments are: one bit each.
+    pub(super) always: [AtomicU64; 8],
+    /// Numbers that this program was told to make no calls by: one bit each.
+    pub(super) refused: [AtomicU64; 8],
+    /// What the next program is told, once there is something.
+    pub(super) handed_on: AtomicPtr<c_char>,
+    /// Our variables, for programs that are started with an environment of their own.
+    pub(super) variables: OnceBox<Vec<CString>>,
+    /// Our file name in the LD_PRELOAD that this program was started with; empty: it isn't there.
+    pub(super) own_name: OnceBox<Vec<u8>>,
+    /// How far the numbers had changed when rights were last about to go.
+    pub(super) rights_at: AtomicU64,
+    /// The numbers that the process came with have been asked for: a system call for each that may be open.
+    pub(super) numbers_met: AtomicBool,
+    /// Forks are watched.
+    pub(super) forks_watched: AtomicBool,
+    /// The registry, while it is held for a fork.
+    pub(super) forking: Stash,
+}
+
+pub(super) struct Stash(pub UnsafeCell<Option<Registry>>);
+// SAFETY: written and read only between prepare and parent/child, by the thread that forks.
+unsafe impl Sync for Stash {}
+
+impl State {
+    const fn new() -> State {
+        State {
+            filters: AtomicPtr::new(null_mut()),
+            in_force: AtomicPtr::new(null_mut()),
+            no_calls: AtomicBool::new(false),
+            always: [const { AtomicU64::new(u64::MAX) }; 8],
+            refused: [const { AtomicU64::new(0) }; 8],
+            handed_on: AtomicPtr::new(null_mut()),
+            variables: OnceBox::new(),
+            own_name: OnceBox::new(),
+            rights_at: AtomicU64::new(0),
+            numbers_met: AtomicBool::new(false),
+            forks_watched: AtomicBool::new(false),
+            forking: Stash(UnsafeCell::new(None)),
+        }
+    }
+}
+
+owned!(State);

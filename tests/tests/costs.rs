@@ -1,0 +1,105 @@
+//! What a call on a file costs beside itself, in system calls, counted by a tracer: for each way exactly so many, so that
+//! none comes back. The files lie where direct I/O is real.
+
+use pagefence_tests::fence::Fence;
+use pagefence_tests::places::main_place;
+use pagefence_tests::programs::{Program, compile};
+use pagefence_tests::run::run;
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(60);
+/// How often the program makes its call.
+const TIMES: usize = 16;
+
+type Counts = BTreeMap<String, usize>;
+
+/// The system calls that the program makes between its two lines.
+fn counts(program: &Program, fence: Option<&Fence>, how: [&str; 2]) -> Counts {
+    let dir = main_place().directory();
+    let trace = dir.path().join("trace");
+    let mut command = Command::new("strace");
+    command.arg("-qq").arg("-o").arg(&trace);
+    if let Some(fence) = fence {
+        // The tracer itself is none of the fenced.
+        let mut inside = Command::new("true");
+        fence.apply(&mut inside);
+        for (name, value) in inside.get_envs() {
+            let value = value.unwrap_or_default().to_string_lossy();
+            command.arg(format!("-E{}={value}", name.to_string_lossy()));
+        }
+    }
+    command.arg(&program.path).arg(dir.path()).args(how);
+    let outcome = run(&mut command, LIMIT).expect("strace");
+    assert_eq!(outcome.code(), 0, "{how:?}: {}", outcome.report());
+    let trace = std::fs::read_to_string(&trace).expect("strace wrote it");
+    let says = |line: &&str, what: &str| line.starts_with(&format!("write(2, \"{what}\""));
+    let between = trace
+        .lines()
+        .skip_while(|line| !says(line, "begin"))
+        .skip(1)
+        .take_while(|line| !says(line, "end"));
+    let mut counts = Counts::new();
+    for line in between {
+        let name = line.split('(').next().unwrap_or(line);
+        *counts.entry(name.to_string()).or_default() += 1;
+    }
+    counts
+}
+
+/// What each of so many calls adds to the bare program's.
+fn costs(fenced_by: &Program, how: [&str; 2], added: &[(&str, usize)]) {
+    let bare = counts(fenced_by, None, how);
+    assert_eq!(bare.values().sum::<usize>(), TIMES, "{how:?}: {bare:?}");
+    let mut expected = bare;
+    for (name, each) in added {
+        *expected.entry(name.to_string()).or_default() += each * TIMES;
+    }
+    let fenced = counts(fenced_by, Some(&Fence::new()), how);
+    assert_eq!(fenced, expected, "{how:?}");
+}
+
+const BUFFERED: [&str; 5] = ["pread", "pwrite", "read", "write", "lseek"];
+
+#[test]
+fn in_one_mode_no_call_costs_another() {
+    let program = compile("costs", &[]);
+    for what in BUFFERED {
+        costs(&program, ["one", what], &[]);
+    }
+}
+
+#[test]
+fn where_all_use_is_direct_no_call_costs_another() {
+    let program = compile("costs", &[]);
+    for what in ["pread", "pwrite", "read"] {
+        costs(&program, ["direct", what], &[]);
+    }
+}
+
+#[test]
+fn in_mixed_use_reads_and_writes_cost_no_look_at_the_file() {
+    let program = compile("costs", &[]);
+    costs(&program, ["mixed", "pread"], &[]);
+    costs(&program, ["mixed", "pwrite"], &[]);
+    costs(&program, ["mixed", "direct pread"], &[]);
+    costs(&program, ["mixed", "lseek"], &[]);
+}
+
+/// The look at the writeback error, during which no handler comes.
+#[test]
+fn in_mixed_use_a_direct_write_costs_one_look() {
+    let program = compile("costs", &[]);
+    let look = [("sync_file_range", 1), ("rt_sigprocmask", 2)];
+    costs(&program, ["mixed", "direct pwrite"], &look);
+}
+
+/// Where the file offset is: asked before the range is taken and under it.
+#[test]
+fn in_mixed_use_calls_at_the_offset_ask_where_that_is() {
+    let program = compile("costs", &[]);
+    for what in ["read", "write"] {
+        costs(&program, ["mixed", what], &[("lseek", 2)]);
+    }
+}
