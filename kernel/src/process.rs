@@ -1,9 +1,42 @@
 //! This process and this thread: who they are, their limits, barriers among them.
 
+use core::cell::Cell;
 use core::ffi::c_int;
+#[cfg(not(target_arch = "x86_64"))]
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::call::{Raw, syscall6};
 use crate::{known, stat};
+
+/// Replaces a word of the calling thread's own, unless a signal handler has changed it since: in one instruction, between
+/// which and itself no handler comes, and without locking the bus. Whether it was replaced.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub fn replace_in_thread(word: &Cell<usize>, before: usize, to: usize) -> bool {
+    let was_equal: u8;
+    // SAFETY: reads and writes the bytes that the cell owns.
+    unsafe {
+        core::arch::asm!(
+            "cmpxchg qword ptr [{at}], {to}",
+            "sete {was_equal}",
+            at = in(reg) word.as_ptr(),
+            to = in(reg) to,
+            was_equal = lateout(reg_byte) was_equal,
+            inout("rax") before => _,
+            options(nostack)
+        );
+    }
+    was_equal != 0
+}
+
+/// The same by a pair of instructions, which a handler in between makes fail.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+pub fn replace_in_thread(word: &Cell<usize>, before: usize, to: usize) -> bool {
+    // SAFETY: the bytes that the cell owns, aligned, used by this thread alone while the reference lives.
+    let word = unsafe { AtomicUsize::from_ptr(word.as_ptr()) };
+    word.compare_exchange(before, to, Relaxed, Relaxed).is_ok()
+}
 
 /// The name of the calling thread, as `ps` shows it.
 pub fn comm() -> [u8; 16] {

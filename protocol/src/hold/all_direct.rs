@@ -49,7 +49,7 @@ pub fn all_direct(call: &Transfer, real: &dyn Fn() -> isize) -> Option<isize> {
     let errno = kernel::errno();
     release(frame);
     give_back::of(frame);
-    thread.leave();
+    thread.leave(frame);
     kernel::set_errno(errno);
     done
 }

@@ -29,10 +29,11 @@ impl Drop for Bounce<'_> {
     fn drop(&mut self) {
         match self.thread {
             Some(thread) => {
-                thread.bounce_user.set(0);
+                // Before it is free: a handler may switch to a context that takes it.
                 if buffers::are_many() {
                     give_back(thread);
                 }
+                thread.bounce_user.set(0);
             }
             None => unmap(self.at, self.room),
         }
@@ -45,11 +46,14 @@ pub fn take(thread: &Thread) -> Option<Bounce<'_>> {
     // As with frames: a user below us on the same stack was jumped out of. Another one is a call of this thread's that this
     // one has interrupted.
     let is_free = user == 0 || thread.was_unwound(user, here);
-    let has_own = is_free && (thread.bounce.get() != 0 || map_own(thread).is_some());
-    if !has_own {
+    let is_own = is_free && kernel::replace_in_thread(&thread.bounce_user, user, here);
+    if !is_own {
         return made(Size::Large).or_else(|| made(Size::Small));
     }
-    thread.bounce_user.set(here);
+    if thread.bounce.get() == 0 && map_own(thread).is_none() {
+        thread.bounce_user.set(0);
+        return made(Size::Small);
+    }
     Some(Bounce {
         at: thread.bounce.get() as *mut u8,
         room: Size::Large as usize,

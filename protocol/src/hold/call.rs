@@ -120,7 +120,7 @@ pub fn end(thread: &Thread, frame: &Frame) {
     let errno = kernel::errno();
     release(frame);
     give_back::of(frame);
-    thread.leave();
+    thread.leave(frame);
     events::tell_what_is_due(thread);
     restore_cancellation(frame.cancel_state.get());
     kernel::set_errno(errno);

@@ -89,7 +89,7 @@ fn what_a_jump_leaves_behind_is_given_back() {
         let thread = active().unwrap();
         let frame = thread.enter(give_back::abandoned).unwrap();
         assert!(is_free() && frame.pinned.get() == 0);
-        thread.leave();
+        thread.leave(frame);
     });
 }
 

@@ -59,7 +59,7 @@ pub fn unmixed<const LOOKED: bool>(
     let frame = thread.enter(give_back::abandoned).ok_or(Closer::Range)?;
     frame.cancel_state.set(cancellation::UNTOUCHED);
     let Some(slot) = slot_of(thread, frame) else {
-        thread.leave();
+        thread.leave(frame);
         return Err(Closer::Range);
     };
     let claim = Claim {
@@ -83,7 +83,7 @@ pub fn unmixed<const LOOKED: bool>(
     if frame.holds.get() != Holds::Nothing {
         let_go(table, slot, frame);
     }
-    thread.leave();
+    thread.leave(frame);
     result.ok_or(Closer::Range)
 }
 

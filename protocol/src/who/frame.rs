@@ -28,6 +28,8 @@ pub struct Frame {
     pub pinned: Cell<u32>,
     /// What the slot says of a range.
     pub holds: Cell<Holds>,
+    /// Its call has ended, and an outer one of another of the program's contexts has not.
+    pub(super) has_ended: Cell<bool>,
     /// Where it has a second descriptor in hand (see `second`); 0: it has none.
     pub second: Cell<u8>,
     /// The thread's cancel state before the call; `cancellation::UNTOUCHED` if the call left it alone.

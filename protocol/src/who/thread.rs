@@ -30,7 +30,7 @@ pub struct Thread {
     pub tid: Cell<u32>,
     /// How many calls are under way, and where the stack stood when the last one began: in one word, because a handler
     /// comes between any two. See [`level`](Thread::level).
-    top: Cell<u64>,
+    top: Cell<usize>,
     /// The fork generation in which this record was last used; another: it is a parent's.
     generation: Cell<u32>,
     has_destructor: Cell<bool>,
@@ -55,10 +55,10 @@ pub struct Thread {
 }
 
 /// In `Thread::top`, below the stack's address.
-const LEVEL: u64 = 0xff;
+const LEVEL: usize = 0xff;
 
-fn top(level: usize, stack: usize) -> u64 {
-    (stack as u64) << LEVEL.count_ones() | level as u64
+fn top(level: usize, stack: usize) -> usize {
+    stack << LEVEL.count_ones() | level
 }
 
 /// How much a job on a stack of ours may use (see `scratch`), with all that it calls.
@@ -178,64 +178,102 @@ impl Thread {
         if self.generation.get() != generation() {
             self.forget_parent();
         }
-        let mut level = 0;
-        if self.top.get() != 0 {
-            level = self.reclaim_abandoned(stack, give_back);
+        loop {
+            let mut before = self.top.get();
+            if before != 0 {
+                self.reclaim_abandoned(stack, give_back);
+                before = self.top.get();
+            }
+            if let Some(frame) = self.next_frame(before, stack)? {
+                frame.waited.set(0);
+                return Some(frame);
+            }
         }
+    }
+
+    /// The frame above what is under way. `Some(None)`: that isn't `before` any more. A handler that comes in between ends
+    /// all its calls before it returns; one that switches to another of the program's contexts doesn't, and may come back
+    /// when that one's call is under way or has ended.
+    #[inline(always)]
+    fn next_frame(&self, before: usize, stack: usize) -> Option<Option<&Frame>> {
+        let level = before & LEVEL;
         let frame = self.frames.get(level)?;
-        frame.waited.set(0);
-        self.top.set(top(level + 1, stack));
-        Some(frame)
+        frame.has_ended.set(false);
+        let is_ours = kernel::replace_in_thread(&self.top, before, top(level + 1, stack));
+        Some(is_ours.then_some(frame))
     }
 
     /// One frame more for the call that is running: it lives, waits and is reclaimed with that one.
     pub fn enter_within(&self) -> Option<&Frame> {
-        let level = self.level();
-        let outer = self.frames.get(level.checked_sub(1)?)?;
-        let frame = self.frames.get(level)?;
-        frame.waited.set(outer.waited.get());
-        self.top.set(top(level + 1, outer.stack.get()));
-        Some(frame)
+        loop {
+            let outer = self.frames.get(self.level().checked_sub(1)?)?;
+            let stack = self.own_stack.stack_here();
+            if let Some(frame) = self.next_frame(self.top.get(), stack)? {
+                frame.waited.set(outer.waited.get());
+                return Some(frame);
+            }
+        }
     }
 
-    #[inline]
-    pub fn leave(&self) {
-        let level = (self.top.get() & LEVEL) as usize;
-        self.go_down_to(level.saturating_sub(1));
+    /// The frame's call has ended.
+    #[inline(always)]
+    pub fn leave(&self, frame: &Frame) {
+        let now = self.top.get();
+        let is_only = now & LEVEL == 1 && core::ptr::eq(frame, &self.frames[0]);
+        if !is_only || !kernel::replace_in_thread(&self.top, now, 0) {
+            self.leave_one_of_many(frame);
+        }
+    }
+
+    /// Not always the innermost: a context that was switched to in the middle of a call ends its own in any order.
+    #[inline(never)]
+    fn leave_one_of_many(&self, frame: &Frame) {
+        frame.has_ended.set(true);
+        loop {
+            let level = self.level();
+            let last = level.checked_sub(1).and_then(|last| self.frames.get(last));
+            if !last.is_some_and(|last| last.has_ended.get()) {
+                return;
+            }
+            self.go_down_to(level - 1);
+        }
     }
 
     /// So many calls are under way from now on, fewer than before.
     #[inline]
     fn go_down_to(&self, level: usize) {
         let last = level.checked_sub(1).and_then(|last| self.frames.get(last));
-        self.top
-            .set(last.map_or(0, |frame| top(level, frame.stack.get())));
+        let to = last.map_or(0, |frame| top(level, frame.stack.get()));
+        let now = self.top.get();
+        // Else others have come or gone meanwhile.
+        if now & LEVEL > level {
+            kernel::replace_in_thread(&self.top, now, to);
+        }
     }
 
     /// How many calls are under way, each of which has its stack in its frame. (A handler's that comes here meanwhile
     /// puts the same there.)
     fn level(&self) -> usize {
         let top = self.top.get();
-        let level = (top & LEVEL) as usize;
+        let level = top & LEVEL;
         if let Some(last) = level.checked_sub(1).and_then(|last| self.frames.get(last)) {
-            last.stack.set((top >> LEVEL.count_ones()) as usize);
+            last.stack.set(top >> LEVEL.count_ones());
         }
         level
     }
 
     /// Frames of calls that were jumped out of: the stack has been unwound past them.
     #[cold]
-    fn reclaim_abandoned(&self, stack: usize, give_back: GiveBack) -> usize {
+    fn reclaim_abandoned(&self, stack: usize, give_back: GiveBack) {
         let mut level = self.level();
         while let Some(frame) = level.checked_sub(1).and_then(|l| self.frames.get(l)) {
             // A live outer call lies above us on the same stack; elsewhere nothing is reclaimed before we are back.
-            if !self.was_unwound(frame.stack.get(), stack) {
+            if !frame.has_ended.get() && !self.was_unwound(frame.stack.get(), stack) {
                 break;
             }
             level -= 1;
         }
         self.end_down_to(level, give_back);
-        level
     }
 
     /// Whether what began there has been jumped out of: the stack stands above it now, and it is the same stack. Where
@@ -365,8 +403,30 @@ mod tests {
         );
         assert!(!core::ptr::eq(outer, below) && !core::ptr::eq(below, above));
         assert_eq!(thread.level(), 3);
-        (0..3).for_each(|_| thread.leave());
+        [above, below, outer]
+            .into_iter()
+            .for_each(|f| thread.leave(f));
         assert_eq!(thread.level(), 0);
         assert!(thread.enter_within().is_none(), "no call is running");
+    }
+
+    #[test]
+    fn calls_of_contexts_end_in_any_order() {
+        let thread = current();
+        thread.forget_parent();
+        let enter = || thread.enter_within().unwrap();
+        let all = [thread.enter(|_, _| {}).unwrap(), enter(), enter()];
+        // The outermost has ended, and its context goes on to the next call.
+        thread.leave(all[0]);
+        assert_eq!(thread.level(), 3, "two are under way above it");
+        let next = enter();
+        assert!(all.iter().all(|frame| !core::ptr::eq(*frame, next)));
+        thread.leave(all[2]);
+        thread.leave(next);
+        assert_eq!(thread.level(), 2, "all above the second have ended");
+        thread.leave(all[1]);
+        assert_eq!(thread.level(), 0);
+        assert!(core::ptr::eq(thread.enter(|_, _| {}).unwrap(), all[0]));
+        thread.leave(all[0]);
     }
 }
