@@ -184,6 +184,14 @@ impl Iterator for Words {
     }
 }
 
+/// Whether this is a wide claim, and the slot's hint for it stands.
+#[inline]
+pub(crate) fn is_hinted_wide(slot: &SlotCell, c: &Claim) -> bool {
+    let [.., note] = &slot.notes;
+    matches!(Near::of(c), Near::Everywhere)
+        && note.load(Relaxed) == Hash::of(c.file).file().wrapping_add(1)
+}
+
 impl Table {
     /// Sets the hints of a claim that the slot is about to announce. Says where to look for others.
     #[inline]

@@ -4,7 +4,7 @@ use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use crate::Table;
 use crate::cells::SlotCell;
-use crate::hints::Near;
+use crate::hints::{Near, is_hinted_wide};
 use crate::matrix::Claim;
 use crate::primitive::{block_signals, fence, now_ns, restore_signals};
 
@@ -34,6 +34,12 @@ pub(crate) mod word {
 
 /// In the word of a claim's mode: it is atomic.
 pub(crate) const ATOMIC: u32 = 256;
+
+#[inline]
+fn mode_word(c: &Claim) -> u32 {
+    c.mode as u32 | if c.atomic { ATOMIC } else { 0 }
+}
+
 /// How long it is known that the living have all slots, in nanoseconds.
 const VAIN: u64 = 100_000_000;
 
@@ -115,9 +121,28 @@ impl Table {
     /// seen by those who do (observing; a file used in one mode only; I8). Ended by `release`.
     #[inline]
     pub fn announce(&self, s: Slot, c: &Claim) {
-        if let Some(slot) = self.own(s) {
+        if let Some(slot) = self.own(s)
+            && !self.write_again(slot, c)
+        {
             self.write(s, slot, c);
         }
+    }
+
+    /// The same where the slot's last claim was this one, and a wide one: its fields and its hint stand as they are.
+    #[inline]
+    fn write_again(&self, slot: &SlotCell, c: &Claim) -> bool {
+        let stands = slot.ino.load(Relaxed) == c.file.ino
+            && slot.dev.load(Relaxed) == c.file.dev
+            && slot.mode.load(Relaxed) == mode_word(c)
+            && slot.first.load(Relaxed) == c.first
+            && slot.last.load(Relaxed) == c.last
+            && is_hinted_wide(slot, c);
+        if stands {
+            let now = slot.state.load(Relaxed);
+            // I3, I4: Release, as below.
+            slot.state.store(word::next(now, word::HELD), Release);
+        }
+        stands
     }
 
     /// Lets go of whatever the slot announces, and wakes those who sleep on it. A slot of the parent's is left alone
@@ -159,8 +184,7 @@ impl Table {
         slot.first.store(c.first, Relaxed);
         // Never backwards, whatever the caller says: readers would take the table for damaged.
         slot.last.store(c.last.max(c.first), Relaxed);
-        let atomic = if c.atomic { ATOMIC } else { 0 };
-        slot.mode.store(c.mode as u32 | atomic, Relaxed);
+        slot.mode.store(mode_word(c), Relaxed);
         // I4: Release: a reader of this word finds the fields.
         slot.state.store(word::next(now, word::HELD), Release);
         near

@@ -45,6 +45,26 @@ fn the_first_buffered_user_waits_for_direct_calls() {
     });
 }
 
+/// I4, I12: a call that announces the same claim once more writes no more than the word, but where the slot
+/// has been given back meanwhile.
+#[test]
+fn a_claim_that_is_announced_again_is_found() {
+    check(2, || {
+        let w = World::new();
+        let (direct, buffered) = (w.process(1), w.process(2));
+        let u = enter(&direct.table, USE_DIRECT);
+        settle(&direct);
+        directly(&direct, u);
+        direct.table.give_slot(direct.slot());
+        assert_eq!(direct.table.take_slot(1), Some(direct.slot()));
+        together!(move || directly(&direct, u), move || {
+            let v = enter(&buffered.table, USE_BUFFERED);
+            assert!(buffered.table.use_locks(v));
+            buffered.pass(&claim(Mode::BufferedWrite, 0, 4095), 0);
+        },);
+    });
+}
+
 /// I16: of one who comes and one who settles at once the one who comes wins.
 #[test]
 fn a_way_back_against_an_opener() {

@@ -25,7 +25,7 @@ fn claim_slot(thread: &Thread, frame: &Frame) -> Option<Slot> {
     let mut wait = None;
     loop {
         if let Some(slot) = table.take_slot(thread.tid.get()) {
-            frame.slot.set(slot.index() + 1);
+            keep(table, slot, frame);
             return Some(slot);
         }
         let wait = wait.get_or_insert_with(|| Wait::begin(frame, SLOT_WAIT_NS));
@@ -35,6 +35,12 @@ fn claim_slot(thread: &Thread, frame: &Frame) -> Option<Slot> {
         }
         kernel::sleep_ms(1);
     }
+}
+
+/// The slot is the frame's from now on.
+pub fn keep(table: &Table, slot: Slot, frame: &Frame) {
+    frame.is_scarce.set(table.slot_is_scarce(slot));
+    frame.slot.set(slot.index() + 1);
 }
 
 /// How long a call waits for a slot.
@@ -97,7 +103,7 @@ pub fn release(frame: &Frame) {
 pub fn let_go(table: &Table, slot: Slot, frame: &Frame) {
     table.release(slot);
     frame.holds.set(Holds::Nothing);
-    if table.slot_is_scarce(slot) {
+    if frame.is_scarce.get() {
         // Forgotten first: a handler that jumps out in between costs a slot, and not another's claim.
         frame.slot.set(0);
         table.give_slot(slot);

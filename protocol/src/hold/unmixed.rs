@@ -45,9 +45,8 @@ pub fn unmixed<const LOOKED: bool>(
     };
     let description = descriptions::description(index).ok_or(Closer::Range)?;
     let file = files::get(description.file_index()).ok_or(Closer::Range)?;
-    let (Some(table), Some(entry)) = (process::table(), file.use_entry()) else {
-        return Err(Closer::Range);
-    };
+    let table = process::table().ok_or(Closer::Range)?;
+    let entry = file.use_entry_in(table).ok_or(Closer::Range)?;
     let known = file.settings();
     let is_plain = match LOOKED {
         true => known.is_plain(),

@@ -7,6 +7,7 @@ use kernel::aio::{Block, TELLS};
 use kernel::arena::Zeroed;
 
 use crate::hold::attempt::{Held, Under};
+use crate::hold::slots;
 use crate::what::data::Data;
 use crate::who::process;
 use crate::who::thread::Frame;
@@ -136,9 +137,10 @@ impl Request {
     /// Takes a slot of the lock table for it, if it has none yet. False: there is none.
     pub fn has_slot(&self) -> bool {
         if self.frame.slot.get() == 0
-            && let Some(slot) = process::table().and_then(|t| t.take_request_slot())
+            && let Some(table) = process::table()
+            && let Some(slot) = table.take_request_slot()
         {
-            self.frame.slot.set(slot.index() + 1);
+            slots::keep(table, slot, &self.frame);
         }
         self.frame.slot.get() != 0
     }

@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::*};
 
 use kernel::arena::Zeroed;
-use lock_table::{FileId, UseEntry};
+use lock_table::{FileId, Table, UseEntry};
 use policy::{Isolation, Mode, OnInvalidateFailure, OnLockTimeout, OnTableError, Settings};
 
 use crate::tell::told;
@@ -135,7 +135,12 @@ impl File {
     }
 
     pub fn use_entry(&self) -> Option<UseEntry> {
-        process::table().and_then(|t| t.use_at(self.use_entry.load(Relaxed).checked_sub(1)?))
+        self.use_entry_in(process::table()?)
+    }
+
+    #[inline]
+    pub fn use_entry_in(&self, table: &Table) -> Option<UseEntry> {
+        table.use_at(self.use_entry.load(Relaxed).checked_sub(1)?)
     }
 
     /// Whether calls must take ranges that aren't direct: somebody uses the file past the page cache, or this is

@@ -30,6 +30,8 @@ pub struct Frame {
     pub holds: Cell<Holds>,
     /// Its call has ended, and an outer one of another of the program's contexts has not.
     pub(super) has_ended: Cell<bool>,
+    /// There are few slots left like its own: it keeps none.
+    pub is_scarce: Cell<bool>,
     /// Where it has a second descriptor in hand (see `second`); 0: it has none.
     pub second: Cell<u8>,
     /// The thread's cancel state before the call; `cancellation::UNTOUCHED` if the call left it alone.
