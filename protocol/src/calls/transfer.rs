@@ -9,6 +9,7 @@ use crate::hold::all_direct::all_direct;
 use crate::hold::attempt::{Attempt, Held, Look, Stands, attempt_at};
 use crate::hold::call::{self, under_frame_of};
 use crate::hold::extents::mode_of;
+use crate::hold::in_place::in_place;
 use crate::hold::terms::Terms;
 use crate::hold::unmixed::{Closer, unmixed, unmixed_apart};
 use crate::hold::view::lock_offset;
@@ -68,6 +69,9 @@ fn look_closer(call: &Transfer, mode: Mode, why: Closer, real: &dyn Fn() -> isiz
             Route::AsAsked => {}
             route => return by_route(call, mode, &route, real),
         }
+    }
+    if let Some(n) = in_place(call, real) {
+        return n;
     }
     // Before it, with nothing held, and as little of the stack in use.
     way_back::look_if_due(call.fd);

@@ -8,6 +8,7 @@ pub mod call;
 pub mod cancellation;
 pub mod extents;
 pub mod give_back;
+pub mod in_place;
 #[cfg(test)]
 mod mode_tests;
 pub mod ranges;
