@@ -116,3 +116,76 @@ impl Seen {
         words::still(self.fd, self.word) && !self.description.is_shared() && self.is_in_place()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::calls::layout::{self, Change};
+    use crate::calls::numbers;
+    use crate::what::descriptions::all_shared;
+    use crate::who::owned::Process;
+    use crate::world::{Buffer, World, at, fenced};
+
+    const PAGE: usize = 4096;
+
+    /// A file in mixed use, known to be long enough, and a call that could be made in one go until something happens.
+    fn becomes_otherwise(write: bool, happens: impl FnOnce(&World, &'static Process, i32)) {
+        let world = World::new();
+        let path = world.file("file", 4 * PAGE, 1);
+        let (a, b) = (world.process(), world.process());
+        let fd = a.open(&path, libc::O_RDWR);
+        let direct = b.open(&path, libc::O_RDWR | libc::O_DIRECT);
+        let page = Buffer::of(PAGE, 2);
+        let call = at(write, fd, page.all(), PAGE as i64);
+        let first = at(true, direct, page.all(), 0);
+        assert_eq!(b.enter(|| fenced(&first)), PAGE as isize);
+        // Before it the file isn't known to be so long.
+        let before = at(true, fd, page.all(), 0);
+        for call in [&before, &call] {
+            assert_eq!(a.enter(|| fenced(call)), PAGE as isize);
+        }
+        let seen = a.enter(|| Seen::of(&call)).unwrap();
+        assert!(a.enter(|| seen.is_simple() && seen.stands()));
+        happens(&world, a, fd);
+        assert!(!a.enter(|| seen.stands()));
+    }
+
+    fn set_flags(fd: i32, flags: i32) {
+        let real = || kernel::set_flags(fd, flags as u32) as i32;
+        assert_eq!(numbers::fcntl(fd, libc::F_SETFL, flags as usize, real), 0);
+    }
+
+    #[test]
+    fn another_file_at_the_number() {
+        for write in [false, true] {
+            becomes_otherwise(write, |world, a, fd| {
+                let other = a.open(&world.file("other", PAGE, 3), libc::O_RDWR);
+                // SAFETY: numbers of the test's.
+                let real = || unsafe { libc::dup2(other, fd) };
+                assert_eq!(a.enter(|| numbers::dup_to(other, fd, real)), fd);
+            });
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_cut_off() {
+        becomes_otherwise(true, |world, _, _| {
+            let c = world.process();
+            let fd = c.open(&world.path("file"), libc::O_RDWR);
+            let real = || kernel::libc_result(kernel::ftruncate(fd, PAGE as u64));
+            let change = Change::Truncate(PAGE as i64);
+            assert_eq!(c.enter(|| layout::change(fd, change, real)), 0);
+        });
+    }
+
+    #[test]
+    fn other_flags() {
+        becomes_otherwise(true, |_, a, fd| a.enter(|| set_flags(fd, libc::O_APPEND)));
+        becomes_otherwise(false, |_, a, fd| a.enter(|| set_flags(fd, libc::O_DIRECT)));
+    }
+
+    #[test]
+    fn somebody_who_shares_it() {
+        becomes_otherwise(false, |_, a, _| a.enter(all_shared));
+    }
+}
