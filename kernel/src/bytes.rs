@@ -84,11 +84,13 @@ pub fn write_quietly(fd: c_int, bytes: &[u8]) -> Raw {
     done.map_or_else(|e| -(e.raw_os_error() as isize), |n| n as isize)
 }
 
-/// The same to a descriptor of the program's: what a reader will take without waiting.
-pub fn write_politely(fd: c_int, bytes: &[u8]) {
-    if is_ready(fd, libc::POLLOUT) {
+/// The same to a descriptor of the program's: what a reader will take without waiting. Whether it would.
+pub fn write_politely(fd: c_int, bytes: &[u8]) -> bool {
+    let ready = is_ready(fd, libc::POLLOUT);
+    if ready {
         write_quietly(fd, bytes);
     }
+    ready
 }
 
 /// Writes to a pipe what it takes without waiting; EOPNOTSUPP: the kernel doesn't know how.

@@ -241,6 +241,25 @@ static void by_old_names(int fd) {
 }
 #endif
 
+// A counter that can't take one more: the kernel lets it overflow, which a program sees by POLLERR.
+static void counter_overflows(int fd) {
+    int tells = MUST(eventfd(0, 0));
+    eventfd_t count = UINT64_MAX - 1;
+    MUST(write(tells, &count, 8));
+    for (int n = 0; n < 2; n++) {
+        struct iocb block = request(IOCB_CMD_PWRITE, fd, page, PAGE, 0);
+        block.aio_flags = IOCB_FLAG_RESFD;
+        block.aio_resfd = tells;
+        TELL(one(context, block));
+    }
+    struct pollfd asked = {tells, POLLIN | POLLOUT, 0};
+    TELL(poll(&asked, 1, 0));
+    say("  %x", asked.revents);
+    MUST(read(tells, &count, 8));
+    say("  counted %llx", (unsigned long long)count);
+    MUST(close(tells));
+}
+
 // A handler forks while the program sleeps: parent and child come out of the call, and go on.
 static pid_t made;
 static void forks(int signal) {
@@ -278,6 +297,7 @@ int main(int argc, char **argv) {
         good(fd);
         odd(fd);
         full(fd);
+        counter_overflows(fd);
         in_a_child(fd);
         fork_in_a_sleep(fd);
 #ifndef BY_NUMBER

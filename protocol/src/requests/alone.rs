@@ -23,7 +23,8 @@ pub fn make(used: Used, frame: &Frame, program: u64, block: &Block) -> Result<()
         result2: Cell::new(0),
     };
     let n = match transfer_of(block) {
-        Some(call) => transfer_below(&call, &|| real(used, block, &said)),
+        // Told when it is shown, by us.
+        Some(call) => transfer_below(&call, &|| real(used, block, block.flags & !TELLS, &said)),
         None => -1,
     };
     end(used, frame, program, block, &said, n)
@@ -67,16 +68,38 @@ fn end(
         },
         result2: said.result2.get(),
     };
-    contexts::end_alone(used, frame, |quiet| show(used, &event, block.fd, quiet));
-    if block.flags & TELLS != 0 {
-        kernel::write_politely(block.eventfd, &1u64.to_ne_bytes());
-    }
+    contexts::end_alone(used, frame, |quiet| {
+        show(used, &event, block.fd, quiet);
+        if block.flags & TELLS != 0 && !kernel::write_politely(block.eventfd, &1u64.to_ne_bytes()) {
+            overflow(used, block, quiet);
+        }
+    });
     Ok(())
+}
+
+/// The counter has no room for one more. The kernel's own telling makes it overflow, which nobody else can: that of a
+/// request of no bytes.
+#[inline(never)]
+fn overflow(used: Used, block: &Block, quiet: &Quiet) {
+    if used.context.reserve(1, &used.context.lock(quiet)) == 0 {
+        return;
+    }
+    let empty = Block {
+        buffer: 0,
+        bytes: 0,
+        ..*block
+    };
+    let said = Said {
+        refused: Cell::new(0),
+        result2: Cell::new(0),
+    };
+    real(used, &empty, block.flags, &said);
+    used.context.unreserve(1);
 }
 
 /// The request by the kernel, waited for: as libc would say it, errno set.
 #[inline(never)]
-fn real(used: Used, block: &Block, said: &Said) -> isize {
+fn real(used: Used, block: &Block, flags: u32, said: &Said) -> isize {
     let quiet = Quiet::begin();
     let locked = used.context.lock(&quiet);
     let Some((index, request)) = ledger::take(used, &locked) else {
@@ -84,12 +107,7 @@ fn real(used: Used, block: &Block, said: &Said) -> isize {
         return kernel::libc_result(-libc::EAGAIN as isize);
     };
     drop(locked);
-    // Told when it is shown, by us.
-    let silent = Block {
-        flags: block.flags & !TELLS,
-        ..*block
-    };
-    request.set_block(index, 0, &silent);
+    request.set_block(index, 0, &Block { flags, ..*block });
     request.is_waited_for();
     let taken = aio::submit(used.context.real(), &[request.block()]);
     let result = if taken == 1 {
