@@ -9,6 +9,7 @@ pub mod outlived;
 pub mod own_stack;
 pub mod owned;
 pub mod process;
+mod record;
 pub mod registry;
 pub mod scratch;
 pub mod stacks;

@@ -1,7 +1,6 @@
-//! What the library knows of one thread: a record in initial-exec thread-local storage.
+//! What the library knows of one thread: a record in thread-local storage (see `record`).
 //!
-//! Not `thread_local!`: in a preloaded library that calls `__tls_get_addr`, which allocates. The record
-//! has no destructor; [`frames`](Thread::enter) left behind by `siglongjmp` or cancellation are
+//! It has no destructor; [`frames`](Thread::enter) left behind by `siglongjmp` or cancellation are
 //! reclaimed by the thread's next call or, at its end, by a `pthread_key` destructor.
 
 use core::cell::Cell;
@@ -12,6 +11,8 @@ pub use crate::who::frame::{Frame, Holds};
 use crate::who::lists::Lists;
 use crate::who::own_stack::OwnStack;
 pub use crate::who::own_stack::stack_here;
+use crate::who::record;
+pub use crate::who::record::pointer;
 use crate::who::stacks;
 use crate::who::state::state;
 
@@ -64,64 +65,7 @@ fn top(level: usize, stack: usize) -> usize {
 /// How much a job on a stack of ours may use (see `scratch`), with all that it calls.
 pub const SCRATCH_ROOM: usize = 64 * 1024;
 
-const RECORD: usize = 704;
-const _: () = assert!(core::mem::size_of::<Thread>() <= RECORD);
-
-core::arch::global_asm!(
-    ".pushsection .tbss.pagefence_thread_record,\"awT\",@nobits",
-    ".globl pagefence_thread_record",
-    ".hidden pagefence_thread_record",
-    ".type pagefence_thread_record,@object",
-    ".balign 64",
-    "pagefence_thread_record:",
-    ".zero {size}",
-    ".size pagefence_thread_record, {size}",
-    ".popsection",
-    size = const RECORD,
-);
-
-#[cfg(not(test))]
-#[inline(always)]
-fn address() -> *const Thread {
-    let at: *const Thread;
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: reads the thread pointer and a link-time constant (the initial-exec TLS model).
-    unsafe {
-        core::arch::asm!(
-            "mov {0}, qword ptr [rip + pagefence_thread_record@gottpoff]",
-            "add {0}, qword ptr fs:[0]",
-            out(reg) at, options(nostack, readonly, pure)
-        );
-    }
-    #[cfg(target_arch = "aarch64")]
-    // SAFETY: as above.
-    unsafe {
-        core::arch::asm!(
-            "mrs {0}, tpidr_el0",
-            "adrp {1}, :gottprel:pagefence_thread_record",
-            "ldr {1}, [{1}, :gottprel_lo12:pagefence_thread_record]",
-            "add {0}, {0}, {1}",
-            out(reg) at, out(reg) _, options(nostack, readonly, pure)
-        );
-    }
-    at
-}
-
-/// Where the calling thread's storage lies: what the record has its place by.
-pub fn pointer() -> usize {
-    let at: usize;
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: reads the thread pointer.
-    unsafe {
-        core::arch::asm!("mov {0}, qword ptr fs:[0]", out(reg) at, options(nostack, readonly, pure));
-    }
-    #[cfg(target_arch = "aarch64")]
-    // SAFETY: as above.
-    unsafe {
-        core::arch::asm!("mrs {0}, tpidr_el0", out(reg) at, options(nostack, nomem, pure));
-    }
-    at
-}
+const _: () = assert!(core::mem::size_of::<Thread>() <= record::RECORD);
 
 /// The calling thread's record.
 #[cfg(test)]
@@ -135,7 +79,7 @@ pub fn current() -> &'static Thread {
 pub fn current() -> &'static Thread {
     // SAFETY: RECORD zeroed bytes per thread, valid as a `Thread`, used by this thread (and signal
     // handlers on it) only; the reference is not kept beyond the call.
-    unsafe { &*address() }
+    unsafe { &*(record::address() as *const Thread) }
 }
 
 /// In the constructor, before the program makes keys: the first 32 need no allocation.
