@@ -2,6 +2,7 @@
 //! runs only with --long.
 
 mod databases;
+mod foreign;
 mod fsx;
 mod languages;
 mod sources;
