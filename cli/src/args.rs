@@ -8,6 +8,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use lock_table::Geometry;
 use serde::Serialize;
 
+use crate::scan::args::{SCAN_ABOUT, SCAN_MORE, ScanArgs};
+
 #[derive(Parser)]
 #[command(
     name = "pagefence",
@@ -36,6 +38,9 @@ pub enum Command {
     /// Say what of a program, a process or this machine is covered, what not, why, and what to do
     #[command(long_about = DOCTOR_ABOUT, after_help = DOCTOR_MORE)]
     Doctor(DoctorArgs),
+    /// Say who uses a file, a directory or a block device, in which modes, and whether they are fenced
+    #[command(long_about = SCAN_ABOUT, after_help = SCAN_MORE)]
+    Scan(ScanArgs),
     /// Check a policy, or explain what it does to a file
     #[command(subcommand)]
     Policy(PolicyCommand),

@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use policy::environment as names;
-use policy::{Escaped, Explanation, Policy};
+use policy::{Escaped, Explanation, Key, Mode, Origin, Policy, Route};
 use serde::Serialize;
 
 use crate::args::ExplainArgs;
@@ -148,7 +148,40 @@ fn escaped(path: &Path) -> String {
     Escaped(path.as_os_str().as_bytes()).to_string()
 }
 
-fn filesystem_of(path: &Path) -> std::io::Result<&'static str> {
+/// What a policy says of a file, and who says so.
+pub struct Said {
+    pub mode: Mode,
+    pub route: Route,
+    pub by: String,
+}
+
+pub fn ruling(
+    policy: &Policy,
+    path: &[u8],
+    program: &[u8],
+    filesystem: &str,
+    is_device: bool,
+) -> Said {
+    let explained = policy.explain(path, program, filesystem);
+    let of_kernel = !is_device && policy::is_kernel_filesystem(filesystem);
+    let mut values = explained.values.iter();
+    let origin = values.find(|value| value.key == Key::Mode);
+    let by = match (&explained.rule, origin.map(|value| &value.origin)) {
+        (Some(rule), _) => rule.to_string(),
+        (None, Some(Origin::BuiltIn) | None) => "built in".to_owned(),
+        (None, Some(_)) => "[defaults]".to_owned(),
+    };
+    Said {
+        mode: match of_kernel {
+            true => Mode::Off,
+            false => explained.settings.mode,
+        },
+        route: explained.settings.route,
+        by,
+    }
+}
+
+pub fn filesystem_of(path: &Path) -> std::io::Result<&'static str> {
     let statfs = rustix::fs::statfs(path)?;
     #[allow(clippy::unnecessary_cast)] // The type of f_type differs between architectures.
     Ok(policy::filesystem_name(statfs.f_type as u64))

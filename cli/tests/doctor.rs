@@ -6,23 +6,12 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{OpenOptionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 
-use common::{Fixture, stderr, stdout};
+use common::{Fixture, Running, library, stderr, stdout};
 use serde_json::Value;
 
 const NOBODY: u32 = 65534;
-
-/// The library that was built beside the command.
-fn library() -> PathBuf {
-    let beside = Path::new(env!("CARGO_BIN_EXE_pagefence")).with_file_name("libpagefence.so");
-    assert!(
-        beside.exists(),
-        "{}: cargo build --workspace",
-        beside.display()
-    );
-    beside
-}
 
 fn ask(fixture: &Fixture, arguments: &[&str]) -> Output {
     let mut command = fixture.pagefence();
@@ -74,40 +63,6 @@ fn state_of(answer: &Value, about: &str) -> String {
 
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
-}
-
-/// Ended with the test.
-struct Running(Child);
-
-impl Running {
-    fn start(command: &mut Command) -> Running {
-        let child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        Running(child)
-    }
-
-    /// Once it has said so.
-    fn wait_for_line(&mut self) {
-        use std::io::{BufRead, BufReader};
-        let mut line = String::new();
-        BufReader::new(self.0.stdout.as_mut().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-    }
-
-    fn number(&self) -> String {
-        self.0.id().to_string()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// Says that it is there, and waits to be ended.

@@ -5,9 +5,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-use policy::{Escaped, Mode, Origin, Policy};
+use policy::{Escaped, Policy};
 
 use super::diagnosis::{OpenFile, Section};
+use crate::explain::{filesystem_of, ruling};
 
 /// All, in the order of their numbers; and what is to be said of them.
 pub fn of(process: u32, program: &[u8], policy: &Policy, section: &mut Section) -> Vec<OpenFile> {
@@ -87,25 +88,14 @@ fn open(
     policy: &Policy,
     block: bool,
 ) -> OpenFile {
-    #[allow(clippy::unnecessary_cast)] // The type of f_type differs between architectures.
-    let filesystem =
-        rustix::fs::statfs(link).map_or("other", |s| policy::filesystem_name(s.f_type as u64));
-    let explained = policy.explain(path.as_os_str().as_bytes(), program, filesystem);
-    let of_kernel = !block && policy::is_kernel_filesystem(filesystem);
-    let mode = match of_kernel {
-        true => Mode::Off,
-        false => explained.settings.mode,
-    };
-    let origin = explained
-        .values
-        .iter()
-        .find(|value| value.key == policy::Key::Mode)
-        .map(|value| &value.origin);
-    let rule = match (&explained.rule, origin) {
-        (Some(rule), _) => rule.to_string(),
-        (None, Some(Origin::BuiltIn)) | (None, None) => "built in".to_owned(),
-        (None, Some(_)) => "[defaults]".to_owned(),
-    };
+    let filesystem = filesystem_of(link).unwrap_or("other");
+    let said = ruling(
+        policy,
+        path.as_os_str().as_bytes(),
+        program,
+        filesystem,
+        block,
+    );
     OpenFile {
         number,
         path: Escaped(path.as_os_str().as_bytes()).to_string(),
@@ -116,7 +106,7 @@ fn open(
             "buffered"
         },
         writes: flags & libc::O_ACCMODE != libc::O_RDONLY,
-        fenced: mode.word(),
-        rule,
+        fenced: said.mode.word(),
+        rule: said.by,
     }
 }

@@ -1,11 +1,8 @@
 //! A process that runs: whether it is fenced, by which table, and what it has open.
 
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt;
 
 use kernel::program::obstacle;
-use lock_table::Table;
 use policy::Policy;
 use policy::environment as names;
 
@@ -13,139 +10,9 @@ use super::diagnosis::{Diagnosis, Section};
 use super::libraries::{self, Closure};
 use super::place::{self, Named};
 use super::{files, machine, object, program};
-use crate::exec::c_string;
-use crate::failure::{Failure, OWN_FAILURE, USAGE};
+use crate::failure::Failure;
+use crate::process::{Fence, Process};
 use crate::{elf, library};
-
-/// What /proc says of it.
-pub struct Process {
-    pub number: u32,
-    /// Of the user that it acts for.
-    pub user: u32,
-    /// Its executable's path, as it was.
-    pub path: PathBuf,
-    pub deleted: bool,
-    /// Its environment as it was started.
-    environment: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Files that are mapped into it, each once.
-    mapped: Vec<PathBuf>,
-    is_secure: bool,
-    status: String,
-}
-
-impl Process {
-    fn read(number: u32) -> Result<Process, Failure> {
-        let at = |name: &str| format!("/proc/{number}/{name}");
-        let absent = || {
-            Failure::new(
-                USAGE,
-                format!("there is no process {number}"),
-                "give the number that ps(1) shows; a program whose name is a number: ./NAME",
-            )
-        };
-        let user = std::fs::metadata(at("")).map_err(|_| absent())?.uid();
-        let status = std::fs::read_to_string(at("status")).map_err(|_| absent())?;
-        let denied = |error: std::io::Error| {
-            let message = format!("process {number} can't be looked at: {error}");
-            Failure::new(OWN_FAILURE, message, "ask as its user, or as root")
-        };
-        let path = std::fs::read_link(at("exe")).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Failure::new(
-                USAGE,
-                format!(
-                    "process {number} is no program: a thread of the kernel's, or it has ended"
-                ),
-                "",
-            ),
-            _ => denied(error),
-        })?;
-        let maps = std::fs::read(at("maps")).map_err(denied)?;
-        let environment = std::fs::read(at("environ")).map_err(denied)?;
-        let raw = path.into_os_string().into_vec();
-        let alive = raw.strip_suffix(kernel::DELETED);
-        let deleted = alive.is_some();
-        let path = std::ffi::OsString::from_vec(alive.unwrap_or(&raw).to_vec()).into();
-        Ok(Process {
-            number,
-            user,
-            path,
-            deleted,
-            environment: variables(&environment),
-            mapped: mapped(&maps),
-            is_secure: is_secure(&std::fs::read(at("auxv")).unwrap_or_default()),
-            status,
-        })
-    }
-
-    fn variable(&self, name: &str) -> Option<&[u8]> {
-        let found = self
-            .environment
-            .iter()
-            .find(|(key, _)| key == name.as_bytes());
-        found
-            .map(|(_, value)| value.as_slice())
-            .filter(|value| !value.is_empty())
-    }
-
-    fn path_of(&self, name: &str) -> Option<PathBuf> {
-        let value = self.variable(name)?;
-        Some(PathBuf::from(std::ffi::OsStr::from_bytes(value)))
-    }
-
-    /// A line of its status.
-    fn says(&self, key: &str) -> &str {
-        let mut lines = self.status.lines();
-        let found = lines.find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
-        found.unwrap_or("").trim()
-    }
-
-    /// By a way on which its own root and what is deleted don't matter.
-    fn executable(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/exe", self.number))
-    }
-
-    fn library(&self) -> Option<&Path> {
-        let is_it = |path: &&PathBuf| {
-            path.file_name()
-                .is_some_and(|name| name == "libpagefence.so")
-        };
-        self.mapped.iter().find(is_it).map(PathBuf::as_path)
-    }
-}
-
-fn variables(bytes: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let pair = |entry: &[u8]| {
-        let at = entry.iter().position(|byte| *byte == b'=')?;
-        Some((entry[..at].to_vec(), entry[at + 1..].to_vec()))
-    };
-    bytes.split(|byte| *byte == 0).filter_map(pair).collect()
-}
-
-fn mapped(maps: &[u8]) -> Vec<PathBuf> {
-    let mut all = Vec::new();
-    for line in maps.split(|byte| *byte == b'\n') {
-        let Some(at) = line.iter().position(|byte| *byte == b'/') else {
-            continue;
-        };
-        let path = &line[at..];
-        let path = path.strip_suffix(kernel::DELETED).unwrap_or(path);
-        let path = PathBuf::from(std::ffi::OsStr::from_bytes(path));
-        if !all.contains(&path) {
-            all.push(path);
-        }
-    }
-    all
-}
-
-/// AT_SECURE: the loader has ignored LD_PRELOAD.
-fn is_secure(auxv: &[u8]) -> bool {
-    let word = |bytes: &[u8]| usize::from_ne_bytes(bytes.try_into().unwrap_or_default());
-    let size = size_of::<usize>();
-    let mut pairs = auxv
-        .chunks_exact(2 * size)
-        .map(|pair| (word(&pair[..size]), word(&pair[size..])));
-    pairs.any(|(key, value)| key == libc::AT_SECURE as usize && value != 0)
-}
 
 pub fn diagnose(number: u32, given: Option<Policy>) -> Result<Diagnosis, Failure> {
     let process = Process::read(number)?;
@@ -175,7 +42,7 @@ pub fn diagnose(number: u32, given: Option<Policy>) -> Result<Diagnosis, Failure
     let table = table
         .unwrap_or_else(|| place::table_of(process.user, process.path_of(names::TABLE), &policy));
     place::examine(&mut surroundings, &table);
-    let base = process.path.file_name().unwrap_or_default().as_bytes();
+    let base = process.program();
     place::rules(&mut surroundings, &policy, base);
     let mut surely = Section::new("machine");
     machine::what_is_missing(&mut surely);
@@ -206,49 +73,39 @@ fn policy_of(process: &Process, given: Option<Policy>, section: &mut Section) ->
 
 /// Whether it is, and by which table; or why not.
 fn is_fenced(process: &Process, section: &mut Section) -> Option<Named> {
-    let Some(library) = process.library() else {
-        why_not(process, section);
-        return None;
+    let table = match process.fence() {
+        Fence::NotLoaded => {
+            why_not(process, section);
+            return None;
+        }
+        Fence::NoTable(library) => {
+            section.uncovered(
+                "fence",
+                format_args!("the library ({}) is loaded, and in no lock table: every call passes through", library.display()),
+                "what it said on standard error when it started says why (or the policy is mode = \"off\")",
+            );
+            return None;
+        }
+        Fence::NotInTable(library, table) => {
+            section.uncovered(
+                "fence",
+                format_args!("the library ({}) is loaded, and the process is not in the table {}", library.display(), table.display()),
+                "it has stopped fencing, which it has said; or its number is another in its PID namespace",
+            );
+            table
+        }
+        Fence::Fenced(library, table) => {
+            section.covered(
+                "fence",
+                format_args!("it is fenced: the library is {}", library.display()),
+            );
+            table
+        }
     };
-    let table = process
-        .mapped
-        .iter()
-        .find(|path| path.exists() && is_table(path));
-    let Some(table) = table else {
-        section.uncovered(
-            "fence",
-            format_args!("the library ({}) is loaded, and in no lock table: every call passes through", library.display()),
-            "what it said on standard error when it started says why (or the policy is mode = \"off\")",
-        );
-        return None;
-    };
-    let name = c_string(table.as_os_str()).ok()?;
-    let joined = Table::inspect(&name).is_ok_and(|table| {
-        let snapshot = table.snapshot();
-        // By the number that it has in its own namespace.
-        let own = process.says("NSpid").split_whitespace().next_back();
-        let own = own.and_then(|n| n.parse().ok()).unwrap_or(process.number);
-        snapshot
-            .processes
-            .iter()
-            .any(|p| p.alive && p.owner.pid == own)
-    });
-    match joined {
-        true => section.covered("fence", format_args!("it is fenced: the library is {}", library.display())),
-        false => section.uncovered(
-            "fence",
-            format_args!("the library ({}) is loaded, and the process is not in the table {}", library.display(), table.display()),
-            "it has stopped fencing, which it has said; or its number is another in its PID namespace",
-        ),
-    }
     Some(Named {
-        path: table.clone(),
+        path: table.to_owned(),
         by: "what it has mapped",
     })
-}
-
-fn is_table(path: &Path) -> bool {
-    c_string(path.as_os_str()).is_ok_and(|name| Table::inspect(&name).is_ok())
 }
 
 fn why_not(process: &Process, section: &mut Section) {
@@ -315,8 +172,7 @@ fn loaded(process: &Process) -> Closure {
         if !name.contains(".so") {
             continue;
         }
-        // As it sees it: it may have another root.
-        let inside = PathBuf::from(format!("/proc/{}/root{}", process.number, path.display()));
+        let inside = process.inside(path);
         if let Ok(library) = object::read(&inside, path, !libraries::is_libc(&name)) {
             closure.all.push(library);
         }

@@ -6,7 +6,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 
 use tempfile::TempDir;
 
@@ -104,6 +104,51 @@ impl Fixture {
     /// Whether the library was loaded since this was last asked.
     pub fn was_loaded(&self) -> bool {
         std::fs::remove_file(self.path("mark")).is_ok()
+    }
+}
+
+/// The library that was built beside the command.
+pub fn library() -> PathBuf {
+    let beside = Path::new(env!("CARGO_BIN_EXE_pagefence")).with_file_name("libpagefence.so");
+    assert!(
+        beside.exists(),
+        "{}: cargo build --workspace",
+        beside.display()
+    );
+    beside
+}
+
+/// Ended with the test.
+pub struct Running(Child);
+
+impl Running {
+    pub fn start(command: &mut Command) -> Running {
+        let child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Running(child)
+    }
+
+    /// Once it has said so.
+    pub fn wait_for_line(&mut self) {
+        use std::io::{BufRead, BufReader};
+        let mut line = String::new();
+        BufReader::new(self.0.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+    }
+
+    pub fn number(&self) -> String {
+        self.0.id().to_string()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

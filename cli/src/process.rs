@@ -1,0 +1,181 @@
+//! A process that runs, as /proc shows it: what it was started with, what is mapped into it, whether it is fenced.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use lock_table::Table;
+
+use crate::exec::c_string;
+use crate::failure::{Failure, OWN_FAILURE, USAGE};
+
+/// What /proc says of it.
+pub struct Process {
+    pub number: u32,
+    /// Of the user that it acts for.
+    pub user: u32,
+    /// Its executable's path, as it was.
+    pub path: PathBuf,
+    pub deleted: bool,
+    /// Its environment as it was started.
+    environment: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Files that are mapped into it, each once.
+    pub mapped: Vec<PathBuf>,
+    pub is_secure: bool,
+    status: String,
+}
+
+/// Whether the library stands in a process, and whether it fences.
+pub enum Fence<'a> {
+    NotLoaded,
+    /// The library is there, and no table.
+    NoTable(&'a Path),
+    /// Both are there, and the process is not in the table.
+    NotInTable(&'a Path, &'a Path),
+    Fenced(&'a Path, &'a Path),
+}
+
+impl Process {
+    pub fn read(number: u32) -> Result<Process, Failure> {
+        let at = |name: &str| format!("/proc/{number}/{name}");
+        let absent = || {
+            Failure::new(
+                USAGE,
+                format!("there is no process {number}"),
+                "give the number that ps(1) shows; a program whose name is a number: ./NAME",
+            )
+        };
+        let user = std::fs::metadata(at("")).map_err(|_| absent())?.uid();
+        let status = std::fs::read_to_string(at("status")).map_err(|_| absent())?;
+        let denied = |error: std::io::Error| {
+            let message = format!("process {number} can't be looked at: {error}");
+            Failure::new(OWN_FAILURE, message, "ask as its user, or as root")
+        };
+        let path = std::fs::read_link(at("exe")).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Failure::new(
+                USAGE,
+                format!(
+                    "process {number} is no program: a thread of the kernel's, or it has ended"
+                ),
+                "",
+            ),
+            _ => denied(error),
+        })?;
+        let maps = std::fs::read(at("maps")).map_err(denied)?;
+        let environment = std::fs::read(at("environ")).map_err(denied)?;
+        let raw = path.into_os_string().into_vec();
+        let alive = raw.strip_suffix(kernel::DELETED);
+        let deleted = alive.is_some();
+        let path = OsString::from_vec(alive.unwrap_or(&raw).to_vec()).into();
+        Ok(Process {
+            number,
+            user,
+            path,
+            deleted,
+            environment: variables(&environment),
+            mapped: mapped(&maps),
+            is_secure: is_secure(&std::fs::read(at("auxv")).unwrap_or_default()),
+            status,
+        })
+    }
+
+    pub fn variable(&self, name: &str) -> Option<&[u8]> {
+        let found = self
+            .environment
+            .iter()
+            .find(|(key, _)| key == name.as_bytes());
+        found
+            .map(|(_, value)| value.as_slice())
+            .filter(|value| !value.is_empty())
+    }
+
+    pub fn path_of(&self, name: &str) -> Option<PathBuf> {
+        let value = self.variable(name)?;
+        Some(PathBuf::from(OsStr::from_bytes(value)))
+    }
+
+    /// A line of its status.
+    pub fn says(&self, key: &str) -> &str {
+        let mut lines = self.status.lines();
+        let found = lines.find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        found.unwrap_or("").trim()
+    }
+
+    /// By a way on which its own root and what is deleted don't matter.
+    pub fn executable(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/exe", self.number))
+    }
+
+    /// The file name of its executable: what rules name.
+    pub fn program(&self) -> &[u8] {
+        self.path.file_name().unwrap_or_default().as_bytes()
+    }
+
+    /// A path as it sees it: it may have another root.
+    pub fn inside(&self, path: &Path) -> PathBuf {
+        let mut inside = OsString::from(format!("/proc/{}/root", self.number));
+        inside.push(path);
+        inside.into()
+    }
+
+    pub fn fence(&self) -> Fence<'_> {
+        let is_library = |path: &&PathBuf| {
+            path.file_name()
+                .is_some_and(|name| name == "libpagefence.so")
+        };
+        let Some(library) = self.mapped.iter().find(is_library) else {
+            return Fence::NotLoaded;
+        };
+        let table_at = |path: &Path| {
+            let name = c_string(self.inside(path).as_os_str()).ok()?;
+            Table::inspect(&name).ok()
+        };
+        let mut all = self.mapped.iter();
+        let Some((path, table)) = all.find_map(|path| Some((path, table_at(path)?))) else {
+            return Fence::NoTable(library);
+        };
+        // By the number that it has in its own namespace.
+        let own = self.says("NSpid").split_whitespace().next_back();
+        let own = own.and_then(|n| n.parse().ok()).unwrap_or(self.number);
+        let mut processes = table.snapshot().processes.into_iter();
+        match processes.any(|p| p.alive && p.owner.pid == own) {
+            true => Fence::Fenced(library, path),
+            false => Fence::NotInTable(library, path),
+        }
+    }
+}
+
+fn variables(bytes: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let pair = |entry: &[u8]| {
+        let at = entry.iter().position(|byte| *byte == b'=')?;
+        Some((entry[..at].to_vec(), entry[at + 1..].to_vec()))
+    };
+    bytes.split(|byte| *byte == 0).filter_map(pair).collect()
+}
+
+fn mapped(maps: &[u8]) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    for line in maps.split(|byte| *byte == b'\n') {
+        let Some(at) = line.iter().position(|byte| *byte == b'/') else {
+            continue;
+        };
+        let path = &line[at..];
+        let path = path.strip_suffix(kernel::DELETED).unwrap_or(path);
+        let path = PathBuf::from(OsStr::from_bytes(path));
+        if !all.contains(&path) {
+            all.push(path);
+        }
+    }
+    all
+}
+
+/// AT_SECURE: the loader has ignored LD_PRELOAD.
+fn is_secure(auxv: &[u8]) -> bool {
+    let word = |bytes: &[u8]| usize::from_ne_bytes(bytes.try_into().unwrap_or_default());
+    let size = size_of::<usize>();
+    let mut pairs = auxv
+        .chunks_exact(2 * size)
+        .map(|pair| (word(&pair[..size]), word(&pair[size..])));
+    pairs.any(|(key, value)| key == libc::AT_SECURE as usize && value != 0)
+}

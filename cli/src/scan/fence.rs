@@ -1,0 +1,166 @@
+//! Whether a process that uses a file is fenced, through which table, and what its policy says of the file.
+
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use policy::environment as names;
+use policy::{Overrides, Policy};
+use serde::Serialize;
+
+use super::modes::Part;
+use crate::explain::ruling;
+use crate::process::{Fence, Process};
+
+#[derive(Clone, Serialize)]
+pub struct Fenced {
+    pub fenced: bool,
+    pub table: Option<String>,
+    /// Of a process that is fenced.
+    pub policy: Option<Ruling>,
+    /// What else is to be known.
+    pub note: Option<&'static str>,
+    #[serde(skip)]
+    pub table_id: Option<(u64, u64)>,
+}
+
+/// What its policy says of the file.
+#[derive(Clone, Serialize)]
+pub struct Ruling {
+    /// None: the built-in one.
+    pub file: Option<String>,
+    pub mode: &'static str,
+    pub route: &'static str,
+    pub rule: String,
+}
+
+impl Fenced {
+    /// Of a process that has gone.
+    pub fn unknown() -> Fenced {
+        Fenced {
+            fenced: false,
+            table: None,
+            policy: None,
+            note: Some("it ended before that could be looked at"),
+            table_id: None,
+        }
+    }
+
+    pub fn enforced(&self) -> bool {
+        self.fenced
+            && self
+                .policy
+                .as_ref()
+                .is_some_and(|policy| policy.mode == "enforce")
+    }
+}
+
+/// A process with its policy, of which more than one file may be asked.
+pub struct Asked {
+    pub process: Process,
+    policy: Policy,
+    note: Option<&'static str>,
+}
+
+impl Asked {
+    pub fn new(process: Process) -> Asked {
+        let mut note = None;
+        let given = process.path_of(names::POLICY).map(|path| {
+            // A relative name meant the directory that it was started in.
+            let path = match path.is_absolute() {
+                true => process.inside(&path),
+                false => PathBuf::from(format!("/proc/{}/cwd", process.number)).join(path),
+            };
+            Policy::load(&path).unwrap_or_else(|error| {
+                note = Some("its policy can't be used now: what is shown is the built-in one");
+                Policy::instead_of(&error)
+            })
+        });
+        let word = |name| {
+            process
+                .variable(name)
+                .and_then(|word| std::str::from_utf8(word).ok())
+        };
+        let (overrides, _) = Overrides::from_words(word(names::MODE), word(names::ISOLATION));
+        let policy = given
+            .unwrap_or_else(Policy::built_in)
+            .with_overrides(overrides);
+        Asked {
+            process,
+            policy,
+            note,
+        }
+    }
+
+    pub fn fenced(&self, part: &Part, is_device: bool) -> (Fenced, String) {
+        let filesystem = crate::explain::filesystem_of(part.link.as_ref()).unwrap_or("other");
+        let none = Fenced {
+            fenced: false,
+            table: None,
+            policy: None,
+            note: None,
+            table_id: None,
+        };
+        let fenced = match self.process.fence() {
+            Fence::NotLoaded => none,
+            Fence::NoTable(_) => Fenced {
+                note: Some(
+                    "the library is loaded, and in no lock table: every call passes through",
+                ),
+                ..none
+            },
+            Fence::NotInTable(_, table) => Fenced {
+                table: Some(table.display().to_string()),
+                note: Some(
+                    "the library is loaded, and the process is not in its table: it has stopped fencing",
+                ),
+                ..none
+            },
+            Fence::Fenced(_, table) => {
+                let found = self.process.inside(table).metadata().ok();
+                Fenced {
+                    fenced: true,
+                    table: Some(table.display().to_string()),
+                    policy: Some(self.ruling(part, filesystem, is_device)),
+                    note: self.note,
+                    table_id: found.map(|found| (found.dev(), found.ino())),
+                }
+            }
+        };
+        (fenced, filesystem.to_owned())
+    }
+
+    fn ruling(&self, part: &Part, filesystem: &str, is_device: bool) -> Ruling {
+        let path = part
+            .path
+            .strip_suffix(kernel::DELETED)
+            .unwrap_or(&part.path);
+        // As it sees it: what is shown of one in a chroot begins with that.
+        let root = std::fs::read_link(format!("/proc/{}/root", self.process.number));
+        let root = root.map_or(Vec::new(), |root| root.as_os_str().as_bytes().to_vec());
+        let own = path
+            .strip_prefix(root.as_slice())
+            .filter(|rest| rest.starts_with(b"/"));
+        let program = self.process.program();
+        let said = ruling(
+            &self.policy,
+            own.unwrap_or(path),
+            program,
+            filesystem,
+            is_device,
+        );
+        let name = self.policy.name();
+        // Its path by way of /proc is of no use to anybody.
+        let own_name = || {
+            self.process
+                .path_of(names::POLICY)
+                .map(|path| path.display().to_string())
+        };
+        Ruling {
+            file: if name.is_empty() { None } else { own_name() },
+            mode: said.mode.word(),
+            route: said.route.word(),
+            rule: said.by,
+        }
+    }
+}

@@ -1,0 +1,370 @@
+//! Every process, and what of what is looked for it has open or mapped. Processes come and go meanwhile: one that has gone
+//! is none, and one that may not be looked at is said.
+
+use std::ffi::OsStr;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+
+use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
+use rustix::io::Errno;
+use serde::Serialize;
+
+use super::seen::{self, Id, Seen};
+use super::target::{Candidate, Targets, namespace};
+
+/// One descriptor.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Descriptor {
+    pub number: i32,
+    pub direct: bool,
+    pub reads: bool,
+    pub writes: bool,
+}
+
+/// One mapping.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Mapping {
+    pub address: String,
+    pub shared: bool,
+    /// Now: mprotect may change that.
+    pub writable: bool,
+    /// Of its pages, those that the process has touched.
+    pub touched_kib: Option<u64>,
+    /// Those of them that are dirty: written since they were last written back, by stores here or by anybody's write, and
+    /// counted in whole folios. Who stored can't be told without entering the process: PAGEMAP_SCAN's PAGE_IS_WRITTEN says
+    /// "written" of every page that the process itself hasn't write-protected (userfaultfd).
+    pub dirty_kib: Option<u64>,
+}
+
+/// A file in the hands of a process.
+pub struct Hold {
+    pub id: Id,
+    /// As the process's namespace has it.
+    pub path: Vec<u8>,
+    /// A link that leads to the file, whatever its path is worth here.
+    pub link: String,
+    pub how: How,
+}
+
+pub enum How {
+    Open(Descriptor),
+    Mapped(Mapping),
+}
+
+/// Why there is no answer for a process.
+pub enum Gone {
+    Ended,
+    Denied,
+}
+
+impl From<Errno> for Gone {
+    fn from(error: Errno) -> Gone {
+        match error {
+            Errno::ACCESS | Errno::PERM => Gone::Denied,
+            _ => Gone::Ended,
+        }
+    }
+}
+
+/// The numbers of all processes.
+pub fn all() -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut all: Vec<u32> = entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
+    all.sort_unstable();
+    all
+}
+
+/// What one of them has open or mapped.
+pub fn holds_of(process: u32, targets: &mut Targets) -> Result<Vec<Hold>, Gone> {
+    let mut look = Look {
+        process,
+        namespace: match targets.asks_for_places() {
+            true => namespace(&process.to_string()),
+            false => 0,
+        },
+        targets,
+        holds: Vec::new(),
+    };
+    look.descriptors()?;
+    look.mappings()?;
+    Ok(look.holds)
+}
+
+/// Its descriptors of one file, and nothing else: what is quickest.
+pub fn glimpse_of(process: u32, id: Id) -> Vec<Hold> {
+    let mut targets = Targets::of(id);
+    let mut look = Look {
+        process,
+        namespace: 0,
+        targets: &mut targets,
+        holds: Vec::new(),
+    };
+    // It may be gone: what was seen before was seen.
+    let _ = look.descriptors();
+    look.holds
+}
+
+struct Look<'a> {
+    process: u32,
+    namespace: u64,
+    targets: &'a mut Targets,
+    holds: Vec<Hold>,
+}
+
+impl Look<'_> {
+    fn at(&self, name: &str) -> String {
+        format!("/proc/{}/{name}", self.process)
+    }
+
+    fn directory(&self, name: &str) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        openat(CWD, self.at(name), flags, Mode::empty())
+    }
+
+    fn is_meant(&mut self, seen: Seen, path: &dyn Fn() -> Option<Vec<u8>>) -> bool {
+        let (namespace, process) = (self.namespace, self.process);
+        self.targets.contains(&Candidate {
+            seen,
+            namespace,
+            process,
+            path,
+        })
+    }
+
+    fn descriptors(&mut self) -> Result<(), Gone> {
+        let directory = self.directory("fd")?;
+        let mut buffer = [MaybeUninit::uninit(); 16384];
+        let mut entries = RawDir::new(&directory, &mut buffer);
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some(number) = name.to_str().ok().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            // The list may be seen of a process whose descriptors may not.
+            let seen = match seen::at(&directory, name) {
+                Ok(Some(seen)) => seen,
+                Err(Errno::ACCESS) => return Err(Gone::Denied),
+                _ => continue,
+            };
+            let path = || link(&directory, name);
+            if !self.is_meant(seen, &path) {
+                continue;
+            }
+            // Closed in between, or by now another file's.
+            let (Some(descriptor), Some(path)) = (self.descriptor(number), path()) else {
+                continue;
+            };
+            if !matches!(seen::at(&directory, name), Ok(Some(now)) if now.id == seen.id) {
+                continue;
+            }
+            self.holds.push(Hold {
+                id: seen.id,
+                path,
+                link: self.at(&format!("fd/{number}")),
+                how: How::Open(descriptor),
+            });
+        }
+        Ok(())
+    }
+
+    /// None: nothing is read or written through it (O_PATH), or it has gone.
+    fn descriptor(&self, number: i32) -> Option<Descriptor> {
+        let text = std::fs::read_to_string(self.at(&format!("fdinfo/{number}"))).ok()?;
+        let octal = text.lines().find_map(|line| line.strip_prefix("flags:"))?;
+        let flags = i32::from_str_radix(octal.trim(), 8).ok()?;
+        let way = flags & libc::O_ACCMODE;
+        (flags & libc::O_PATH == 0).then_some(Descriptor {
+            number,
+            direct: flags & libc::O_DIRECT != 0,
+            reads: way != libc::O_WRONLY,
+            writes: way != libc::O_RDONLY,
+        })
+    }
+
+    fn mappings(&mut self) -> Result<(), Gone> {
+        let maps = std::fs::read(self.at("maps")).map_err(errno)?;
+        // Only where there are mappings: a thread of the kernel's has none.
+        let mut directory = None;
+        let mut last: Option<(&[u8], Option<Seen>)> = None;
+        for line in maps.split(|byte| *byte == b'\n').filter_map(Line::parse) {
+            if directory.is_none() {
+                directory = Some(self.directory("map_files")?);
+            }
+            let Some(files) = &directory else { break };
+            let seen = match last {
+                Some((file, seen)) if file == line.file => seen,
+                _ => self.seen_by(files, &line),
+            };
+            last = Some((line.file, seen));
+            let path = || Some(line.path.to_vec());
+            if seen.is_none_or(|seen| !self.is_meant(seen, &path)) {
+                continue;
+            }
+            let Some(seen) = seen else { continue };
+            self.holds.push(Hold {
+                id: seen.id,
+                path: line.path.to_vec(),
+                link: self.at(&format!("map_files/{}", line.link())),
+                how: How::Mapped(line.mapping()),
+            });
+        }
+        self.count_pages();
+        Ok(())
+    }
+
+    /// The kernel follows the link for privileged users only. For others the path leads to the file, if it still does: the
+    /// inode says so; else what stands in the line.
+    fn seen_by(&self, files: &OwnedFd, line: &Line) -> Option<Seen> {
+        match seen::at(files, line.link()) {
+            Ok(seen) => return seen,
+            Err(Errno::PERM) => {}
+            Err(_) => return None,
+        }
+        let path = [self.at("root").as_bytes(), line.path].concat();
+        let by_path = seen::at(CWD, OsStr::from_bytes(&path)).ok().flatten();
+        by_path
+            .filter(|seen| seen.id.is_device || seen.id.inode == line.inode)
+            .or(Some(Seen {
+                id: Id {
+                    is_device: false,
+                    device: line.device,
+                    inode: line.inode,
+                },
+                mount: 0,
+                links: 1,
+            }))
+    }
+
+    /// What smaps says of the mappings that were found.
+    fn count_pages(&mut self) {
+        let mut found = self
+            .holds
+            .iter_mut()
+            .filter_map(|hold| match &mut hold.how {
+                How::Mapped(mapping) if mapping.shared => Some(mapping),
+                _ => None,
+            })
+            .peekable();
+        if found.peek().is_none() {
+            return;
+        }
+        let smaps = std::fs::read(format!("/proc/{}/smaps", self.process)).unwrap_or_default();
+        let smaps = String::from_utf8_lossy(&smaps);
+        let mut lines = smaps.lines().peekable();
+        for mapping in found {
+            if !lines
+                .by_ref()
+                .any(|line| line.split(' ').next() == Some(&mapping.address))
+            {
+                return;
+            }
+            // Until the next one begins, which has an address and no colon behind its first word.
+            while let Some(line) = lines.next_if(|line| {
+                line.split(' ')
+                    .next()
+                    .is_some_and(|word| word.ends_with(':'))
+            }) {
+                let kib = || {
+                    line.split_whitespace()
+                        .nth(1)
+                        .and_then(|n| n.parse::<u64>().ok())
+                };
+                match line.split(':').next() {
+                    Some("Rss") => mapping.touched_kib = kib(),
+                    Some("Shared_Dirty" | "Private_Dirty") => {
+                        mapping.dirty_kib =
+                            Some(mapping.dirty_kib.unwrap_or(0) + kib().unwrap_or(0));
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+fn errno(error: std::io::Error) -> Errno {
+    Errno::from_io_error(&error).unwrap_or(Errno::IO)
+}
+
+fn link(directory: &OwnedFd, name: &std::ffi::CStr) -> Option<Vec<u8>> {
+    let path = rustix::fs::readlinkat(directory, name, Vec::new()).ok()?;
+    Some(path.into_bytes())
+}
+
+/// `start-end perms offset major:minor inode   path`, of a file.
+struct Line<'a> {
+    address: &'a str,
+    rights: &'a [u8],
+    device: u64,
+    inode: u64,
+    path: &'a [u8],
+    /// Device, inode and path: the same for mappings of one file that stand beside each other.
+    file: &'a [u8],
+}
+
+impl<'a> Line<'a> {
+    fn parse(line: &'a [u8]) -> Option<Line<'a>> {
+        let mut words = line.splitn(4, |byte| *byte == b' ');
+        let (address, rights, file) = (words.next()?, words.next()?, words.nth(1)?);
+        let mut words = file.splitn(3, |byte| *byte == b' ');
+        let (device, inode) = (words.next()?, words.next()?);
+        if inode == b"0" {
+            return None;
+        }
+        let path = words.next()?.trim_ascii_start();
+        let (major, minor) = std::str::from_utf8(device).ok()?.split_once(':')?;
+        let hex = |text| u32::from_str_radix(text, 16).ok();
+        Some(Line {
+            address: std::str::from_utf8(address).ok()?,
+            rights,
+            device: rustix::fs::makedev(hex(major)?, hex(minor)?),
+            inode: std::str::from_utf8(inode).ok()?.parse().ok()?,
+            path,
+            file,
+        })
+    }
+
+    /// As map_files has it: without the zeros in front.
+    fn link(&self) -> String {
+        let short = |text: &str| match text.trim_start_matches('0') {
+            "" => "0".to_owned(),
+            rest => rest.to_owned(),
+        };
+        let (start, end) = self.address.split_once('-').unwrap_or((self.address, ""));
+        format!("{}-{}", short(start), short(end))
+    }
+
+    fn mapping(&self) -> Mapping {
+        Mapping {
+            address: self.address.to_owned(),
+            shared: self.rights.get(3) == Some(&b's'),
+            writable: self.rights.get(1) == Some(&b'w'),
+            touched_kib: None,
+            dirty_kib: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_maps() {
+        let line = b"00400000-00452000 rw-s 00000000 08:02 173521      /usr/my file (deleted)";
+        let line = Line::parse(line).expect("a file");
+        assert_eq!(
+            (line.inode, line.path),
+            (173521, b"/usr/my file (deleted)".as_slice())
+        );
+        assert_eq!(line.link(), "400000-452000");
+        assert!(line.mapping().shared && line.mapping().writable);
+        assert!(Line::parse(b"7f00-7f01 rw-p 00000000 00:00 0          [heap]").is_none());
+        assert!(Line::parse(b"7f00-7f01 rw-p 00000000 00:00 0 ").is_none());
+        assert!(Line::parse(b"").is_none());
+    }
+}

@@ -1,0 +1,811 @@
+//! `pagefence scan`: what real processes do with files is found, whoever they are and wherever they see them.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use common::{Fixture, Running, library, stderr, stdout};
+use serde_json::Value;
+
+const NOBODY: u32 = 65534;
+
+/// Holds files as it is told, says that it does, and waits.
+const HOLD: &str = r#"
+import mmap, os, sys
+kept = []
+for word in sys.argv[1:]:
+    how, path = word.split(':', 1)
+    flags = {'direct': os.O_RDWR | os.O_DIRECT, 'reads': os.O_RDONLY, 'path': os.O_PATH}.get(how, os.O_RDWR)
+    fd = os.open(path, flags)
+    if how in ('mapped', 'stores', 'private'):
+        private = how == 'private'
+        m = mmap.mmap(fd, 0, mmap.MAP_PRIVATE if private else mmap.MAP_SHARED,
+                      mmap.PROT_READ | (0 if how == 'mapped' else mmap.PROT_WRITE))
+        if how == 'stores':
+            m[0] = 1
+        kept.append(m)
+        m[0]
+print('here', flush=True)
+sys.stdin.read(1)
+"#;
+
+struct Scene {
+    fixture: Fixture,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        let fixture = Fixture::new();
+        fixture.write("hold.py", HOLD.as_bytes());
+        std::fs::create_dir(fixture.path("d")).unwrap();
+        let scene = Scene { fixture };
+        scene.data("data");
+        scene
+    }
+
+    fn data(&self, name: &str) -> PathBuf {
+        self.fixture.write(&format!("d/{name}"), &[b'x'; 65536])
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.fixture.path(name).to_str().unwrap().to_owned()
+    }
+
+    /// `direct:data`: relative to `d`.
+    fn hold(&self, words: &[&str]) -> Running {
+        self.hold_by(&mut self.fixture.bare("/usr/bin/python3"), words)
+    }
+
+    fn hold_by(&self, command: &mut Command, words: &[&str]) -> Running {
+        let script = self.fixture.path("hold.py");
+        command.current_dir(self.fixture.path("d")).arg(script);
+        let mut running = Running::start(command.args(words));
+        running.wait_for_line();
+        running
+    }
+
+    fn ask(&self, arguments: &[&str]) -> Output {
+        let mut command = self.fixture.pagefence();
+        command.arg("scan").args(arguments).output().unwrap()
+    }
+
+    /// The answer, which people get too, with the exit code that is told for it.
+    fn scan(&self, paths: &[&str]) -> Value {
+        let both: Vec<&str> = ["--json"].iter().chain(paths).copied().collect();
+        let (people, output) = (self.ask(paths), self.ask(&both));
+        let answer: Value = serde_json::from_str(&stdout(&output)).unwrap();
+        let code = match (&answer["mixed"], &answer["complete"]) {
+            (Value::Bool(true), _) => 1,
+            (_, Value::Bool(true)) => 0,
+            _ => 3,
+        };
+        assert_eq!(
+            answer["complete"] == true,
+            answer["unseen"] == serde_json::json!([])
+        );
+        assert_eq!(output.status.code(), Some(code), "{answer}");
+        assert_eq!(
+            (stderr(&people), people.status.code()),
+            (String::new(), Some(code))
+        );
+        assert_eq!(stdout(&people).lines().next(), answer["verdict"].as_str());
+        answer
+    }
+}
+
+/// The use of a file by a process.
+fn user<'a>(answer: &'a Value, running: &Running) -> &'a Value {
+    let files = answer["files"].as_array().unwrap().iter();
+    let mut users = files.flat_map(|file| file["users"].as_array().unwrap());
+    let pid: u32 = running.number().parse().unwrap();
+    users
+        .find(|user| user["pid"] == pid)
+        .unwrap_or_else(|| panic!("{pid} in {answer}"))
+}
+
+fn modes(user: &Value) -> Vec<&str> {
+    user["modes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|mode| mode.as_str().unwrap())
+        .collect()
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// The test can't be made here: a failure where everything must be.
+fn skip(why: &str) {
+    assert!(std::env::var_os("PAGEFENCE_TEST_STRICT").is_none(), "{why}");
+    eprintln!("skipped: {why}");
+}
+
+fn run(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output().unwrap();
+    assert!(
+        output.status.success(),
+        "{program} {arguments:?}: {}",
+        stderr(&output)
+    );
+    stdout(&output).trim().to_owned()
+}
+
+#[test]
+fn each_mode_and_their_mixture() {
+    let scene = Scene::new();
+    let path = scene.path("d/data");
+    let nobody = scene.scan(&[&path]);
+    assert_eq!(nobody["files"], serde_json::json!([]));
+    assert!(
+        nobody["verdict"]
+            .as_str()
+            .unwrap()
+            .starts_with("nobody has any of it open")
+    );
+
+    let _path_only = scene.hold(&["path:data"]);
+    assert_eq!(scene.scan(&[&path])["files"], serde_json::json!([]));
+
+    let direct = scene.hold(&["direct:data"]);
+    let one = scene.scan(&[&path]);
+    assert_eq!(
+        (modes(user(&one, &direct)), &one["mixed"]),
+        (vec!["direct"], &Value::Bool(false))
+    );
+    assert_eq!(
+        user(&one, &direct)["descriptors"][0],
+        serde_json::json!({"number": 3, "direct": true, "reads": true, "writes": true})
+    );
+
+    let buffered = scene.hold(&["reads:data"]);
+    let both = scene.scan(&[&path]);
+    assert_eq!(
+        (modes(user(&both, &buffered)), &both["mixed"]),
+        (vec!["buffered"], &Value::Bool(true))
+    );
+    assert_eq!(user(&both, &buffered)["writes"], false);
+    let program = user(&both, &direct)["program"].as_str().unwrap();
+    let verdict = format!(
+        "data is used in two modes: {program} (pid {}) directly, {program} (pid {}) buffered; neither is fenced",
+        direct.number(),
+        buffered.number()
+    );
+    assert_eq!(both["verdict"].as_str(), Some(verdict.as_str()));
+    assert!(both["hint"].as_str().unwrap().contains("pagefence run"));
+    drop((direct, buffered));
+
+    let itself = scene.hold(&["direct:data", "stores:data"]);
+    let alone = scene.scan(&[&path]);
+    assert_eq!(
+        modes(user(&alone, &itself)),
+        ["direct", "buffered", "mapped writable"]
+    );
+    assert!(
+        alone["verdict"]
+            .as_str()
+            .unwrap()
+            .ends_with("directly and mapped; it is not fenced")
+    );
+}
+
+#[test]
+fn mappings_and_their_dirty_pages() {
+    let scene = Scene::new();
+    for (how, expected, dirty) in [
+        ("private", "mapped", false),
+        ("mapped", "mapped", false),
+        ("stores", "mapped writable", true),
+    ] {
+        let data = scene.data("mapped");
+        run("sync", &[data.to_str().unwrap()]);
+        let running = scene.hold(&[&format!("{how}:mapped")]);
+        let answer = scene.scan(&[data.to_str().unwrap()]);
+        let of = user(&answer, &running);
+        assert_eq!(modes(of), ["buffered", expected], "{how}");
+        let mapping = &of["mappings"][0];
+        assert_eq!(mapping["shared"], how != "private");
+        assert_eq!(
+            mapping["dirty_kib"].as_u64().unwrap_or(0) > 0,
+            dirty,
+            "{how}: {mapping}"
+        );
+        if how == "stores" {
+            // Written back, it is clean again.
+            run("sync", &[data.to_str().unwrap()]);
+            let answer = scene.scan(&[data.to_str().unwrap()]);
+            assert_eq!(user(&answer, &running)["mappings"][0]["dirty_kib"], 0);
+        }
+    }
+}
+
+#[test]
+fn a_directory_with_deleted_files_pipes_and_other_names() {
+    let scene = Scene::new();
+    run("mkfifo", &[&scene.path("d/pipe")]);
+    scene.data("gone");
+    scene.fixture.write("elsewhere", b"x");
+    std::fs::hard_link(scene.path("elsewhere"), scene.path("d/inside")).unwrap();
+    std::fs::create_dir(scene.path("dd")).unwrap();
+    scene.fixture.write("dd/not", b"x");
+    let gone = scene.hold(&["direct:gone"]);
+    let other = scene.hold(&[
+        &format!("reads:{}", scene.path("elsewhere")),
+        &format!("reads:{}", scene.path("dd/not")),
+    ]);
+    std::fs::remove_file(scene.path("d/gone")).unwrap();
+    let answer = scene.scan(&[&scene.path("d")]);
+    assert!(
+        user(&answer, &gone)["path"]
+            .as_str()
+            .unwrap()
+            .ends_with("d/gone (deleted)")
+    );
+    assert_eq!(user(&answer, &other)["path"], scene.path("elsewhere"));
+    assert_eq!(answer["files"].as_array().unwrap().len(), 2, "{answer}");
+
+    for wrong in ["d/pipe", "d/missing", "hold.py/x"] {
+        let output = scene.ask(&["--json", &scene.path(wrong)]);
+        assert_eq!(
+            (output.status.code(), stdout(&output)),
+            (Some(2), String::new())
+        );
+        assert!(stderr(&output).contains(&scene.path(wrong)));
+    }
+    assert_eq!(scene.ask(&[]).status.code(), Some(2));
+}
+
+#[test]
+fn another_mount_namespace() {
+    if !is_root() {
+        return skip("only root can make a mount namespace");
+    }
+    let scene = Scene::new();
+    std::fs::create_dir(scene.path("other")).unwrap();
+    let (from, to) = (scene.path("d"), scene.path("other"));
+    let mut command = scene.fixture.bare("/usr/bin/unshare");
+    let script = format!("mount --bind {from} {to} && exec /usr/bin/python3 \"$@\"");
+    command.args(["-m", "sh", "-c", &script, "sh"]);
+    let inside = scene.hold_by(&mut command, &[&format!("direct:{to}/data")]);
+    let _outside = scene.hold(&["stores:data"]);
+    for path in ["d/data", "d"] {
+        let answer = scene.scan(&[&scene.path(path)]);
+        assert_eq!(answer["mixed"], true, "{answer}");
+        assert_eq!(user(&answer, &inside)["path"], format!("{to}/data"));
+    }
+    // Here nothing is mounted there.
+    let answer = scene.scan(&[&to]);
+    assert_eq!(answer["files"], serde_json::json!([]), "{answer}");
+}
+
+fn filesystem(name: &str) -> Option<PathBuf> {
+    let all = std::env::var("PAGEFENCE_TEST_FILESYSTEMS").ok()?;
+    all.split(' ')
+        .find_map(|one| Some(PathBuf::from(one.strip_prefix(name)?.strip_prefix('=')?)))
+}
+
+/// Unmounted with the test.
+struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// `stat` and `maps` name different devices there.
+#[test]
+fn subvolumes_and_layers() {
+    if !is_root() {
+        return skip("only root can mount");
+    }
+    let scene = Scene::new();
+    for name in ["top", "low", "merged"] {
+        std::fs::create_dir(scene.path(name)).unwrap();
+    }
+    scene.fixture.write("low/data", &[b'x'; 65536]);
+    let top = scene.path("top");
+    run("mount", &["-t", "tmpfs", "none", &top]);
+    let _top = Mounted(top.clone().into());
+    for name in ["up", "work"] {
+        std::fs::create_dir(format!("{top}/{name}")).unwrap();
+    }
+    let options = format!(
+        "lowerdir={},upperdir={top}/up,workdir={top}/work",
+        scene.path("low")
+    );
+    run(
+        "mount",
+        &[
+            "-t",
+            "overlay",
+            "-o",
+            &options,
+            "overlay",
+            &scene.path("merged"),
+        ],
+    );
+    let _merged = Mounted(scene.fixture.path("merged"));
+    is_found_in(&scene, &scene.path("merged"));
+    let Some(btrfs) = filesystem("btrfs") else {
+        return skip("no btrfs: scripts/filesystems run -- ...");
+    };
+    let volume = btrfs.join(format!("scanned-{}", std::process::id()));
+    let volume = volume.to_str().unwrap();
+    run("btrfs", &["subvolume", "create", volume]);
+    std::fs::write(format!("{volume}/data"), [b'x'; 65536]).unwrap();
+    is_found_in(&scene, volume);
+    run("btrfs", &["subvolume", "delete", volume]);
+}
+
+fn is_found_in(scene: &Scene, directory: &str) {
+    let data = format!("{directory}/data");
+    // Only the mapping is left of its use: the descriptor is python's.
+    let mapped = scene.hold(&[&format!("stores:{data}")]);
+    let direct = scene.hold(&[&format!("direct:{data}")]);
+    for path in [data.as_str(), directory] {
+        let answer = scene.scan(&[path]);
+        assert_eq!(answer["files"].as_array().unwrap().len(), 1, "{answer}");
+        assert_eq!(
+            modes(user(&answer, &mapped)),
+            ["buffered", "mapped writable"],
+            "{answer}"
+        );
+        assert_eq!(modes(user(&answer, &direct)), ["direct"], "{answer}");
+    }
+}
+
+#[test]
+fn a_block_device_and_what_is_mounted_from_it() {
+    if !is_root() {
+        return skip("only root can make a loop device");
+    }
+    let scene = Scene::new();
+    let image = scene.path("image");
+    std::fs::File::create(&image)
+        .unwrap()
+        .set_len(8 << 20)
+        .unwrap();
+    run("mkfs.ext4", &["-q", "-F", &image]);
+    let device = run("losetup", &["--find", "--show", &image]);
+    std::fs::create_dir(scene.path("mounted")).unwrap();
+    run("mount", &[&device, &scene.path("mounted")]);
+    let _mounted = Mounted(scene.fixture.path("mounted"));
+    // It goes with its last user.
+    run("losetup", &["-d", &device]);
+    scene.fixture.write("mounted/file", b"x");
+    let raw = scene.hold(&[&format!("reads:{device}")]);
+    let file = scene.hold(&[&format!("reads:{}", scene.path("mounted/file"))]);
+    let answer = scene.scan(&[&device]);
+    assert_eq!(modes(user(&answer, &raw)), ["buffered"]);
+    assert_eq!(modes(user(&answer, &file)), ["buffered"]);
+    let kinds: Vec<&Value> = answer["files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|file| &file["kind"])
+        .collect();
+    assert_eq!(kinds, ["block device", "file"], "{answer}");
+}
+
+#[test]
+fn processes_that_vanish_meanwhile() {
+    let scene = Scene::new();
+    let script = "while :; do dd if=data of=/dev/null bs=4k iflag=direct 2>/dev/null; cat data >/dev/null; done";
+    let mut command = scene.fixture.bare("/bin/sh");
+    command
+        .args(["-c", script])
+        .current_dir(scene.path("d"))
+        .stdout(Stdio::null());
+    let mut group = command.process_group(0).spawn().unwrap();
+    for _ in 0..40 {
+        let output = scene.ask(&["--json", &scene.path("d")]);
+        assert!(
+            matches!(output.status.code(), Some(0 | 1 | 3)),
+            "{}",
+            stderr(&output)
+        );
+        assert_eq!(stderr(&output), "");
+        serde_json::from_str::<Value>(&stdout(&output)).unwrap();
+    }
+    let pid = rustix::process::Pid::from_child(&group);
+    rustix::process::kill_process_group(pid, rustix::process::Signal::KILL).unwrap();
+    group.wait().unwrap();
+}
+
+#[test]
+fn a_process_of_another_user() {
+    if !is_root() {
+        return skip("programs of other users need root");
+    }
+    let scene = Scene::new();
+    let data = scene.path("d/data");
+    chown(&data, Some(NOBODY), None).unwrap();
+    let of_root = scene.hold(&["direct:data"]);
+    let mut command = scene.fixture.bare("/usr/bin/python3");
+    let own = scene.hold_by(command.uid(NOBODY).gid(NOBODY), &["stores:data"]);
+    let copy = scene.fixture.path("pagefence");
+    std::fs::copy(env!("CARGO_BIN_EXE_pagefence"), &copy).unwrap();
+    std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let ask = |path: &str| {
+        let mut command = scene.fixture.bare(&copy);
+        command
+            .args(["scan", "--json", path])
+            .uid(NOBODY)
+            .gid(NOBODY);
+        command.output().unwrap()
+    };
+    for path in ["d", "d/data"] {
+        let output = ask(&scene.path(path));
+        assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+        let answer: Value = serde_json::from_str(&stdout(&output)).unwrap();
+        // Without privileges the kernel doesn't follow the links of mappings.
+        assert_eq!(modes(user(&answer, &own)), ["buffered", "mapped writable"]);
+        let unseen = answer["unseen"].as_array().unwrap();
+        let number: u32 = of_root.number().parse().unwrap();
+        assert!(
+            unseen
+                .iter()
+                .any(|one| one["pid"] == number && one["user"] == "root"),
+            "{answer}"
+        );
+        assert!(
+            answer["verdict"]
+                .as_str()
+                .unwrap()
+                .contains("could not be looked at")
+        );
+    }
+    let all = scene.scan(&[&data]);
+    assert_eq!(all["mixed"], true);
+    assert_eq!(
+        (
+            user(&all, &own)["uid"].as_u64(),
+            &user(&all, &of_root)["user"]
+        ),
+        (Some(65534), &Value::from("root"))
+    );
+    scene.fixture.chmod("d", 0o700);
+    let output = ask(&data);
+    assert_eq!(
+        (output.status.code(), stdout(&output)),
+        (Some(125), String::new()),
+        "{}",
+        stderr(&output)
+    );
+}
+
+/// A python that is fenced.
+fn fenced(scene: &Scene, table: &str, policy: Option<&str>) -> Command {
+    let mut command = scene.fixture.bare("/usr/bin/python3");
+    command
+        .env("LD_PRELOAD", library())
+        .env("PAGEFENCE_TABLE", scene.path(table));
+    if let Some(policy) = policy {
+        command.env("PAGEFENCE_POLICY", scene.path(policy));
+    }
+    command
+}
+
+#[test]
+fn fences_tables_and_rules() {
+    let scene = Scene::new();
+    let data = scene.path("d/data");
+    scene.fixture.write(
+        "p.toml",
+        b"[[rule]]\nname = \"all of d\"\npath = [\"/**/d/*\"]\nmode = \"enforce\"\n",
+    );
+    scene
+        .fixture
+        .write("off.toml", b"[defaults]\nmode = \"observe\"\n");
+    let direct = scene.hold_by(
+        &mut fenced(&scene, "table", Some("p.toml")),
+        &["direct:data"],
+    );
+    {
+        let buffered = scene.hold_by(&mut fenced(&scene, "table", None), &["reads:data"]);
+        let answer = scene.scan(&[&data]);
+        assert_eq!(
+            (&answer["mixed"], &answer["files"][0]["coherent"]),
+            (&Value::Bool(true), &Value::Bool(true)),
+            "{answer}"
+        );
+        assert!(!answer["hint"].as_str().unwrap().contains("pagefence run"));
+        let of = user(&answer, &direct);
+        assert_eq!(
+            (&of["fenced"], &of["table"]),
+            (&Value::Bool(true), &Value::from(scene.path("table")))
+        );
+        assert_eq!(
+            of["policy"],
+            serde_json::json!({"file": scene.path("p.toml"), "mode": "enforce", "route": "as-asked", "rule": "rule \"all of d\""})
+        );
+        assert_eq!(user(&answer, &buffered)["policy"]["rule"], "built in");
+    }
+    for (table, policy, verdict, hint) in [
+        ("other", None, "different tables", "PAGEFENCE_TABLE"),
+        (
+            "table",
+            Some("off.toml"),
+            "a policy leaves the file out",
+            "mode = \"enforce\"",
+        ),
+    ] {
+        let _other = scene.hold_by(&mut fenced(&scene, table, policy), &["reads:data"]);
+        let answer = scene.scan(&[&data]);
+        assert_eq!(answer["files"][0]["coherent"], false);
+        assert!(
+            answer["verdict"].as_str().unwrap().contains(verdict),
+            "{answer}"
+        );
+        assert!(answer["hint"].as_str().unwrap().contains(hint), "{answer}");
+    }
+    let bare = scene.hold(&["reads:data"]);
+    let answer = scene.scan(&[&data]);
+    assert!(
+        answer["verdict"]
+            .as_str()
+            .unwrap()
+            .ends_with(&format!("(pid {}) is not fenced", bare.number())),
+        "{answer}"
+    );
+}
+
+/// What `lsof` and `lsfd` find.
+#[test]
+fn what_others_find_is_found() {
+    if !Path::new("/usr/bin/lsof").exists() || !Path::new("/usr/bin/lsfd").exists() {
+        return skip("lsof and lsfd are not installed");
+    }
+    let scene = Scene::new();
+    for i in 0..20 {
+        scene.data(&format!("f{i}"));
+    }
+    let _all = [
+        scene.hold(&["direct:f0", "reads:f1", "stores:f2", "direct:f2"]),
+        scene.hold(&["private:f3", "mapped:f4", "reads:f0"]),
+        scene.hold(&["reads:f5", "reads:f5", "direct:f6"]),
+    ];
+    std::fs::remove_file(scene.path("d/f6")).unwrap();
+    let answer = scene.scan(&[&scene.path("d")]);
+    let mut ours = BTreeSet::new();
+    for file in answer["files"].as_array().unwrap() {
+        for user in file["users"].as_array().unwrap() {
+            let key = |number: &str| {
+                format!(
+                    "{} {number} {}",
+                    user["pid"],
+                    user["path"].as_str().unwrap()
+                )
+            };
+            for descriptor in user["descriptors"].as_array().unwrap() {
+                ours.insert(key(&descriptor["number"].to_string()));
+            }
+            if !user["mappings"].as_array().unwrap().is_empty() {
+                ours.insert(key("mem"));
+            }
+        }
+    }
+    let theirs = [lsof(&scene.path("d")), lsfd(&scene.path("d"))];
+    for theirs in &theirs {
+        let missed: Vec<_> = theirs.difference(&ours).collect();
+        assert!(
+            theirs.len() >= 11 && missed.is_empty(),
+            "{missed:?} of {theirs:?}, found {ours:?}"
+        );
+    }
+    assert!(ours.len() >= 14, "{ours:?}");
+}
+
+fn lsof(directory: &str) -> BTreeSet<String> {
+    let output = Command::new("lsof")
+        .args(["-n", "-P", "-w", "-F", "pfn"])
+        .output()
+        .unwrap();
+    let (text, mut pid, mut fd, mut all) = (
+        stdout(&output),
+        String::new(),
+        String::new(),
+        BTreeSet::new(),
+    );
+    for line in text.lines() {
+        match line.split_at(1) {
+            ("p", number) => pid = number.to_owned(),
+            ("f", number) => fd = number.to_owned(),
+            ("n", name)
+                if name.starts_with(&format!("{directory}/"))
+                    && !matches!(fd.as_str(), "cwd" | "DEL") =>
+            {
+                all.insert(format!("{pid} {fd} {name}"));
+            }
+            _ => {}
+        }
+    }
+    all
+}
+
+fn lsfd(directory: &str) -> BTreeSet<String> {
+    let text = run("lsfd", &["--json", "-o", "PID,ASSOC,NAME"]);
+    let found: Value = serde_json::from_str(&text).unwrap();
+    let rows = found["lsfd"].as_array().unwrap().iter();
+    let ours = rows.filter(|row| {
+        let is_ours = |name: &str| name.starts_with(&format!("{directory}/"));
+        row["name"].as_str().is_some_and(is_ours)
+    });
+    let text = |value: &Value| value.as_str().map_or(value.to_string(), str::to_owned);
+    ours.map(|row| {
+        let how = match text(&row["assoc"]) {
+            number if number.parse::<u32>().is_ok() => number,
+            _ => "mem".to_owned(),
+        };
+        format!("{} {how} {}", text(&row["pid"]), text(&row["name"]))
+    })
+    .collect()
+}
+
+/// 200 processes with 100 descriptors each.
+#[test]
+#[allow(
+    clippy::zombie_processes,
+    reason = "it is waited for by wait4, which says what it took"
+)]
+fn many_processes_take_little_time() {
+    let scene = Scene::new();
+    scene.fixture.write("many.c", b"#include <fcntl.h>\n#include <stdio.h>\n#include <unistd.h>\n#include <sys/prctl.h>\nint main(int c, char **v) { for (int i = 0; i < 97; i++) open(v[c - 1], O_RDONLY); for (int i = 0; i < 199; i++) if (!fork()) { prctl(PR_SET_PDEATHSIG, 9); pause(); } puts(\"here\"); fflush(stdout); getchar(); return 0; }\n");
+    scene.fixture.cc(&["-O1", "-o", "many", "many.c"]);
+    let other = scene.fixture.write("other", b"x");
+    let mut command = scene.fixture.bare(scene.fixture.path("many"));
+    let mut many = Running::start(command.arg(other));
+    many.wait_for_line();
+    let _holds = scene.hold(&["direct:data"]);
+    let mut best = u128::MAX;
+    for path in ["d", "d/data", "d"] {
+        let mut command = scene.fixture.pagefence();
+        let child = command
+            .args(["scan", "--json", &scene.path(path)])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (mut status, mut usage) = (0, std::mem::MaybeUninit::<libc::rusage>::zeroed());
+        // SAFETY: both pointers are to values of the right type; the child is ours, and nobody else waits for it.
+        let waited = unsafe { libc::wait4(child.id() as i32, &mut status, 0, usage.as_mut_ptr()) };
+        assert_eq!(waited, child.id() as i32);
+        // SAFETY: filled in by the kernel, and valid when zeroed.
+        let usage = unsafe { usage.assume_init() };
+        let micros = |time: libc::timeval| time.tv_sec as u128 * 1_000_000 + time.tv_usec as u128;
+        best = best.min(micros(usage.ru_utime) + micros(usage.ru_stime));
+    }
+    eprintln!("processor time of a scan: {} ms", best / 1000);
+    let most = if cfg!(debug_assertions) {
+        1_500_000
+    } else {
+        300_000
+    };
+    assert!(best < most, "{best} us");
+    // They were there.
+    assert_eq!(
+        scene.scan(&[&scene.path("other")])["files"][0]["users"]
+            .as_array()
+            .unwrap()
+            .len(),
+        200
+    );
+}
+
+/// `pagefence scan --watch --json`, until it is interrupted.
+struct Watching {
+    running: std::process::Child,
+    lines: std::io::Lines<std::io::BufReader<std::process::ChildStdout>>,
+}
+
+impl Watching {
+    fn start(command: &mut Command) -> Watching {
+        use std::io::{BufRead, BufReader};
+        let mut running = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(running.stdout.take().unwrap()).lines();
+        Watching { running, lines }
+    }
+
+    /// The next change of this kind.
+    fn until(&mut self, event: &str) -> Value {
+        loop {
+            let line = self
+                .lines
+                .next()
+                .unwrap_or_else(|| panic!("no {event}"))
+                .unwrap();
+            let change: Value = serde_json::from_str(&line).unwrap();
+            if change["event"] == event {
+                return change;
+            }
+        }
+    }
+
+    /// Interrupts it: what it had still to tell, and its exit code.
+    fn end(mut self) -> (Vec<Value>, Option<i32>) {
+        let pid = rustix::process::Pid::from_child(&self.running);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        let rest = self
+            .lines
+            .map(|line| serde_json::from_str(&line.unwrap()).unwrap());
+        (rest.collect(), self.running.wait().unwrap().code())
+    }
+}
+
+#[test]
+fn a_watch_tells_what_comes_and_goes() {
+    let scene = Scene::new();
+    let first = scene.hold(&["reads:data"]);
+    for path in ["d", "d/data"] {
+        let mut command = scene.fixture.pagefence();
+        let mut watching =
+            Watching::start(command.args(["scan", "--watch", "--json", &scene.path(path)]));
+        let opened = watching.until("opened");
+        assert_eq!(
+            (opened["pid"].to_string(), &opened["modes"]),
+            (first.number(), &serde_json::json!(["buffered"]))
+        );
+        let second = scene.hold(&["direct:data"]);
+        let mixed = watching.until("mixed");
+        assert_eq!(mixed["pid"].to_string(), second.number());
+        assert!(
+            mixed["verdict"]
+                .as_str()
+                .unwrap()
+                .contains("neither is fenced"),
+            "{mixed}"
+        );
+        let number = second.number();
+        drop(second);
+        assert_eq!(watching.until("closed")["pid"].to_string(), number);
+        watching.until("unmixed");
+        assert_eq!(watching.end().1, Some(1));
+    }
+}
+
+/// They are gone before a look could find them.
+#[test]
+fn a_watch_sees_openers_that_come_and_go() {
+    if !is_root() {
+        return skip("fanotify needs root");
+    }
+    let scene = Scene::new();
+    let first = scene.hold(&["reads:data"]);
+    let mut command = scene.fixture.pagefence();
+    let mut watching =
+        Watching::start(command.args(["scan", "--watch", "--json", &scene.path("d/data")]));
+    assert_eq!(watching.until("opened")["pid"].to_string(), first.number());
+    let mut all = BTreeSet::new();
+    for _ in 0..20 {
+        let mut dd = scene.fixture.bare("/bin/dd");
+        dd.args(["if=data", "of=/dev/null", "bs=4k", "iflag=direct"])
+            .current_dir(scene.path("d"));
+        let mut dd = dd.stderr(Stdio::null()).spawn().unwrap();
+        all.insert(dd.id().to_string());
+        dd.wait().unwrap();
+    }
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let (changes, _) = watching.end();
+    let of = |event: &str| -> BTreeSet<String> {
+        let of = changes.iter().filter(|change| change["event"] == event);
+        of.map(|change| change["pid"].to_string()).collect()
+    };
+    let (opened, passed) = (of("opened"), of("passed"));
+    eprintln!(
+        "of {} openers {} were seen with their mode",
+        all.len(),
+        opened.len()
+    );
+    let seen: BTreeSet<_> = opened.union(&passed).cloned().collect();
+    assert!(seen.is_superset(&all), "{changes:?}");
+    assert!(of("read").is_superset(&all), "{changes:?}");
+}
