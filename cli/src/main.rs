@@ -1,5 +1,5 @@
-//! The `pagefence` command: runs programs fenced, says what of them is covered, who uses a file in which modes and what a
-//! policy does, and makes lock tables.
+//! The `pagefence` command: runs programs fenced, says what of them is covered, who uses a file in which modes, what
+//! direct I/O does in a place and a policy to a file, and makes lock tables.
 //!
 //! Without Rust's usual start (`no_main`), because that sets SIGPIPE to be ignored and opens
 //! closed standard descriptors, and the program that `pagefence run` becomes would inherit both.
@@ -14,6 +14,7 @@ mod exec;
 mod explain;
 mod failure;
 mod library;
+mod probe;
 mod process;
 mod program;
 mod report;
@@ -44,6 +45,7 @@ fn dispatch(cli: Cli) -> libc::c_int {
         Command::Policy(PolicyCommand::Check(arguments)) => check::check(&arguments),
         Command::Policy(PolicyCommand::Explain(arguments)) => explain::explain(&arguments),
         Command::Doctor(arguments) => doctor::doctor(&arguments),
+        Command::Probe(arguments) => probe::probe(&arguments),
         Command::Scan(arguments) => scan::scan(&arguments),
         Command::Table(TableCommand::Create(arguments)) => table::create(&arguments),
     };

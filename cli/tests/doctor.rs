@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use common::{Fixture, Running, library, stderr, stdout};
+use common::{Fixture, Running, is_root, library, stderr, stdout};
 use serde_json::Value;
 
 const NOBODY: u32 = 65534;
@@ -59,10 +59,6 @@ fn state_of(answer: &Value, about: &str) -> String {
         .first()
         .map_or("nothing", |(state, _)| state)
         .to_owned()
-}
-
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
 }
 
 /// Says that it is there, and waits to be ended.

@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use common::{Fixture, Running, library, stderr, stdout};
+use common::{Fixture, Running, filesystem, is_root, library, mount, skip, stderr, stdout};
 use serde_json::Value;
 
 const NOBODY: u32 = 65534;
@@ -114,16 +114,6 @@ fn modes(user: &Value) -> Vec<&str> {
         .iter()
         .map(|mode| mode.as_str().unwrap())
         .collect()
-}
-
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
-/// The test can't be made here: a failure where everything must be.
-fn skip(why: &str) {
-    assert!(std::env::var_os("PAGEFENCE_TEST_STRICT").is_none(), "{why}");
-    eprintln!("skipped: {why}");
 }
 
 fn run(program: &str, arguments: &[&str]) -> String {
@@ -283,21 +273,6 @@ fn another_mount_namespace() {
     assert_eq!(answer["files"], serde_json::json!([]), "{answer}");
 }
 
-fn filesystem(name: &str) -> Option<PathBuf> {
-    let all = std::env::var("PAGEFENCE_TEST_FILESYSTEMS").ok()?;
-    all.split(' ')
-        .find_map(|one| Some(PathBuf::from(one.strip_prefix(name)?.strip_prefix('=')?)))
-}
-
-/// Unmounted with the test.
-struct Mounted(PathBuf);
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
 /// `stat` and `maps` name different devices there.
 #[test]
 fn subvolumes_and_layers() {
@@ -310,8 +285,7 @@ fn subvolumes_and_layers() {
     }
     scene.fixture.write("low/data", &[b'x'; 65536]);
     let top = scene.path("top");
-    run("mount", &["-t", "tmpfs", "none", &top]);
-    let _top = Mounted(top.clone().into());
+    let _top = mount(&["-t", "tmpfs", "none"], top.clone().into());
     for name in ["up", "work"] {
         std::fs::create_dir(format!("{top}/{name}")).unwrap();
     }
@@ -319,18 +293,8 @@ fn subvolumes_and_layers() {
         "lowerdir={},upperdir={top}/up,workdir={top}/work",
         scene.path("low")
     );
-    run(
-        "mount",
-        &[
-            "-t",
-            "overlay",
-            "-o",
-            &options,
-            "overlay",
-            &scene.path("merged"),
-        ],
-    );
-    let _merged = Mounted(scene.fixture.path("merged"));
+    let arguments = ["-t", "overlay", "-o", &options, "overlay"];
+    let _merged = mount(&arguments, scene.fixture.path("merged"));
     is_found_in(&scene, &scene.path("merged"));
     let Some(btrfs) = filesystem("btrfs") else {
         return skip("no btrfs: scripts/filesystems run -- ...");
@@ -374,8 +338,7 @@ fn a_block_device_and_what_is_mounted_from_it() {
     run("mkfs.ext4", &["-q", "-F", &image]);
     let device = run("losetup", &["--find", "--show", &image]);
     std::fs::create_dir(scene.path("mounted")).unwrap();
-    run("mount", &[&device, &scene.path("mounted")]);
-    let _mounted = Mounted(scene.fixture.path("mounted"));
+    let _mounted = mount(&[&device], scene.fixture.path("mounted"));
     // It goes with its last user.
     run("losetup", &["-d", &device]);
     scene.fixture.write("mounted/file", b"x");

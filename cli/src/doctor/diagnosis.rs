@@ -134,23 +134,31 @@ impl Diagnosis {
 /// How many files are shown to people; JSON has all.
 const SHOWN: usize = 40;
 
+/// The findings for people, by section.
+pub fn sections(all: &[Section]) -> String {
+    let mut out = String::new();
+    // Writing to a String can't fail.
+    for section in all.iter().filter(|s| !s.findings.is_empty()) {
+        let _ = writeln!(out, "\n{}", section.title.to_uppercase());
+        for finding in &section.findings {
+            let mark = match finding.state {
+                State::Covered => "ok",
+                State::Note => "--",
+                State::Uncovered => "NO",
+            };
+            let _ = writeln!(out, "  {mark}  {}", finding.what);
+            if !finding.hint.is_empty() {
+                let _ = writeln!(out, "      {}", finding.hint);
+            }
+        }
+    }
+    out
+}
+
 impl Display for Diagnosis {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "{}", self.verdict)?;
-        for section in self.sections.iter().filter(|s| !s.findings.is_empty()) {
-            writeln!(out, "\n{}", section.title.to_uppercase())?;
-            for finding in &section.findings {
-                let mark = match finding.state {
-                    State::Covered => "ok",
-                    State::Note => "--",
-                    State::Uncovered => "NO",
-                };
-                writeln!(out, "  {mark}  {}", finding.what)?;
-                if !finding.hint.is_empty() {
-                    writeln!(out, "      {}", finding.hint)?;
-                }
-            }
-        }
+        out.write_str(&sections(&self.sections))?;
         if self.files.is_empty() {
             return Ok(());
         }

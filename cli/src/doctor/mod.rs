@@ -4,7 +4,7 @@
 //! that the library asks at exec ([`kernel::program`]).
 
 mod calls;
-mod diagnosis;
+pub mod diagnosis;
 mod files;
 mod libraries;
 mod machine;

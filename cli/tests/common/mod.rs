@@ -152,6 +152,40 @@ impl Drop for Running {
     }
 }
 
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// The test can't be made here: a failure where everything must be.
+pub fn skip(why: &str) {
+    assert!(std::env::var_os("PAGEFENCE_TEST_STRICT").is_none(), "{why}");
+    eprintln!("skipped: {why}");
+}
+
+/// Where one of those is that the tests run on.
+pub fn filesystem(name: &str) -> Option<PathBuf> {
+    let all = std::env::var("PAGEFENCE_TEST_FILESYSTEMS").ok()?;
+    all.split(' ')
+        .find_map(|one| Some(PathBuf::from(one.strip_prefix(name)?.strip_prefix('=')?)))
+}
+
+/// Unmounted with the test.
+pub struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// Mounts what `mount` is told to there.
+pub fn mount(arguments: &[&str], at: PathBuf) -> Mounted {
+    let mut command = Command::new("mount");
+    let output = command.args(arguments).arg(&at).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    Mounted(at)
+}
+
 pub fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
