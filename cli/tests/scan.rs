@@ -261,13 +261,22 @@ fn another_mount_namespace() {
     let mut command = scene.fixture.bare("/usr/bin/unshare");
     let script = format!("mount --bind {from} {to} && exec /usr/bin/python3 \"$@\"");
     command.args(["-m", "sh", "-c", &script, "sh"]);
-    let inside = scene.hold_by(&mut command, &[&format!("direct:{to}/data")]);
+    scene.data("gone");
+    let words = [format!("direct:{to}/data"), format!("reads:{to}/gone")];
+    let inside = scene.hold_by(&mut command, &[&words[0], &words[1]]);
+    // It is nowhere to be found any more but by where that mount lies.
+    std::fs::remove_file(scene.path("d/gone")).unwrap();
     let _outside = scene.hold(&["stores:data"]);
     for path in ["d/data", "d"] {
         let answer = scene.scan(&[&scene.path(path)]);
         assert_eq!(answer["mixed"], true, "{answer}");
         assert_eq!(user(&answer, &inside)["path"], format!("{to}/data"));
     }
+    let answer = scene.scan(&[&scene.path("d")]);
+    assert!(
+        answer.to_string().contains(&format!("{to}/gone (deleted)")),
+        "{answer}"
+    );
     // Here nothing is mounted there.
     let answer = scene.scan(&[&to]);
     assert_eq!(answer["files"], serde_json::json!([]), "{answer}");
