@@ -108,7 +108,9 @@ impl Changes {
             self.change(id, pid, now)?;
         }
         for (id, filesystem, user) in uses {
-            self.files.insert(id, File::new(id, filesystem, Vec::new()));
+            let mut file = File::new(id, filesystem, Vec::new());
+            file.path.clone_from(&user.path);
+            self.files.insert(id, file);
             self.change(id, pid, Some(user))?;
         }
         self.files.retain(|_, file| !file.users.is_empty());
