@@ -17,6 +17,28 @@ pub fn path_of(fd: i32, buffer: &mut [u8]) -> &[u8] {
     without_deleted(fd, buffer, n)
 }
 
+/// As long as a file's name may be, and what the kernel puts behind it.
+pub const NAME: usize = 4096;
+
+/// The file name of this process's executable, also when that has been replaced since. Empty: it can't be known.
+pub fn executable(room: &mut [u8; NAME]) -> &[u8] {
+    let n = read_link(c"/proc/self/exe", room)
+        .unwrap_or(0)
+        .min(NAME - 1);
+    let ends_so = room.get(..n).is_some_and(|path| path.ends_with(DELETED));
+    if let Some(end) = room.get_mut(n) {
+        *end = 0;
+    }
+    let is_there = || fstatat(libc::AT_FDCWD, room.as_ptr().cast(), 0).is_ok();
+    let n = if ends_so && !is_there() {
+        n - DELETED.len()
+    } else {
+        n
+    };
+    let path = room.get(..n).unwrap_or(&[]);
+    path.rsplit(|byte| *byte == b'/').next().unwrap_or(path)
+}
+
 pub const DELETED: &[u8] = b" (deleted)";
 
 /// The kernel puts a word behind the last path of a file that has been unlinked. Whoever is really called so still

@@ -70,6 +70,11 @@ impl Table {
         Err(fail(last))
     }
 
+    /// Whether there is a table at `path` that could be attached to. Maps and makes none.
+    pub fn is_sound(path: &CStr) -> bool {
+        Path::new(path).is_some_and(|path| look(&path).is_ok())
+    }
+
     /// Looks at the table at `path` without registering: nothing can be held through it. Makes none.
     pub fn inspect(path: &CStr) -> Result<Table, TableError> {
         let path = path_of(path)?;

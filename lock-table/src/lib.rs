@@ -292,6 +292,12 @@ impl Table {
         }
     }
 
+    /// Whether this process is registered: not yet in a forked child.
+    #[inline]
+    pub fn is_registered(&self) -> bool {
+        self.me().is_some()
+    }
+
     /// Has the table been found to hold what no fenced process writes? Then nothing is excluded any more.
     #[inline]
     pub fn is_poisoned(&self) -> bool {

@@ -12,10 +12,15 @@
 //!   removed, and one with a table in it can't be removed.
 
 use core::ffi::CStr;
-use std::ffi::CString;
+use core::mem::MaybeUninit;
+use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{OFlags, RawDir};
+
+use crate::checks::Fd;
 
 /// The table of the whole system, where an administrator made one.
 pub const SYSTEM_TABLE: &CStr = c"/run/pagefence/table";
@@ -102,13 +107,34 @@ fn own_directories(base: &Path, user: u32) -> Vec<PathBuf> {
         let rest = path.as_os_str().as_bytes().strip_prefix(usual.as_bytes());
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"-"))
     };
-    let entries = std::fs::read_dir(base).into_iter().flatten().flatten();
-    let mut own: Vec<PathBuf> = entries
-        .map(|entry| entry.path())
-        .filter(|path| like_it(path) && is_own(path, user))
-        .collect();
+    let mut own = Vec::new();
+    each_name(base, |name| {
+        let path = base.join(OsStr::from_bytes(name));
+        if like_it(&path) && is_own(&path, user) {
+            own.push(path);
+        }
+    });
     own.sort();
     own
+}
+
+/// Without libc's lists of directories, which take the program's memory: it may be in the middle of something there.
+fn each_name(directory: &Path, mut act: impl FnMut(&[u8])) {
+    const ROOM: usize = 8192;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(opened) = rustix::fs::open(
+        directory.as_os_str().as_bytes(),
+        flags,
+        rustix::fs::Mode::empty(),
+    ) else {
+        return;
+    };
+    let opened = Fd::from(opened);
+    let mut room = [MaybeUninit::uninit(); ROOM];
+    let mut entries = RawDir::new(&opened, &mut room);
+    while let Some(Ok(entry)) = entries.next() {
+        act(entry.file_name().to_bytes());
+    }
 }
 
 /// A directory of the usual name or, where somebody else has taken that, of one that nobody can foresee.

@@ -53,7 +53,7 @@ impl World {
         process.enter(|| {
             let policy = Policy::parse(policy, "a test's").unwrap();
             process::know_policy(policy);
-            process::join(Table::attach(&c_path(&self.path("table"))).unwrap());
+            process::has_joined(Table::attach(&c_path(&self.path("table"))).unwrap());
             process::start_fencing();
         });
         process

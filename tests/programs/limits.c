@@ -28,6 +28,7 @@ static char *numbered(const char *dir, const char *what, long n) {
 static void processes(const char *dir, long count) {
     int done[2], leave[2];
     char byte = 0;
+    both_right(path_in(dir, "parent"));
     MUST(pipe(done));
     MUST(pipe(leave));
     for (long n = 0; n < count; n++) {
@@ -127,6 +128,7 @@ static int calls(const char *dir) {
 static int forked(const char *dir) {
     char *path = path_in(dir, "inherited"), byte = 'f';
     int inherited = MUST(open(path, O_RDWR | O_CREAT, 0644));
+    MUST(pwrite(inherited, &byte, 1, 0));
     if (MUST(fork()) == 0) {
         SAY(open(path_in(dir, "own"), O_RDWR | O_CREAT, 0644) >= 0 ? 0 : -1);
         SAY(pwrite(inherited, &byte, 1, 0));

@@ -96,6 +96,8 @@ static struct aiocb block;
 static struct aiocb *blocks[] = {&block};
 static off_t at;
 static struct stat facts;
+static struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};
+static struct rlimit64 limit64 = {RLIM64_INFINITY, RLIM64_INFINITY};
 static int pipes[2], pairs[2], self_by_number;
 static char template[32];
 static char control[CMSG_SPACE(sizeof(int))];
@@ -358,6 +360,10 @@ static pid_t child;
     X(setgroups, result = setgroups(0, NULL)) \
     X(initgroups, result = initgroups("root", 0)) \
     X(capset, OPTIONAL(capset, &capability_head, capabilities)) \
+    X(setrlimit, result = setrlimit(RLIMIT_FSIZE, &limit)) \
+    X(setrlimit64, result = setrlimit64(RLIMIT_FSIZE, &limit64)) \
+    X(prlimit, result = prlimit(0, RLIMIT_FSIZE, &limit, NULL)) \
+    X(prlimit64, result = prlimit64(0, RLIMIT_FSIZE, &limit64, NULL)) \
     X(chroot, result = chroot(".")) \
     X(pivot_root, OPTIONAL(pivot_root, "/nowhere", "/nowhere")) \
     X(unshare, result = unshare(CLONE_FS)) \

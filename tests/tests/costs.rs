@@ -1,7 +1,8 @@
 //! What a call on a file costs beside itself, in system calls, counted by a tracer: for each way exactly so many, so that
 //! none comes back. The files lie where direct I/O is real.
 
-use pagefence_tests::fence::Fence;
+use pagefence_tests::artefacts;
+use pagefence_tests::fence::{Fence, found};
 use pagefence_tests::places::main_place;
 use pagefence_tests::programs::{Program, compile};
 use pagefence_tests::run::run;
@@ -102,4 +103,43 @@ fn in_mixed_use_calls_at_the_offset_ask_where_that_is() {
     for what in ["read", "write"] {
         costs(&program, ["mixed", what], &[("lseek", 2)]);
     }
+}
+
+/// Every system call that the command makes from its start to its end, children's included, with nothing but the library in
+/// its environment.
+fn all_calls(command: &str, library: Option<&str>) -> Vec<String> {
+    let dir = main_place().directory();
+    let trace = dir.path().join("trace");
+    let preload = library.map_or(String::new(), |at| format!("-E LD_PRELOAD={at}"));
+    // Standard input and output are no files: those would be fenced.
+    let script = format!(
+        "strace -f -qqq -o '{}' {preload} {command} </dev/null 2>&1 | cat >&2",
+        trace.display()
+    );
+    let outcome = run(Command::new("sh").args(["-c", &script]), LIMIT).expect("sh");
+    assert_eq!(outcome.stderr, "", "{command}");
+    let trace = std::fs::read_to_string(&trace).expect("strace wrote it");
+    let name = |line: &str| {
+        let call = line.split_once(' ')?.1.trim_start();
+        let is_whole = !call.starts_with('<') && !call.starts_with('+');
+        is_whole.then(|| call.split('(').next().unwrap_or(call).to_string())
+    };
+    trace.lines().filter_map(name).collect()
+}
+
+/// The loader's ten, and a look at who and where we are: no table is joined, none is made.
+#[test]
+fn a_program_without_files_pays_fifteen_calls_at_its_start() {
+    let library = found(artefacts::library());
+    let fenced = all_calls("/bin/true", library.to_str());
+    let bare = all_calls("/bin/true", None);
+    let own: Vec<&str> = fenced
+        .iter()
+        .rev()
+        .skip(1)
+        .take(5)
+        .map(String::as_str)
+        .collect();
+    assert_eq!(own, ["statx", "statx", "statx", "getpid", "prctl"]);
+    assert_eq!(fenced.len() - bare.len(), 15, "{fenced:?}");
 }

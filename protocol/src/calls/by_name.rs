@@ -9,10 +9,13 @@ use crate::what::{hands, own};
 use crate::who::process;
 
 /// What the policy says of the file that a path leads to; None: it is not fenced. `path` is the program's pointer.
-///
+pub fn ask_by_path(dir: i32, path: *const c_char) -> Option<Settings> {
+    said_by_path(dir, path).filter(|_| process::enters_table())
+}
+
 /// Where it depends on the name, the file is opened to look at it only. No lease is broken by that, nobody is told of
 /// it, and closing it drops no POSIX lock.
-pub fn ask_by_path(dir: i32, path: *const c_char) -> Option<Settings> {
+fn said_by_path(dir: i32, path: *const c_char) -> Option<Settings> {
     let policy = process::policy()?;
     if let Some(settings) = policy.for_all() {
         return Some(*settings).filter(|s| s.mode != Mode::Off);

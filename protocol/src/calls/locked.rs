@@ -16,6 +16,8 @@ pub fn are_new_mappings() -> bool {
 }
 
 pub fn lock_all(flags: i32, real: impl Fn(i32) -> i32) -> i32 {
+    // What is mapped later would be locked, too, and read in.
+    process::enters_table();
     let mut result = real(flags);
     if result != 0
         && kernel::errno() == libc::ENOMEM

@@ -19,7 +19,7 @@ use crate::what::descriptors::{self, TURNS};
 use crate::what::entries::retain;
 use crate::what::places::{add, any, cut, last_of, page_up};
 use crate::what::state::Place;
-use crate::what::{files, words};
+use crate::what::{early, files, words};
 use crate::who::registry::Registry;
 use crate::who::thread::{Frame, Thread};
 use crate::who::{due, process, registry};
@@ -68,7 +68,13 @@ pub fn map(map: &Map, real: impl Fn(i32) -> *mut c_void) -> *mut c_void {
         (true, true) => map.held(&real, &|_, _| {}),
         (true, false) => map.placed(&real, &|_, _| {}),
     };
-    if map.flags & libc::MAP_ANONYMOUS != 0 || !is_followed() {
+    if map.flags & libc::MAP_ANONYMOUS != 0 {
+        return plain(true);
+    }
+    if !is_followed() {
+        if map.is_shared() {
+            early::mapped();
+        }
         return plain(true);
     }
     let Some(thread) = process::active() else {

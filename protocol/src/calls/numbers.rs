@@ -330,7 +330,7 @@ pub fn sync(fd: i32, real: impl Fn() -> i32) -> i32 {
 
 /// Whether the number stands for a file that may be fenced.
 pub fn may_be_fenced(fd: i32) -> bool {
-    process::table().is_none() || look_at(fd, |_, _, _| ()).is_some()
+    !process::fences() || look_at(fd, |_, _, _| ()).is_some()
 }
 
 /// A stream of libc's is open on the number: its reads and writes can't be hooked by name.

@@ -16,7 +16,7 @@ use crate::life::needs::{self, Join};
 use crate::life::state::state;
 use crate::requests;
 use crate::tell::events::{self, Event};
-use crate::tell::{later, stderr};
+use crate::tell::{later, stderr, told};
 use crate::what::{changes, descriptions, files, hands, kept, own, places};
 use crate::who::process::{self, active, pid, table};
 use crate::who::registry::Registry;
@@ -51,7 +51,6 @@ pub fn watch() {
     if state().forks_watched.swap(true, AcqRel) {
         return;
     }
-    lineage::watch();
     // SAFETY: the handlers stay loaded.
     unsafe {
         libc::pthread_atfork(
@@ -66,6 +65,7 @@ extern "C" fn before_fork() {
     if active().is_none() {
         return;
     }
+    told::share();
     descriptions::all_shared();
     let registry = registry::lock();
     registry::hold_for_fork(&registry);
@@ -113,7 +113,8 @@ pub fn behind_our_back() {
     become_child(registry::lock());
 }
 
-fn become_child(registry: Registry) {
+/// What every child is, whether its parent is in the table or not.
+pub fn become_process() {
     descriptions::all_shared();
     process::become_another();
     let thread = thread::current();
@@ -124,6 +125,18 @@ fn become_child(registry: Registry) {
     scratch::reset_in_child();
     buffers::reset_in_child(thread.bounce.get() != 0);
     lineage::this_is_the_process();
+    stderr::forget_telling_in_child();
+    later::forget_in_child();
+}
+
+fn become_child(registry: Registry) {
+    become_process();
+    if table().is_none() {
+        changes::recount_in_child();
+        registry::reset_in_child(registry);
+        unseen::reset_in_child();
+        return;
+    }
     let probe = table().map_or(-1, Table::probe_fd);
     let joined = scratch::roomy_in(&registry, || join(&registry));
     registry::reset_in_child(registry);
@@ -145,8 +158,6 @@ fn claim_probe(was: i32) {
 
 /// The child in the table, with the files that it has from its parent. Whether it could be.
 fn join(registry: &Registry) -> bool {
-    stderr::forget_telling_in_child();
-    later::forget_in_child();
     let enter = match needs::how_to_join() {
         Join::ByOpening => Table::reattach_in_child,
         Join::ByProbe => Table::reattach_through_probe,

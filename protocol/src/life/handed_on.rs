@@ -11,6 +11,7 @@ use kernel::text::Text;
 
 use crate::life::gate::{is_refused, will_not_kill};
 use crate::life::state::state;
+use crate::life::variables::variable;
 
 pub const NAME: &CStr = c"PAGEFENCE_NO_CALLS";
 const ALL: &CStr = c"PAGEFENCE_NO_CALLS=all";
@@ -45,9 +46,40 @@ const SOFT: &[i64] = &[
 ];
 
 /// For the next program's environment.
-pub fn word() -> Option<*const c_char> {
-    let word = state().handed_on.load(Acquire);
-    (!word.is_null()).then_some(word.cast_const())
+pub fn words() -> impl Iterator<Item = *const c_char> + Clone {
+    let calls = state().handed_on.load(Acquire).cast_const();
+    let calls = (!calls.is_null()).then_some(calls);
+    let said = state().said_unfenced.load(Acquire) == SAID_HERE;
+    let said = said.then_some(SAID_UNFENCED.as_ptr());
+    calls.into_iter().chain(said)
+}
+
+/// That this program and what it starts are not fenced has been said: once for all of them.
+const SAID_UNFENCED: &CStr = c"PAGEFENCE_SAID_UNFENCED=1";
+const SAID_NAME: &CStr = c"PAGEFENCE_SAID_UNFENCED";
+const SAID_BEFORE: u32 = 1;
+const SAID_HERE: u32 = 2;
+
+/// In the constructor.
+pub fn hear() {
+    if variable(SAID_NAME).is_some() {
+        state().said_unfenced.store(SAID_BEFORE, Release);
+    }
+}
+
+/// Whether nobody has said it; from now on somebody has.
+pub fn is_first_to_say_unfenced() -> bool {
+    let said = &state().said_unfenced;
+    said.compare_exchange(0, SAID_HERE, AcqRel, Acquire).is_ok()
+}
+
+/// In the constructor: what this program starts hears of it, however it starts it.
+pub fn pass_on() {
+    if state().said_unfenced.load(Acquire) == SAID_HERE {
+        // SAFETY: in the constructor, before the program runs.
+        unsafe { libc::setenv(SAID_NAME.as_ptr(), c"1".as_ptr(), 1) };
+        state().said_unfenced.store(SAID_BEFORE, Release);
+    }
 }
 
 /// Programs that are started from now on can't even start the library.

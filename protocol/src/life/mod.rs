@@ -6,6 +6,7 @@ mod filter;
 pub mod fork;
 pub mod gate;
 pub mod handed_on;
+pub mod join;
 pub mod needs;
 pub mod next;
 mod no_rings;

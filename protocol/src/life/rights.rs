@@ -14,7 +14,7 @@ use crate::who::{outlived, process};
 /// Before a call that takes rights on files away. Cheap where nothing was opened since the last time.
 pub fn before_losing() {
     outlived::leave();
-    if process::active().is_none() {
+    if !process::enters_table() {
         return;
     }
     let now = words::changes();
@@ -36,7 +36,7 @@ pub fn before_losing() {
 /// Before a sandbox: every number is looked at, whatever stands behind it.
 pub fn before_losing_all() {
     outlived::leave();
-    if process::active().is_none() {
+    if !process::enters_table() {
         return;
     }
     let errno = kernel::errno();

@@ -30,6 +30,8 @@ pub enum Entering {
 
 /// The call that does it: everything is prepared and said before. `failed` looks at its result.
 pub fn enter(what: &Entering, failed: impl Fn(isize) -> bool, real: impl Fn() -> isize) -> isize {
+    // Behind it that can't be done any more.
+    process::enters_table();
     match process::standing() {
         // It shares our memory, but not what is about to be forbidden.
         Standing::VforkChild => return real(),

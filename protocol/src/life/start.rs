@@ -1,28 +1,25 @@
 //! The start: the constructor, before the program runs.
 
-use core::ffi::CStr;
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 
-use lock_table::Table;
 use policy::Policy;
 
 use crate::calls::{numbers, unseen};
-use crate::hold::{give_back, ranges, slots};
+use crate::hold::{give_back, slots};
 use crate::life::variables::{text, variable};
-use crate::life::{exec, fork, gate, handed_on, no_rings};
+use crate::life::{exec, fork, gate, handed_on, join, no_rings};
 use crate::tell::counters::{self, Counter};
-use crate::tell::events::{self, Event, Kind};
 use crate::tell::{once, records, stderr, trace};
 use crate::what::file::POSIX_LOCKED;
-use crate::what::{changes, descriptors, early, names};
+use crate::what::{changes, descriptors, early};
 use crate::who::lists::Mapped;
-use crate::who::process;
 use crate::who::state::Orders;
 use crate::who::thread::{self, Thread};
-use crate::who::{due, lineage, scratch};
+use crate::who::{due, lineage, process};
 
-/// The constructor: everything that may allocate, read files or fail is done here.
+/// The constructor: the environment is looked at, and the policy read. The lock table waits for the first file that is fenced
+/// (see `join`).
 pub fn init() {
     // SAFETY: a plain call.
     if unsafe { libc::getauxval(libc::AT_SECURE) } != 0 {
@@ -36,12 +33,10 @@ pub fn init() {
     gate::init(no_rings::came_alone());
     kernel::known::when_no_memory(once::no_memory);
     kernel::known::set_pid(kernel::getpid());
-    process::know_program(names::program());
     thread::init(at_thread_exit);
-    thread::current().forget_parent();
-    scratch::init();
     // The clock's first reading searches for it, which takes room: no hook does that.
     let _ = kernel::now_ns();
+    handed_on::hear();
     records::init(
         text(c"PAGEFENCE_LOG"),
         variable(c"PAGEFENCE_TRACE"),
@@ -49,63 +44,49 @@ pub fn init() {
     );
     trace::number().into_iter().for_each(changes::claim);
     let policy = read_policy();
-    let named = named_table(&policy);
     let defaults = *policy.defaults();
-    let idle = policy.is_off();
     let no_rings = policy.enforces() && defaults.io_uring == policy::IoUring::RefuseAll;
     if no_rings {
         no_rings::announce();
+    }
+    let named = named_table(&policy);
+    let joins_now = no_rings || policy.may_refuse() || join::is_due(named.as_deref());
+    let idle = policy.is_off();
+    if policy.for_all().is_none() {
+        process::know_program();
     }
     process::know_policy(policy);
     exec::remember_environment(defaults.keep_preload);
     if idle {
         return;
     }
+    join::know_table(named);
     fork::watch();
-    lineage::this_is_the_process(); // a constructor before ours may have forked
     process::give_orders(Orders {
+        join: join::now,
         forked: fork::behind_our_back,
         child_is_gone: due::look_if_due,
     });
     due::who_looks(unseen::look_if_cheap);
-    match attach(named) {
-        Ok(table) => {
-            joined(table);
-            if no_rings {
-                no_rings::refuse_all();
-            }
-        }
-        Err(error) => {
-            let done = process::without_table("not fenced");
-            not_fenced(&error, done);
-        }
-    }
+    start(joins_now, no_rings);
 }
 
 /// From now on the process is fenced.
-fn joined(table: Table) {
-    changes::claim(table.probe_fd());
-    ranges::tell_reaped(&table);
-    process::join(table);
+fn start(joins_now: bool, no_rings: bool) {
     exec::take_kept_descriptors();
     process::start_fencing();
+    let has_mapped = early::has_mapped();
+    if (joins_now || has_mapped) && !process::enters_table() {
+        return handed_on::pass_on();
+    }
     counters::count(Counter::Processes, 1);
-    unseen::look_at_first();
+    if has_mapped {
+        unseen::look_at_first();
+    }
     catch_up();
-}
-
-/// Said once for a program and what it starts.
-fn not_fenced(error: &lock_table::TableError, done: &str) {
-    const SAID: &CStr = c"PAGEFENCE_SAID_UNFENCED";
-    if variable(SAID).is_none() {
-        let reason = error.to_string();
-        events::emit(&Event {
-            reason: &reason,
-            done,
-            ..Event::new(Kind::TableError)
-        });
-        // SAFETY: in the constructor, before the program runs.
-        unsafe { libc::setenv(SAID.as_ptr(), c"1".as_ptr(), 1) };
+    handed_on::pass_on();
+    if no_rings {
+        no_rings::refuse_all();
     }
 }
 
@@ -144,24 +125,6 @@ fn named_table(policy: &Policy) -> Option<CString> {
         return Some(path.to_owned());
     }
     CString::new(policy.table()?.as_os_str().as_encoded_bytes()).ok()
-}
-
-/// Attaches to that or, where none is named, to the system's or the user's.
-fn attach(named: Option<CString>) -> Result<Table, Box<lock_table::TableError>> {
-    const TRIES: u32 = 16;
-    if let Some(path) = named {
-        return Table::attach(&path).map_err(Box::new);
-    }
-    let mut result = Table::attach(&lock_table::default_path());
-    for _ in 0..TRIES {
-        match &result {
-            // Others who start at the same time have settled on another directory.
-            Err(error) if error.fault() == lock_table::Fault::NoDirectory => {}
-            _ => break,
-        }
-        result = Table::attach(&lock_table::default_path());
-    }
-    result.map_err(Box::new)
 }
 
 /// What constructors that ran before ours did to numbers.

@@ -3,7 +3,7 @@
 use core::cell::UnsafeCell;
 use core::ffi::c_char;
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64};
 use std::ffi::CString;
 
 use once_cell::race::OnceBox;
@@ -30,6 +30,10 @@ pub struct State {
     pub(super) refused: [AtomicU64; 8],
     /// What the next program is told, once there is something.
     pub(super) handed_on: AtomicPtr<c_char>,
+    /// Whether it has been said that this program is not fenced.
+    pub(super) said_unfenced: AtomicU32,
+    /// The table that is named, if one is.
+    pub(super) named: OnceBox<Option<CString>>,
     /// Our variables, for programs that are started with an environment of their own.
     pub(super) variables: OnceBox<Vec<CString>>,
     /// Our file name in the LD_PRELOAD that this program was started with; empty: it isn't there.
@@ -57,6 +61,8 @@ impl State {
             always: [const { AtomicU64::new(u64::MAX) }; 8],
             refused: [const { AtomicU64::new(0) }; 8],
             handed_on: AtomicPtr::new(null_mut()),
+            said_unfenced: AtomicU32::new(0),
+            named: OnceBox::new(),
             variables: OnceBox::new(),
             own_name: OnceBox::new(),
             rights_at: AtomicU64::new(0),

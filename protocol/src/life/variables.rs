@@ -229,8 +229,9 @@ pub fn with_ours<R>(given: List, extra: Option<&Extra>, call: impl FnOnce(List) 
 /// None: the caller's list is as it should be (or there is no memory for another).
 #[inline(never)]
 fn longer(given: List, extra: Option<&Extra>) -> Option<Room> {
-    let word = handed_on::word();
-    if given.is_null() || (given == current() && extra.is_none() && word.is_none()) {
+    let words = handed_on::words();
+    let is_told = words.clone().next().is_some();
+    if given.is_null() || (given == current() && extra.is_none() && !is_told) {
         return None;
     }
     let ours = state().variables.get().map_or(&[][..], Vec::as_slice);
@@ -241,7 +242,7 @@ fn longer(given: List, extra: Option<&Extra>) -> Option<Room> {
     let ours = ours.map(|v| v.as_ptr());
     let (count, more) = (
         entries(given).count(),
-        ours.clone().count() + usize::from(word.is_some()),
+        ours.clone().count() + words.clone().count(),
     );
     if more == 0 && extra.is_none() {
         return None;
@@ -251,8 +252,7 @@ fn longer(given: List, extra: Option<&Extra>) -> Option<Room> {
     let room = Room::of(pointers + extra.map_or(0, |e| e.room))?;
     let text = room.at.wrapping_add(pointers);
     // Of two of that name the first counts.
-    let all = word
-        .into_iter()
+    let all = words
         .chain(entries(given))
         .chain(ours)
         .chain(extra.map(|_| text.cast_const().cast()));

@@ -146,6 +146,8 @@ fn tell(event: &Event) {
     } else {
         &[]
     };
+    let mut room = [0u8; kernel::NAME];
+    let program = process::program_in(&mut room);
     let comm = event.other.as_ref().map(|o| {
         let end = o.comm.iter().position(|c| *c == 0).unwrap_or(o.comm.len());
         core::str::from_utf8(o.comm.get(..end).unwrap_or(&[])).unwrap_or("?")
@@ -155,7 +157,7 @@ fn tell(event: &Event) {
             tracing::event!(
                 target: "pagefence", Level::$level,
                 event = event.kind.word(),
-                process = process::pid(), thread = kernel::gettid().unwrap_or(0), program = display(Escaped(process::program())),
+                process = process::pid(), thread = kernel::gettid().unwrap_or(0), program = display(Escaped(program)),
                 file = (!path.is_empty()).then(|| display(Escaped(path))),
                 dev = id.map(|i| i.dev), ino = id.map(|i| i.ino),
                 first = event.range.map(|r| r.0), last = event.range.map(|r| r.1),

@@ -17,7 +17,6 @@ use crate::tell::{counters, trace};
 /// In the constructor, from the environment.
 pub fn init(log: Option<&str>, trace: Option<&CStr>, summary: Option<&CStr>) {
     stderr::init();
-    told::init();
     for part in log.unwrap_or("").split(',').filter(|p| !p.is_empty()) {
         events::set_level(part.trim());
     }

@@ -24,6 +24,7 @@ pub struct State {
     pub(super) levels: [AtomicU32; 16],
     /// The device and inode that descriptor 2 had at the start: what is there later may be the program's data.
     pub(super) stderr: [AtomicU64; 2],
+    pub(super) stderr_is_file: AtomicBool,
     /// How many threads write a record at this moment, with signals blocked.
     pub(super) telling: AtomicU32,
     /// How many calls are about to put something else at the number of stderr.
@@ -57,6 +58,7 @@ impl State {
             trace_room: AtomicU64::new(u64::MAX),
             levels: [const { AtomicU32::new(2) }; 16],
             stderr: [const { AtomicU64::new(0) }; 2],
+            stderr_is_file: AtomicBool::new(false),
             telling: AtomicU32::new(0),
             leaves: AtomicU32::new(0),
             once: AtomicU32::new(0),

@@ -14,7 +14,14 @@ pub fn init() {
         let [dev, ino] = &state().stderr;
         dev.store(stat.dev, Relaxed);
         ino.store(stat.ino, Relaxed);
+        let is_file = stat.is_regular() || stat.is_block_device();
+        state().stderr_is_file.store(is_file, Relaxed);
     }
+}
+
+/// Whether it was a file at the start.
+pub fn began_as_file() -> bool {
+    state().stderr_is_file.load(Relaxed)
 }
 
 /// Writes by a number that nobody gives up or replaces meanwhile. In a job, with signals blocked.

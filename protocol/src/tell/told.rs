@@ -30,9 +30,11 @@ pub fn first_among_children(mark: Mark) -> bool {
 
 const ON_A_PAGE: usize = 4096 / size_of::<AtomicU64>();
 
-/// In the constructor.
-pub fn init() {
-    if let Some(page) = kernel::map_shared(4096) {
+/// Before there are children that may tell.
+pub fn share() {
+    if state().told_by_children.load(Acquire).is_null()
+        && let Some(page) = kernel::map_shared(4096)
+    {
         state().told_by_children.store(page.cast(), Release);
     }
 }

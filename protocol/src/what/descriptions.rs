@@ -74,10 +74,22 @@ pub fn pin_index(index: u32) -> Option<&'static Description> {
 
 pub fn unpin_index(index: u32) {
     let Some(d) = description(index) else { return };
-    if d.refs.fetch_sub(1, AcqRel) != 1 {
-        return;
+    if d.refs.fetch_sub(1, AcqRel) == 1 {
+        goes(index, d, &registry::lock());
     }
-    let registry = registry::lock();
+}
+
+/// The same within the registry.
+pub fn unpin_in(index: u32, registry: &Registry) {
+    if let Some(d) = description(index)
+        && d.refs.fetch_sub(1, AcqRel) == 1
+    {
+        goes(index, d, registry);
+    }
+}
+
+/// The last reference has gone.
+fn goes(index: u32, d: &Description, registry: &Registry) {
     let file_index = d.file.load(Relaxed);
     if let Some(file) = files::get(file_index) {
         file.counts(d.flags(), -1);
@@ -89,7 +101,7 @@ pub fn unpin_index(index: u32) {
                 .fetch_and(!(file::POSIX_LOCKED | file::LEASED), AcqRel);
         }
     }
-    files::release(file_index, &registry);
+    files::release(file_index, registry);
     d.next_free
         .store(state().changing.free_description.load(Acquire), Release);
     state().changing.free_description.store(index, Release);

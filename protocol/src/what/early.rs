@@ -1,5 +1,5 @@
 //! What constructors that ran before ours did to numbers, as far as it can't be seen from the numbers later: a stream was
-//! opened on one, a POSIX lock taken through one.
+//! opened on one, a POSIX lock taken through one; and whether they have mapped any.
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -34,7 +34,7 @@ impl Numbers {
 }
 
 fn is_early() -> bool {
-    process::table().is_none()
+    process::policy().is_none()
 }
 
 pub fn streamed(fd: i32) {
@@ -47,6 +47,17 @@ pub fn locked(fd: i32) {
     if is_early() {
         state().locked.add(fd);
     }
+}
+
+/// A part of a file is shown that can be written, or become so.
+pub fn mapped() {
+    if is_early() {
+        state().mapped_early.store(true, Relaxed);
+    }
+}
+
+pub fn has_mapped() -> bool {
+    state().mapped_early.load(Relaxed)
 }
 
 pub fn closed(fd: i32) {

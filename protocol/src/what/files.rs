@@ -55,6 +55,9 @@ pub fn obtain(found: &Found, bits: u32) -> Option<Obtained> {
         if found.said.is_none() && may_differ(file, found.stat) {
             return Some(Obtained::AskFirst);
         }
+        if !process::joins(found.registry) {
+            return None;
+        }
         file.refs.fetch_add(1, AcqRel);
         // Whoever isn't fenced may have cut it off.
         if found.stat.size < file.reaches() && !file.is_block_device() {
@@ -72,6 +75,9 @@ pub fn obtain(found: &Found, bits: u32) -> Option<Obtained> {
     let Some(settings) = said.settings else {
         return Some(Obtained::NotFenced(said));
     };
+    if !process::joins(found.registry) {
+        return None;
+    }
     if !room_for_another() {
         once::no_memory();
         return None;

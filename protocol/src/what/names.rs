@@ -8,9 +8,8 @@
 //! the policy is asked before.
 
 use core::sync::atomic::{AtomicU64, Ordering::*};
-use std::os::unix::ffi::OsStrExt;
 
-use kernel::{DELETED, path_of};
+use kernel::path_of;
 use lock_table::{FileId, USE_DIRECT};
 use policy::{Mode, OnTableError, Policy, Settings};
 
@@ -117,7 +116,10 @@ impl Said {
 
     /// The policy leaves the file out by this name: does a fenced process use it directly all the same?
     pub fn look_for_others(&self, fd: i32) {
-        let (Some(id), Some(table)) = (self.id.filter(|_| self.off), process::table()) else {
+        let Some(id) = self.id.filter(|_| self.off && process::enters_table()) else {
+            return;
+        };
+        let Some(table) = process::table() else {
             return;
         };
         let users = table.users(id);
@@ -147,21 +149,13 @@ fn is_refused(fd: i32) -> bool {
     ask(fd, &stat).settings.is_some_and(enforced)
 }
 
-/// The file name of this process's executable, also when that has been replaced since. In the constructor.
-pub fn program() -> Vec<u8> {
-    let exe = std::fs::read_link("/proc/self/exe").unwrap_or_default();
-    let name = exe.file_name().unwrap_or_default().as_bytes();
-    let replaced = !exe.exists();
-    let real = name.strip_suffix(DELETED).filter(|_| replaced);
-    real.unwrap_or(name).to_vec()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::ffi::OsStr;
     use std::fs;
     use std::os::fd::AsRawFd;
+    use std::os::unix::ffi::OsStrExt;
 
     #[test]
     fn a_path_is_bytes_and_what_the_kernel_adds_is_none_of_it() {

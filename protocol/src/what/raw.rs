@@ -5,7 +5,7 @@ use kernel::text::Text;
 use policy::{Coverage, Escaped};
 
 use crate::tell::events;
-use crate::who::process::{active, policy, program};
+use crate::who::process::{active, policy, program_in};
 
 pub fn wanted() -> bool {
     let wanted = policy().is_some_and(|p| p.defaults().coverage == Coverage::Syscalls);
@@ -14,7 +14,8 @@ pub fn wanted() -> bool {
 
 /// So many in the file (no name: the program itself) can't be told from other bytes, or can't be replaced.
 pub fn left_alone(file: &[u8], count: usize) {
-    let file = match (file, program()) {
+    let mut room = [0; kernel::NAME];
+    let file = match (file, program_in(&mut room)) {
         (b"", b"") => b"the program",
         (b"", program) => program,
         (file, _) => file,

@@ -8,7 +8,7 @@ use policy::Escaped;
 
 use crate::tell::events::{self, Event};
 use crate::what::state::state;
-use crate::who::process::{active, policy, program};
+use crate::who::process::{active, policy, program_in};
 
 const REFUSED: u32 = 1;
 const PASSED: u32 = 2;
@@ -31,8 +31,9 @@ pub fn matter() -> bool {
 
 /// What is there in a file that is loaded (no name: the program itself) makes one in a way that can't be refused.
 pub fn cannot_be_refused(file: &[u8]) {
+    let mut room = [0; kernel::NAME];
     let file = match file.is_empty() {
-        true => program(),
+        true => program_in(&mut room),
         false => file,
     };
     let reason = Text::<200>::of(format_args!(

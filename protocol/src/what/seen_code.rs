@@ -25,6 +25,7 @@ impl SeenCode {
     /// None: there is none, and none can be made, or it isn't this user's alone.
     pub fn open() -> Option<SeenCode> {
         let mut room = [0; 1024];
+        process::enters_table();
         let probe = process::table()?.probe_fd();
         let len = kernel::path_of(probe, &mut room).len();
         const BEHIND: &[u8] = b".seen-code\0";

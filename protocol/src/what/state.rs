@@ -2,7 +2,7 @@
 //! them stands in the files that they are named after.
 
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize};
 use std::hash::{BuildHasherDefault, DefaultHasher};
 
 use dashmap::DashMap;
@@ -40,6 +40,7 @@ pub struct State {
     /// What constructors before ours did to numbers.
     pub(super) streamed: Numbers,
     pub(super) locked: Numbers,
+    pub(super) mapped_early: AtomicBool,
     pub(super) changing: Changing,
 }
 
@@ -164,6 +165,7 @@ impl State {
             rings: AtomicU32::new(0),
             streamed: Numbers::none(),
             locked: Numbers::none(),
+            mapped_early: AtomicBool::new(false),
             changing: Changing {
                 sequence: AtomicU64::new(0),
                 free_description: AtomicU32::new(0),

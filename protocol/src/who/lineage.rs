@@ -34,6 +34,7 @@ pub fn is_shared_memory() -> bool {
 
 /// Other processes use this memory from now on: every call asks who it is.
 pub fn share_memory() {
+    watch();
     if let Some(guests) = guests() {
         guests.store(1, SeqCst);
         // SAFETY: a page that is mapped for good.
@@ -43,9 +44,11 @@ pub fn share_memory() {
     }
 }
 
-/// Makes the page. Once.
+/// Makes the page, if there is none: when the process joins the lock table, or others come to use its memory. Before that
+/// nothing is followed that a child would have to tell from its own.
 pub fn watch() {
-    if let Some(page) = kernel::map_anonymous(4096)
+    if state().same_process.load(Acquire).is_null()
+        && let Some(page) = kernel::map_anonymous(4096)
         && kernel::wipe_on_fork(page, 4096)
     {
         state()

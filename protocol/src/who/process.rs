@@ -6,6 +6,7 @@ pub use kernel::known::pid;
 use lock_table::Table;
 use policy::Policy;
 
+use crate::who::registry::{self, Registry};
 use crate::who::state::{Orders, state};
 use crate::who::thread::Thread;
 use crate::who::{lineage, scratch, thread};
@@ -16,11 +17,16 @@ const FENCED: u32 = 1;
 /// There is no table, and the policy says that files are not to be opened then.
 const REFUSING: u32 = 2;
 
-/// In the constructor, as is what follows.
-pub fn know_program(name: Vec<u8>) {
-    let _ = state().program.set(Box::new(name));
+/// Asked for once: in the constructor where the policy speaks of programs, else when the process joins.
+pub fn know_program() {
+    if state().program.get().is_none() {
+        let mut room = [0; kernel::NAME];
+        let name = kernel::executable(&mut room).to_vec();
+        let _ = state().program.set(Box::new(name));
+    }
 }
 
+/// In the constructor.
 pub fn know_policy(policy: Policy) {
     state().other_ways.store(policy.has_other_ways(), Relaxed);
     let _ = state().policy.set(Box::new(policy));
@@ -33,11 +39,29 @@ pub fn has_other_ways() -> bool {
 }
 
 /// It is in the table.
-pub fn join(table: Table) {
+pub fn has_joined(table: Table) {
     state()
         .membarrier
         .store(kernel::membarrier_register(), Relaxed);
     let _ = state().table.set(Box::new(table));
+}
+
+/// Whether it is in the table. Until the first file that is fenced it isn't.
+#[inline]
+pub fn is_joined() -> bool {
+    table().is_some_and(Table::is_registered)
+}
+
+/// Before anything is done with a file that is fenced: in the table, from now on if need be. False: it can't be, which has
+/// been told, and from now on calls pass through.
+pub fn joins(registry: &Registry) -> bool {
+    let order = || state().orders.get().filter(|_| fences());
+    is_joined() || order().is_some_and(|orders| (orders.join)(registry))
+}
+
+/// The same without the registry.
+pub fn enters_table() -> bool {
+    is_joined() || (active().is_some() && joins(&registry::lock()))
 }
 
 /// Calls are fenced from now on.
@@ -58,9 +82,17 @@ pub fn refuses_uncovered() -> bool {
     policy().is_some_and(|policy| policy.defaults().refuses_uncovered())
 }
 
-/// The file name of the executable.
+/// The file name of the executable. Known where it matters, and from when the process is in the table.
 pub fn program() -> &'static [u8] {
     state().program.get().map_or(&[], Vec::as_slice)
+}
+
+/// The same, also before it is known.
+pub fn program_in(room: &mut [u8; kernel::NAME]) -> &[u8] {
+    match state().program.get() {
+        Some(known) => known,
+        None => kernel::executable(room),
+    }
 }
 
 pub fn reached_by_membarrier() -> bool {
@@ -167,6 +199,11 @@ pub fn without_table(passing: &'static str) -> &'static str {
         stop_fencing();
         passing
     }
+}
+
+/// Whether calls are fenced, whoever asks.
+pub fn fences() -> bool {
+    state().standing.load(Relaxed) == FENCED
 }
 
 pub fn refuses() -> bool {

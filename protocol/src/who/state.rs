@@ -9,6 +9,7 @@ use once_cell::race::OnceBox;
 use policy::Policy;
 
 use crate::who::owned::owned;
+use crate::who::registry::Registry;
 
 /// What is read in every call stands together; what is written now and then has cache lines of its own.
 #[repr(C, align(64))]
@@ -58,6 +59,8 @@ pub(super) struct Changing {
 /// What those above do when something has happened that is seen here: they say so at the start.
 #[derive(Clone, Copy)]
 pub struct Orders {
+    /// The first file that is fenced: the process enters the lock table. Whether it is in it.
+    pub join: fn(&Registry) -> bool,
     /// This is a child that was forked past us.
     pub forked: fn(),
     /// A child that had our memory is gone.

@@ -63,6 +63,19 @@ pub fn losing(real: impl Fn() -> c_int) -> c_int {
     real()
 }
 
+/// A limit is about to be set: the lock table takes a number, memory and perhaps a file of some length.
+pub fn limiting(resource: c_uint, is_new: bool) {
+    const OURS: [c_uint; 4] = [
+        libc::RLIMIT_NOFILE,
+        libc::RLIMIT_AS,
+        libc::RLIMIT_DATA,
+        libc::RLIMIT_FSIZE,
+    ];
+    if is_new && OURS.contains(&resource) {
+        protocol::who::process::enters_table();
+    }
+}
+
 /// unshare(2).
 pub fn unsharing(flags: c_int, real: impl Fn() -> c_int) -> c_int {
     if flags & libc::CLONE_FILES != 0 && protocol::calls::numbers::unsharing() {

@@ -34,8 +34,16 @@ pub fn at_start() {
     if !protocol::what::rings::matter() {
         return;
     }
-    let quiet = kernel::is_only_task();
     let raw = raw::at_start();
+    let mut any = false;
+    each_image(|image| {
+        any = !has_none(image) && (raw || rings::may_have(image));
+        any
+    });
+    if !any {
+        return;
+    }
+    let quiet = kernel::is_only_task();
     scratch::roomy(|| {
         each_image(|image| {
             match has_none(image) {

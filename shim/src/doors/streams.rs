@@ -14,6 +14,7 @@ use libc::{FILE, off64_t, ssize_t};
 use protocol::calls::numbers;
 use protocol::calls::transfer::{seek, transfer};
 use protocol::hold::cancellation::{hold_cancellation, restore_cancellation};
+use protocol::tell::stderr;
 use protocol::what::data::{Data, Position, Transfer};
 use protocol::what::words;
 
@@ -90,7 +91,8 @@ pub fn at_start() {
     let is_file = |fd: c_int| {
         kernel::fstat_at_once(fd).is_ok_and(|stat| stat.is_regular() || stat.is_block_device())
     };
-    if protocol::who::process::active().is_some() && (0..3).any(is_file) {
+    let any = || stderr::began_as_file() || (0..2).any(is_file);
+    if protocol::who::process::active().is_some() && any() {
         cover();
     }
 }

@@ -22,7 +22,7 @@ impl Library for Libc {
     #[cold]
     #[inline(never)]
     fn find(name: &CStr, known: &AtomicUsize) -> usize {
-        let at = match next(name) {
+        let at = match next_of(name) {
             0 => missing as *const () as usize,
             at => at,
         };
@@ -34,6 +34,19 @@ impl Library for Libc {
 extern "C" fn missing() -> isize {
     kernel::set_errno(libc::ENOSYS);
     -1
+}
+
+/// The same of a name that libc has for programs that were linked long ago: it is found by its version only.
+fn next_of(name: &CStr) -> usize {
+    const OLD: (&CStr, &CStr) = match cfg!(target_arch = "x86_64") {
+        true => (c"llseek", c"GLIBC_2.2.5"),
+        false => (c"llseek", c"GLIBC_2.17"),
+    };
+    if name != OLD.0 {
+        return next(name);
+    }
+    // SAFETY: terminated names; nothing is called.
+    unsafe { libc::dlvsym(libc::RTLD_NEXT, name.as_ptr(), OLD.1.as_ptr()) as usize }
 }
 
 /// What the libraries behind this one call by the name; 0: nothing.

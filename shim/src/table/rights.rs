@@ -1,11 +1,11 @@
 //! The calls by which a program gives up rights: what its files will need later is got before (`protocol::life::rights`), and a
 //! sandbox is asked what it leaves us (`protocol::life::sandbox`).
 
-use crate::doors::rights::{control, losing, seccomp, unsharing};
+use crate::doors::rights::{control, limiting, losing, seccomp, unsharing};
 use crate::doors::symbol::Libc;
 use crate::table::calls;
 use core::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
-use libc::{gid_t, size_t, uid_t};
+use libc::{gid_t, pid_t, rlimit, rlimit64, size_t, uid_t};
 
 calls! { Libc "Giving up rights" {
 "does many things with a process: a sandbox, no new rights": variadic [prctl] = SYS_prctl
@@ -45,6 +45,27 @@ calls! { Libc "Giving up rights" {
     fn(user: *const c_char, group: gid_t) -> c_int, |real| { losing(|| real(user, group)) }
 "gives up capabilities": unlisted [capset] = SYS_capset
     fn(head: *mut c_void, data: *const c_void) -> c_int, |real| { losing(|| real(head, data)) }
+
+"limits what it may have": [setrlimit] = SYS_setrlimit
+    fn(resource: c_uint, limit: *const rlimit) -> c_int, |real| {
+    limiting(resource, !limit.is_null());
+    real(resource, limit)
+}
+"limits what it may have, in 64 bits": [setrlimit64]
+    fn(resource: c_uint, limit: *const rlimit64) -> c_int, |real| {
+    limiting(resource, !limit.is_null());
+    real(resource, limit)
+}
+"limits what a process may have": [prlimit] = SYS_prlimit64
+    fn(process: pid_t, resource: c_uint, limit: *const rlimit, old: *mut rlimit) -> c_int, |real| {
+    limiting(resource, !limit.is_null());
+    real(process, resource, limit, old)
+}
+"limits what a process may have, in 64 bits": [prlimit64]
+    fn(process: pid_t, resource: c_uint, limit: *const rlimit64, old: *mut rlimit64) -> c_int, |real| {
+    limiting(resource, !limit.is_null());
+    real(process, resource, limit, old)
+}
 
 "takes another root": [chroot] = SYS_chroot
     fn(path: *const c_char) -> c_int, |real| { losing(|| real(path)) }

@@ -10,6 +10,7 @@ mod direct;
 mod doors;
 mod dropped;
 mod environment;
+mod join;
 mod modes;
 mod names;
 mod next_program;

@@ -1,6 +1,7 @@
 //! Rings of io_uring that are made by an instruction: liburing's, which it has in a library of its own, in the program or
 //! in any other library.
 
+use super::code;
 use super::image::Image;
 use super::patch;
 use super::stub::Asks;
@@ -21,6 +22,20 @@ pub extern "C" fn asked() -> usize {
     }
 }
 
+const LARGE: usize = 1 << 20;
+
+fn size(image: &Image) -> usize {
+    image.code().map(|(_, bytes)| bytes.len()).sum()
+}
+
+/// Whether it may make one, as far as a glance shows; of large ones it is remembered whether they do.
+pub fn may_have(image: &Image) -> bool {
+    size(image) >= LARGE
+        || image
+            .code()
+            .any(|(_, bytes)| code::places(bytes, SETUP).next().is_some())
+}
+
 /// `quiet`: nobody runs its code meanwhile. Whether there was any.
 pub fn look_at(image: &Image, quiet: bool) -> bool {
     let sites = patch::all(image, SETUP, Asks::Rings, quiet);
@@ -32,9 +47,7 @@ pub fn look_at(image: &Image, quiet: bool) -> bool {
 
 /// The same, or not if it has been done and there was none.
 pub fn look_or_remember(image: &Image) {
-    const LARGE: usize = 1 << 20;
-    let len: usize = image.code().map(|(_, bytes)| bytes.len()).sum();
-    let mark = match len {
+    let mark = match size(image) {
         LARGE.. => image.loaded_from().and_then(seen_code::mark_of),
         _ => None,
     };
