@@ -14,8 +14,9 @@ use crate::checks::{Fd, OPEN, identity};
 use crate::error::{Fault, TableError};
 
 impl Table {
-    /// What a forked child has of its parent and must not.
-    fn forget_parent(&self) {
+    /// In a forked child, before anything else is done with the table: what is its parent's is not its own. It holds nothing
+    /// and can take nothing until it has registered ([`Table::reattach_in_child`]), now or later.
+    pub fn forget_parent(&self) {
         self.me.store(0, Release);
         self.life.store(0, Relaxed); // not mapped here: MADV_DONTFORK
         self.reaping.store(false, Release); // a thread of the parent's may have been at it
@@ -36,7 +37,7 @@ impl Table {
         self.register_for_itself(inherited).map_err(fail)
     }
 
-    /// In a forked child, before it does anything else with the table: registers it as the process that it is, with a
+    /// In a forked child, before it takes anything of the table: registers it as the process that it is, with a
     /// probe of its own, at the number of the inherited one if that can be had, which is closed; or, where it may not
     /// open the table, through the inherited one. On an error this process holds nothing and can take nothing. What the
     /// parent holds stays the parent's.

@@ -102,6 +102,80 @@ static void turned_by_another(void) {
     step("turned");
 }
 
+static int go[2];
+
+static void waits(void) {
+    char byte;
+    MUST(read(go[0], &byte, 1));
+}
+
+static void answers(int fd) {
+    char byte = 'r';
+    MUST(write(fd, &byte, 1));
+}
+
+// A child has what its parent had open, and does nothing with it; then it does.
+static void inherited_and_used_late(void) {
+    int done[2];
+    MUST(pipe(go));
+    MUST(pipe(done));
+    int direct = opened(O_DIRECT);
+    inherited = opened(0);
+    MUST(pread(inherited, page, PAGE, 0));
+    used_for_a_while(direct);
+    step("both");
+    pid_t pid = MUST(fork());
+    if (pid == 0) {
+        waits();
+        MUST(pread(inherited, page, PAGE, 0));
+        answers(done[1]);
+        for (;;)
+            pause();
+    }
+    close(inherited);
+    used_for_a_while(direct);
+    step("the child uses nothing");
+    answers(go[1]);
+    char byte;
+    MUST(read(done[0], &byte, 1));
+    step("the child reads");
+    is_killed(pid);
+    used_for_a_while(direct);
+    step("the child is gone");
+}
+
+// What a child has is turned to the other mode before it first uses it, by its parent, who is gone by then.
+static void turned_before_it_was_used(void) {
+    int done[2];
+    MUST(pipe(go));
+    MUST(pipe(done));
+    inherited = opened(0);
+    MUST(pread(inherited, page, PAGE, 0));
+    pid_t middle = MUST(fork());
+    if (middle == 0) {
+        MUST(pread(inherited, page, PAGE, 0));
+        if (MUST(fork()) == 0) {
+            waits();
+            MUST(pread(inherited, page, PAGE, 0));
+            answers(done[1]);
+            waits();
+            _exit(0);
+        }
+        MUST(fcntl(inherited, F_SETFL, O_DIRECT));
+        _exit(0);
+    }
+    close(inherited);
+    MUST(waitpid(middle, NULL, 0));
+    int buffered = opened(0);
+    used_for_a_while(buffered);
+    step("the child uses nothing");
+    answers(go[1]);
+    char byte;
+    MUST(read(done[0], &byte, 1));
+    step("the child reads directly");
+    answers(go[1]);
+}
+
 int main(int argc, char **argv) {
     if (argc < 3)
         return 2;
@@ -118,6 +192,10 @@ int main(int argc, char **argv) {
         killed_mapper();
     if (!strcmp(argv[2], "turned by another"))
         turned_by_another();
+    if (!strcmp(argv[2], "inherited and used late"))
+        inherited_and_used_late();
+    if (!strcmp(argv[2], "turned before it was used"))
+        turned_before_it_was_used();
     say("done");
     return 0;
 }

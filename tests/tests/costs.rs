@@ -113,11 +113,15 @@ fn all_calls(command: &str, library: Option<&str>) -> Vec<String> {
     let preload = library.map_or(String::new(), |at| format!("-E LD_PRELOAD={at}"));
     // Standard input and output are no files: those would be fenced.
     let script = format!(
-        "strace -f -qqq -o '{}' {preload} {command} </dev/null 2>&1 | cat >&2",
+        "strace -f -qqq -e signal=none -o '{}' {preload} {command} </dev/null 2>&1 | cat >&2",
         trace.display()
     );
     let outcome = run(Command::new("sh").args(["-c", &script]), LIMIT).expect("sh");
-    assert_eq!(outcome.stderr, "", "{command}");
+    assert!(
+        !outcome.stderr.contains("pagefence"),
+        "{command}: {}",
+        outcome.report()
+    );
     let trace = std::fs::read_to_string(&trace).expect("strace wrote it");
     let name = |line: &str| {
         let call = line.split_once(' ')?.1.trim_start();
@@ -142,4 +146,29 @@ fn a_program_without_files_pays_fifteen_calls_at_its_start() {
         .collect();
     assert_eq!(own, ["statx", "statx", "statx", "getpid", "prctl"]);
     assert_eq!(fenced.len() - bare.len(), 15, "{fenced:?}");
+}
+
+/// A child that uses no file is in no table: parent and child learn who they are, and keep signals off.
+#[test]
+fn a_fork_costs_five_calls() {
+    let program = compile("forks", &[]);
+    let between = |library: Option<&str>| {
+        let dir = main_place().directory();
+        let calls = all_calls(
+            &format!("{} {}", program.path.display(), dir.path().display()),
+            library,
+        );
+        let mut counts = Counts::new();
+        let inside = calls.split(|call| call == "write").nth(1);
+        for call in inside.expect("between two lines") {
+            *counts.entry(call.clone()).or_default() += 1;
+        }
+        counts
+    };
+    let library = found(artefacts::library());
+    let mut expected = between(None);
+    for (name, each) in [("rt_sigprocmask", 3), ("getpid", 2)] {
+        *expected.entry(name.to_string()).or_default() += each * TIMES;
+    }
+    assert_eq!(between(library.to_str()), expected);
 }

@@ -179,7 +179,7 @@ fn by_name(name: &Name, real: &dyn Fn() -> isize) -> (Option<FileId>, isize) {
         Some(known) => Some(Terms::of(known, -1)),
         None => by_name::ask_by_path(dir, path).map(|settings| Terms::said(id, &settings)),
     };
-    let Some(terms) = terms else {
+    let Some(terms) = terms.filter(|_| process::enters_table()) else {
         return (None, real());
     };
     if let Err(error) = leases::are_given_up(&terms, dir, path, name.flags)

@@ -4,7 +4,7 @@ use core::sync::atomic::Ordering::AcqRel;
 
 use crate::calls::{flags, replace};
 use crate::direct::{second, writeback};
-use crate::hold::call::{self, look_at};
+use crate::hold::call::{self, look_at, look_at_unused};
 use crate::tell::events;
 use crate::tell::told::{Once, first_time};
 use crate::what::changes::{self, closed, closing, duplicated, forget};
@@ -200,12 +200,12 @@ pub fn dup(old: i32, real: impl Fn() -> i32) -> i32 {
         return bad_descriptor();
     }
     // Before the call: afterwards the number may be another's.
-    let new = look_at(old, |_, frame, pinned| {
+    let new = look_at_unused(old, |_, frame, pinned| {
         let new = with_room(&real);
         match new {
             ..0 => {}
             _ if words::still(old, pinned.seen) => {
-                changes::describes(new, pinned.index);
+                changes::describes(new, pinned.index, pinned.seen);
                 // The reference is the number's now.
                 frame.pinned.set(0);
             }

@@ -65,7 +65,7 @@ impl<'a> Registering<'a> {
     /// Enter a range of a file as writable (P5), under a lock that keeps direct I/O in flight out of it. 0: the register
     /// is full, and that has been told.
     pub fn register(&self, file_index: u32, fd: i32, first: u64, last: u64) -> Result<u32, i32> {
-        let Some(file) = files::get(file_index) else {
+        let Some(file) = files::get(file_index).filter(|_| process::enters_table()) else {
             return Ok(0);
         };
         let refused = self.refuses(file);

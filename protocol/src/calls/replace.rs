@@ -15,11 +15,11 @@ use crate::hold::call;
 use crate::tell::{once, stderr};
 use crate::what::changes::{duplicated, forget};
 use crate::what::descriptions::description;
-use crate::what::descriptors::pin;
+use crate::what::descriptors::pin_unused;
 use crate::what::files;
 use crate::what::replacing::{DISTURBED, ONE, leave};
 use crate::what::words::{
-    DESCRIPTION, OURS, REPLACED, UNKNOWN, carried, description_of, ensure, make, still, tag, word,
+    OURS, REPLACED, UNKNOWN, carried, description_of, ensure, make, still, tag, word,
 };
 use crate::who::thread::{Frame, Thread};
 use crate::who::{process, registry};
@@ -46,7 +46,7 @@ pub fn number<R>(
         }
         return plainly(number, source, real, failed);
     };
-    let seen = source.and_then(pin).map(|pinned| {
+    let seen = source.and_then(pin_unused).map(|pinned| {
         frame.pinned.set(pinned.index);
         pinned.seen
     });
@@ -152,13 +152,12 @@ impl After {
     fn word(&self, frame: &Frame) -> (u64, Option<u32>) {
         match *self {
             After::AsBefore(Some(before)) if tag(before) == OURS => (make(UNKNOWN, 0), None),
-            After::AsBefore(Some(before)) => (
-                make(tag(before), carried(before)),
-                (tag(before) == DESCRIPTION).then(|| carried(before)),
-            ),
+            After::AsBefore(Some(before)) => {
+                (make(tag(before), carried(before)), description_of(before))
+            }
             After::Duplicate(Some((old, seen))) if still(old, seen) => {
                 let index = frame.pinned.get();
-                (make(DESCRIPTION, index), Some(index))
+                (make(tag(seen), index), Some(index))
             }
             _ => (make(UNKNOWN, 0), None),
         }

@@ -6,7 +6,7 @@ use crate::hold::slots::release;
 use crate::tell::events;
 use crate::what::changes::forget_seen;
 use crate::what::descriptions::Pinned;
-use crate::what::descriptors::{TURNS, pin};
+use crate::what::descriptors::{TURNS, pin, pin_unused};
 use crate::what::words::{self, Peek};
 use crate::who::process;
 use crate::who::thread::{Frame, Thread};
@@ -70,6 +70,19 @@ fn unframed(fd: i32, reason: &str, real: &dyn Fn() -> isize) -> isize {
 
 /// A look at what the number stands for, which holds nothing when it is over. None: it isn't fenced.
 pub fn look_at<R>(fd: i32, look: impl FnOnce(&Thread, &Frame, &Pinned) -> R) -> Option<R> {
+    look_through(pin, fd, look)
+}
+
+/// The same for a call that uses nothing of it (see `pin_unused`).
+pub fn look_at_unused<R>(fd: i32, look: impl FnOnce(&Thread, &Frame, &Pinned) -> R) -> Option<R> {
+    look_through(pin_unused, fd, look)
+}
+
+fn look_through<R>(
+    pin: fn(i32) -> Option<Pinned>,
+    fd: i32,
+    look: impl FnOnce(&Thread, &Frame, &Pinned) -> R,
+) -> Option<R> {
     let thread = process::active()?;
     if let Peek::Pass | Peek::Ours | Peek::Tells = words::peek(fd) {
         return None;

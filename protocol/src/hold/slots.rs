@@ -19,7 +19,7 @@ pub fn slot_of(thread: &Thread, frame: &Frame) -> Option<Slot> {
 #[cold]
 #[inline(never)]
 fn claim_slot(thread: &Thread, frame: &Frame) -> Option<Slot> {
-    let table = process::table()?;
+    let table = process::table().filter(|_| process::enters_table())?;
     thread.want_destructor();
     // A table that is full for a moment: others give theirs back after each call.
     let mut wait = None;

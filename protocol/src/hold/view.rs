@@ -1,11 +1,13 @@
 //! What one look at the descriptor says about a call: its flags, and where it begins. And whether that has changed by the
 //! time its range is held.
 
+use core::sync::atomic::Ordering::Acquire;
+
 use crate::hold::slots::Wait;
 use crate::what::data::{Position, Transfer};
 use crate::what::descriptions::{self, Pinned};
 use crate::what::routes;
-use crate::what::words::{self, Peek};
+use crate::what::words;
 use crate::who::process;
 use crate::who::registry::Registry;
 use crate::who::thread::{Frame, Thread};
@@ -84,7 +86,8 @@ pub fn has_moved(call: &Transfer, v: &View, pinned: &Pinned) -> bool {
 /// From now on it is told of that.
 pub fn look_again_in_child(registry: &Registry) {
     for fd in 0..words::end() as i32 {
-        let Peek::Description { index, .. } = words::peek(fd) else {
+        let word = words::word(fd).map(|w| w.load(Acquire));
+        let Some(index) = word.and_then(words::description_of) else {
             continue;
         };
         if let Some(d) = descriptions::description(index)

@@ -1,4 +1,5 @@
-//! Fork: a child is a process of its own in the lock table before fork returns in it.
+//! Fork: a child is a process of its own. In the lock table it is at its first use of a fenced file (P14): most children use
+//! none before they become another program. Before fork returns in it, if it has a mapping that it could store to.
 //!
 //! Other libraries' `pthread_atfork` handlers do I/O too. Ours are registered before all of them, when the first of them
 //! is: so they run last before a fork, next to it, and first after it, in the parent as in the child. (One that gets
@@ -9,6 +10,7 @@ use core::sync::atomic::Ordering::*;
 use kernel::high;
 use kernel::text::Text;
 use lock_table::Table;
+use policy::Policy;
 
 use crate::calls::{registering, unseen};
 use crate::hold::view::look_again_in_child;
@@ -17,7 +19,8 @@ use crate::life::state::state;
 use crate::requests;
 use crate::tell::events::{self, Event};
 use crate::tell::{later, stderr, told};
-use crate::what::{changes, descriptions, files, hands, kept, own, places};
+use crate::what::descriptions::unpin_in;
+use crate::what::{changes, descriptions, entries, files, hands, kept, own, places, words};
 use crate::who::process::{self, active, pid, table};
 use crate::who::registry::Registry;
 use crate::who::thread::Thread;
@@ -119,7 +122,7 @@ pub fn become_process() {
     process::become_another();
     let thread = thread::current();
     thread.after_vfork.set(0);
-    thread.forget_parent();
+    thread.is_first_of(pid());
     high::forget_makers_in_child();
     requests::forget_in_child();
     scratch::reset_in_child();
@@ -130,37 +133,43 @@ pub fn become_process() {
 }
 
 fn become_child(registry: Registry) {
+    let in_call = thread::current().is_in_call();
     become_process();
-    if table().is_none() {
-        changes::recount_in_child();
-        registry::reset_in_child(registry);
-        unseen::reset_in_child();
-        return;
-    }
-    let probe = table().map_or(-1, Table::probe_fd);
-    let joined = scratch::roomy_in(&registry, || join(&registry));
+    changes::recount_in_child();
+    let joined = match table() {
+        Some(table) => leave_parent(table, in_call, &registry),
+        None => false,
+    };
     registry::reset_in_child(registry);
-    claim_probe(probe);
     unseen::reset_in_child();
     if joined {
         registering::reregister_in_child();
     }
 }
 
-/// The lock table's probe was at this number in the parent, and may be at another here.
-fn claim_probe(was: i32) {
-    let probe = table().map_or(-1, Table::probe_fd);
-    if probe != was {
-        own::disown(was);
-        changes::claim(probe);
-    }
+/// What the parent holds of the table isn't the child's. Whether the child has joined already, as who can't wait for the
+/// first use does (P14): the stores to a mapping need no call, a call of the parent's thread goes on here if a handler
+/// forked, and who may not open files without a table is told at once that it has none.
+fn leave_parent(table: &Table, in_call: bool, registry: &Registry) -> bool {
+    table.forget_parent();
+    kept::close_kept_in_child();
+    hands::forget_hands_in_child();
+    places::recount_in_child(registry);
+    files::forget_parent_in_child();
+    words::are_inherited();
+    let at_once = in_call
+        || entries::all().next().is_some()
+        || needs::how_to_join() != Join::ByOpening
+        || process::policy().is_some_and(Policy::may_refuse);
+    at_once && process::joins(registry)
 }
 
-/// The child in the table, with the files that it has from its parent. Whether it could be.
-fn join(registry: &Registry) -> bool {
-    let enter = match needs::how_to_join() {
-        Join::ByOpening => Table::reattach_in_child,
-        Join::ByProbe => Table::reattach_through_probe,
+/// The child in the table, with the files that it has from its parent. Whether it could be. (See `join`.)
+pub fn enter(table: &Table, registry: &Registry) -> bool {
+    let was = table.probe_fd();
+    let entered = match needs::how_to_join() {
+        Join::ByOpening => table.reattach_in_child(),
+        Join::ByProbe => table.reattach_through_probe(),
         Join::Not => {
             // Said when the filter came: see `needs`.
             hands::close_all_in_child();
@@ -168,8 +177,8 @@ fn join(registry: &Registry) -> bool {
             return false;
         }
     };
-    kept::close_kept_in_child();
-    if let Some(Err(error)) = table().map(enter) {
+    claim_probe(was, table.probe_fd(), registry);
+    if let Err(error) = entered {
         // What it has open already it goes on using, past the fence. Nobody hides our numbers from it any more.
         hands::close_all_in_child();
         let done = process::without_table("passed through");
@@ -180,12 +189,22 @@ fn join(registry: &Registry) -> bool {
         });
         return false;
     }
-    hands::forget_hands_in_child();
-    changes::recount_in_child();
-    places::recount_in_child(registry);
-    files::reregister_in_child();
+    process::ask_for_membarrier();
+    files::register_in_child();
     look_again_in_child(registry);
+    words::are_used();
     true
+}
+
+/// The lock table's probe was at this number in the parent, and may be at another here.
+fn claim_probe(was: i32, now: i32, registry: &Registry) {
+    if now != was {
+        own::disown(was);
+        let stale = own::claim_in(registry, now);
+        stale
+            .into_iter()
+            .for_each(|index| unpin_in(index, registry));
+    }
 }
 
 /// A call that makes a process, which gets this one's limits: none of them is raised meanwhile.

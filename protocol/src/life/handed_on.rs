@@ -11,7 +11,6 @@ use kernel::text::Text;
 
 use crate::life::gate::{is_refused, will_not_kill};
 use crate::life::state::state;
-use crate::life::variables::variable;
 
 pub const NAME: &CStr = c"PAGEFENCE_NO_CALLS";
 const ALL: &CStr = c"PAGEFENCE_NO_CALLS=all";
@@ -56,13 +55,13 @@ pub fn words() -> impl Iterator<Item = *const c_char> + Clone {
 
 /// That this program and what it starts are not fenced has been said: once for all of them.
 const SAID_UNFENCED: &CStr = c"PAGEFENCE_SAID_UNFENCED=1";
-const SAID_NAME: &CStr = c"PAGEFENCE_SAID_UNFENCED";
+pub const SAID_NAME: &CStr = c"PAGEFENCE_SAID_UNFENCED";
 const SAID_BEFORE: u32 = 1;
 const SAID_HERE: u32 = 2;
 
 /// In the constructor.
-pub fn hear() {
-    if variable(SAID_NAME).is_some() {
+pub fn hear(is_said: bool) {
+    if is_said {
         state().said_unfenced.store(SAID_BEFORE, Release);
     }
 }

@@ -43,7 +43,10 @@ pub fn is_due(named: Option<&CStr>) -> bool {
 /// Whether this process is in the table then. (The order that `process::joins` gives.)
 pub fn now(registry: &Registry) -> bool {
     let errno = kernel::errno();
-    let joined = scratch::roomy_in(registry, || first(registry));
+    let joined = scratch::roomy_in(registry, || match process::table() {
+        Some(table) => fork::enter(table, registry),
+        None => first(registry),
+    });
     kernel::set_errno(errno);
     joined
 }

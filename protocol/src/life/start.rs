@@ -36,7 +36,7 @@ pub fn init() {
     thread::init(at_thread_exit);
     // The clock's first reading searches for it, which takes room: no hook does that.
     let _ = kernel::now_ns();
-    handed_on::hear();
+    handed_on::hear(variable(handed_on::SAID_NAME).is_some());
     records::init(
         text(c"PAGEFENCE_LOG"),
         variable(c"PAGEFENCE_TRACE"),
@@ -63,11 +63,11 @@ pub fn init() {
     join::know_table(named);
     fork::watch();
     process::give_orders(Orders {
-        join: join::now,
         forked: fork::behind_our_back,
         child_is_gone: due::look_if_due,
     });
     due::who_looks(unseen::look_if_cheap);
+    process::who_joins(join::now);
     start(joins_now, no_rings);
 }
 

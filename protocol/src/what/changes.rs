@@ -5,10 +5,10 @@ use core::ffi::CStr;
 use core::sync::atomic::{AtomicU64, Ordering::*};
 
 use crate::what::descriptions::{self, description, unpin_index};
-use crate::what::descriptors::pin;
+use crate::what::descriptors::pin_unused;
 use crate::what::words::{
-    DESCRIPTION, FRESH, PASS, Peek, REPLACED, TELLS, UNKNOWN, description_of, ensure, make, peek,
-    tag, word, word_at, words,
+    DESCRIPTION, FRESH, INHERITED, PASS, Peek, REPLACED, TELLS, UNKNOWN, description_of, ensure,
+    make, peek, tag, word, word_at, words,
 };
 use crate::what::{own, replacing, words};
 use crate::who::registry;
@@ -62,9 +62,14 @@ fn exchange(w: &AtomicU64, new: u64) -> Option<u32> {
     }
 }
 
-/// The number stands for this description, of which it takes over a reference.
-pub fn describes(fd: i32, index: u32) {
-    replace(fd, make(DESCRIPTION, index));
+/// The number stands for this description, of which it takes over a reference; `like`: the word of another number that does.
+pub fn describes(fd: i32, index: u32, like: u64) {
+    let tag = if tag(like) == INHERITED {
+        INHERITED
+    } else {
+        DESCRIPTION
+    };
+    replace(fd, make(tag, index));
 }
 
 /// The number stands for something that is never fenced: a socket, a pipe.
@@ -120,9 +125,9 @@ pub fn duplicated(old: i32, new: i32) {
         replace(new, make(TELLS, 0));
         return;
     }
-    match pin(old) {
+    match pin_unused(old) {
         // The pin becomes the new number's reference.
-        Some(p) => describes(new, p.index),
+        Some(p) => describes(new, p.index, p.seen),
         None => forget(new),
     }
 }

@@ -12,12 +12,12 @@ use crate::what::files::{self, Obtained};
 use crate::what::identity::{identity, mark_of};
 use crate::what::names::{self, Said};
 use crate::what::words::{
-    DESCRIPTION, FRESH, PASS, Peek, UNKNOWN, carried, description_of, ensure, make, peek, still,
-    word, word_at,
+    DESCRIPTION, FRESH, INHERITED, PASS, Peek, UNKNOWN, carried, description_of, ensure, make,
+    peek, still, tag, word, word_at,
 };
 use crate::what::{replacing, words};
 use crate::who::registry::Registry;
-use crate::who::{due, registry, scratch};
+use crate::who::{due, process, registry, scratch};
 
 /// How often a call begins anew because its number has come to stand for something else: as often as somebody
 /// replaces it.
@@ -50,6 +50,23 @@ pub fn pin(fd: i32) -> Option<Pinned> {
     None
 }
 
+/// The same for a call that uses nothing of it, and gives it to another number: also of what is inherited.
+pub fn pin_unused(fd: i32) -> Option<Pinned> {
+    inherited(fd).or_else(|| pin(fd))
+}
+
+/// What a number stands for that the process has from its parent and hasn't used, pinned.
+pub fn inherited(fd: i32) -> Option<Pinned> {
+    let seen = word(fd)?.load(Acquire);
+    let index = description_of(seen).filter(|_| tag(seen) == INHERITED)?;
+    let pinned = pin_index(index)?.pinned(index, seen);
+    if still(fd, seen) && pinned.is_some() {
+        return pinned;
+    }
+    unpin_index(index);
+    None
+}
+
 /// Find out what an unknown number stands for. None: not fenced (for now).
 #[cold]
 fn resolve(fd: i32) -> Option<()> {
@@ -59,6 +76,14 @@ fn resolve(fd: i32) -> Option<()> {
     for _ in 0..64 {
         let registry = registry::lock();
         let seen = w.load(Acquire);
+        if tag(seen) == INHERITED {
+            if !process::joins(&registry) {
+                return None;
+            }
+            // Another thread may have joined, and this one have made a copy of the number since.
+            words::changes_to(w, INHERITED, DESCRIPTION);
+            return Some(());
+        }
         if !matches!(seen & 0xff, UNKNOWN | FRESH) {
             return Some(());
         }

@@ -198,15 +198,15 @@ fn recycle(index: u32, file: &File) {
     state().changing.free_file.store(index, Release);
 }
 
-/// In a forked child: the parent's entries are not ours, nor are its second descriptors.
-pub fn reregister_in_child() {
+/// In a forked child: the parent's entries are not ours, nor what its calls have said.
+pub fn forget_parent_in_child() {
     for index in 1..state().files.end() {
         let Some(file) = get(index) else { continue };
         file.check.store(0, Relaxed);
         if file.refs.load(Acquire) == 0 {
             continue;
         }
-        seconds::close_all(file);
+        file.use_entry.store(0, Release);
         file.flags.fetch_and(!(POSIX_LOCKED | UNREGISTERED), AcqRel);
         if !file.settings().atomic() {
             // The parent's calls do.
@@ -214,6 +214,14 @@ pub fn reregister_in_child() {
         }
         file.quiet.store(0, Relaxed);
         file.beginning.store(0, Relaxed); // the parent's calls
+    }
+}
+
+/// The child comes into the table: with entries of its own, and without the second descriptors of its parent, whose errors
+/// are the parent's to see.
+pub fn register_in_child() {
+    for (index, file) in all() {
+        seconds::close_all(file);
         file.register_use(index, -1);
     }
 }

@@ -1,4 +1,5 @@
-//! A word for each descriptor number: unknown, passed through, ours, freshly opened, a description, or being replaced.
+//! A word for each descriptor number: unknown, passed through, ours, freshly opened, a description, one that is inherited,
+//! or being replaced.
 
 use core::sync::atomic::{AtomicU64, Ordering::*};
 
@@ -16,6 +17,9 @@ pub const DESCRIPTION: u64 = 4;
 pub const REPLACED: u64 = 5;
 /// An eventfd that tells of completions (see `requests`).
 pub const TELLS: u64 = 6;
+/// A description that a forked child has from its parent, and that it is not in the lock table for yet (P14): it is at the
+/// first use.
+pub const INHERITED: u64 = 7;
 
 pub fn word(fd: i32) -> Option<&'static AtomicU64> {
     state().words.get(u32::try_from(fd).ok()?)
@@ -56,7 +60,31 @@ pub fn carried(word: u64) -> u32 {
 }
 
 pub fn description_of(word: u64) -> Option<u32> {
-    (word & 0xff == DESCRIPTION).then(|| carried(word))
+    matches!(tag(word), DESCRIPTION | INHERITED).then(|| carried(word))
+}
+
+/// In a forked child: what its numbers stand for it has from its parent.
+pub fn are_inherited() {
+    change_all(DESCRIPTION, INHERITED);
+}
+
+/// It is in the lock table with all of it.
+pub fn are_used() {
+    change_all(INHERITED, DESCRIPTION);
+}
+
+fn change_all(from: u64, to: u64) {
+    for w in words() {
+        changes_to(w, from, to);
+    }
+}
+
+/// The same of one, if it says so.
+pub fn changes_to(w: &AtomicU64, from: u64, to: u64) {
+    let seen = w.load(Acquire);
+    if tag(seen) == from {
+        let _ = w.compare_exchange(seen, make(to, carried(seen)), AcqRel, Acquire);
+    }
 }
 
 /// Of a call's fast path: the description's index without pinning it, and the word to compare later.

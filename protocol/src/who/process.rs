@@ -40,9 +40,7 @@ pub fn has_other_ways() -> bool {
 
 /// It is in the table.
 pub fn has_joined(table: Table) {
-    state()
-        .membarrier
-        .store(kernel::membarrier_register(), Relaxed);
+    ask_for_membarrier();
     let _ = state().table.set(Box::new(table));
 }
 
@@ -55,8 +53,19 @@ pub fn is_joined() -> bool {
 /// Before anything is done with a file that is fenced: in the table, from now on if need be. False: it can't be, which has
 /// been told, and from now on calls pass through.
 pub fn joins(registry: &Registry) -> bool {
-    let order = || state().orders.get().filter(|_| fences());
-    is_joined() || order().is_some_and(|orders| (orders.join)(registry))
+    is_joined() || fences() && join_by_order(registry)
+}
+
+#[cold]
+fn join_by_order(registry: &Registry) -> bool {
+    let join = state().joins.load(Acquire);
+    // SAFETY: not null, and only `who_joins` stores here: the address of such a function.
+    join != 0 && unsafe { core::mem::transmute::<usize, fn(&Registry) -> bool>(join)(registry) }
+}
+
+/// In the constructor.
+pub fn who_joins(join: fn(&Registry) -> bool) {
+    state().joins.store(join as usize, Release);
 }
 
 /// The same without the registry.
@@ -171,9 +180,12 @@ pub fn has_vdso() -> bool {
 pub fn become_another() {
     kernel::known::set_pid(kernel::getpid());
     thread::next_generation();
-    state()
-        .membarrier
-        .store(kernel::membarrier_register(), Relaxed);
+}
+
+/// When it comes into the table.
+pub fn ask_for_membarrier() {
+    let reached = kernel::membarrier_register();
+    state().membarrier.store(reached, Relaxed);
 }
 
 /// From now on every call passes through: that has been told.

@@ -9,7 +9,6 @@ use once_cell::race::OnceBox;
 use policy::Policy;
 
 use crate::who::owned::owned;
-use crate::who::registry::Registry;
 
 /// What is read in every call stands together; what is written now and then has cache lines of its own.
 #[repr(C, align(64))]
@@ -31,6 +30,8 @@ pub struct State {
     pub(super) at_exit: AtomicUsize,
     /// Who looks at the mappings (see `due`): a `fn()`; 0: nobody yet.
     pub(super) looks: AtomicUsize,
+    /// How the lock table is joined (see `process`): a `fn(&Registry) -> bool`; 0: it isn't.
+    pub(super) joins: AtomicUsize,
     /// Where the first thread's stack stood in the constructor, and its storage.
     pub(super) first_stack: AtomicUsize,
     pub(super) first_storage: AtomicUsize,
@@ -59,8 +60,6 @@ pub(super) struct Changing {
 /// What those above do when something has happened that is seen here: they say so at the start.
 #[derive(Clone, Copy)]
 pub struct Orders {
-    /// The first file that is fenced: the process enters the lock table. Whether it is in it.
-    pub join: fn(&Registry) -> bool,
     /// This is a child that was forked past us.
     pub forked: fn(),
     /// A child that had our memory is gone.
@@ -90,6 +89,7 @@ impl State {
             key: AtomicU32::new(u32::MAX),
             at_exit: AtomicUsize::new(0),
             looks: AtomicUsize::new(0),
+            joins: AtomicUsize::new(0),
             first_stack: AtomicUsize::new(0),
             first_storage: AtomicUsize::new(0),
             membarrier: AtomicBool::new(false),

@@ -240,8 +240,9 @@ impl Thread {
             return;
         }
         let alternate = kernel::alternate_stack();
-        let is_elsewhere =
-            |at: usize| alternate.contains(&at) || self.stack.has(at, pointer()) == Some(false);
+        let is_elsewhere = |at: usize| {
+            alternate.contains(&at) || self.stack.has(at, pointer()) == Some(false)
+        };
         let leaves = |at: usize| match (is_elsewhere(at), is_elsewhere(target)) {
             (true, false) => true,
             // A jump within the handler, whose stack says nothing about the interrupted call's.
@@ -273,8 +274,22 @@ impl Thread {
     /// This record was copied by a fork: its slots are the parent's. Its calls are still on the stack if a handler forked.
     #[cold]
     pub fn forget_parent(&self) {
+        self.begins_as(kernel::gettid().unwrap_or_else(stand_in));
+    }
+
+    /// The same of a process's first thread, which has its number.
+    pub fn is_first_of(&self, process: u32) {
+        self.begins_as(process);
+    }
+
+    /// Whether a call of ours is under way: a handler in its middle has come here.
+    pub fn is_in_call(&self) -> bool {
+        self.top.get() != 0
+    }
+
+    fn begins_as(&self, tid: u32) {
         self.frames.iter().for_each(Frame::forget);
-        self.tid.set(kernel::gettid().unwrap_or_else(stand_in));
+        self.tid.set(tid);
         self.generation.set(generation());
     }
 

@@ -5,6 +5,7 @@
 use pagefence_tests::fence::Fence;
 use pagefence_tests::places::main_place;
 use pagefence_tests::programs::compile;
+use pagefence_tests::run::run;
 use pagefence_tests::state::{id_of, mapped, snapshot};
 use pagefence_tests::stepper::Stepper;
 use std::path::Path;
@@ -107,4 +108,42 @@ fn a_killed_child_s_mapping_keeps_its_parent_not_falling_back() {
 fn a_file_whose_description_another_process_has_turned_stays_mixed() {
     let expected = [("all buffered", Says::Nothing), ("turned", Says::Mixed)];
     steps("turned by another", &expected, |_, _, _| {});
+}
+
+/// A child counts as a user of what it has inherited from its first call on, and no sooner: a shell's children, which use
+/// nothing, kept a file mixed. And what it inherited may be direct by then, when nobody is left who knows.
+#[test]
+fn a_child_uses_what_it_has_inherited_from_its_first_call_on() {
+    let expected = [
+        ("both", Says::Mixed),
+        ("the child uses nothing", Says::DirectAlone),
+        ("the child reads", Says::Mixed),
+        ("the child is gone", Says::DirectAlone),
+    ];
+    steps("inherited and used late", &expected, |_, _, _| {});
+}
+
+#[test]
+fn a_child_sees_that_what_it_has_inherited_was_turned() {
+    let expected = [
+        ("the child uses nothing", Says::Nothing),
+        ("the child reads directly", Says::Mixed),
+    ];
+    steps("turned before it was used", &expected, |_, _, _| {});
+}
+
+/// The same as a race, on filesystems where it loses something bare.
+#[test]
+fn nothing_is_lost_beside_a_child_that_begins_to_use_what_it_has_inherited() {
+    let program = compile("inherited", &[]);
+    let (dir, fence) = (main_place().directory(), Fence::new());
+    let mut command = program.on(dir.path());
+    fence.apply(&mut command);
+    let outcome = run(&mut command, std::time::Duration::from_secs(300)).expect("inherited");
+    assert_eq!(
+        (outcome.code(), outcome.stdout.as_str()),
+        (0, "done\n"),
+        "{}",
+        outcome.report()
+    );
 }
