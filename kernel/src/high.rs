@@ -113,6 +113,13 @@ fn with_numbers_from<T>(
     done
 }
 
+/// Does `act` where there are numbers beyond the program's limit: it has none left below. None: there are none there either.
+pub fn beyond_the_limit<T>(mut act: impl FnMut() -> T) -> Option<T> {
+    let limit = limit()?;
+    let soft = limit.current?;
+    with_numbers_from(soft, &limit, |_| Ok(act())).ok()
+}
+
 /// Threads that make a process, or become another program.
 static MAKING: AtomicU32 = AtomicU32::new(0);
 /// Threads that have raised the limit for a moment.

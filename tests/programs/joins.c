@@ -79,6 +79,14 @@ static void no_numbers(void) {
     SAY(right());
 }
 
+// The program has taken all that it may have by now; more could be had.
+static void all_numbers(void) {
+    opens();
+    while (dup(0) >= 0)
+        ;
+    SAY(right());
+}
+
 static void no_rights(void) {
     opens();
     MUST(chroot(dir));
@@ -137,6 +145,8 @@ int main(int argc, char **argv) {
         in_a_handler();
     else if (!strcmp(what, "no numbers"))
         no_numbers();
+    else if (!strcmp(what, "all numbers"))
+        all_numbers();
     else if (!strcmp(what, "no rights"))
         no_rights();
     else if (!strcmp(what, "no opens"))

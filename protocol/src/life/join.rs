@@ -9,6 +9,7 @@
 //! At the start already joins
 //! - who may not use files without a table: the policy says so, and who can't join is to hear it at his first open;
 //! - whose table is named and isn't there or is no good: it is made, or said, before the program runs;
+//! - who may have few numbers: there may be none left by then;
 //! - who has mapped a file before us (another library's constructor): its stores need no call.
 //!
 //! And it is joined before what it takes may go: rights (`rights`), calls (`sandbox`), numbers and memory (a limit).
@@ -16,7 +17,7 @@
 use core::ffi::CStr;
 use std::ffi::CString;
 
-use lock_table::Table;
+use lock_table::{Fault, Table};
 
 use crate::hold::ranges;
 use crate::life::state::state;
@@ -36,8 +37,11 @@ pub fn know_table(named: Option<CString>) {
 
 /// In the constructor: whether the table is to be joined now, for its own sake.
 pub fn is_due(named: Option<&CStr>) -> bool {
+    // It takes two, which the program may have used by its first file.
+    const FEW_NUMBERS: u64 = 64;
     let is_relative = |path: &CStr| path.to_bytes().first() != Some(&b'/');
-    named.is_some_and(|path| is_relative(path) || !Table::is_sound(path))
+    let has_few = kernel::number_limit().is_some_and(|limit| limit <= FEW_NUMBERS);
+    has_few || named.is_some_and(|path| is_relative(path) || !Table::is_sound(path))
 }
 
 /// Whether this process is in the table then. (The order that `process::joins` gives.)
@@ -61,7 +65,14 @@ fn first(registry: &Registry) -> bool {
     lineage::watch();
     scratch::init();
     let named = state().named.get().and_then(Option::as_deref);
-    match attach(named) {
+    let no_number = Fault::Other(libc::EMFILE);
+    let attached = match attach(named) {
+        Err(error) if error.fault() == no_number => {
+            kernel::high::beyond_the_limit(|| attach(named)).unwrap_or(Err(error))
+        }
+        attached => attached,
+    };
+    match attached {
         Ok(table) => {
             let stale = own::claim_in(registry, table.probe_fd());
             stale
@@ -88,7 +99,7 @@ fn attach(named: Option<&CStr>) -> Result<Table, Box<lock_table::TableError>> {
     for _ in 0..TRIES {
         match &result {
             // Others who start at the same time have settled on another directory.
-            Err(error) if error.fault() == lock_table::Fault::NoDirectory => {}
+            Err(error) if error.fault() == Fault::NoDirectory => {}
             _ => break,
         }
         result = Table::attach(&lock_table::default_path());

@@ -48,6 +48,14 @@ fn the_first_file_is_used_when_no_number_is_left() {
 }
 
 #[test]
+fn the_first_file_is_used_when_the_program_has_taken_all_numbers() {
+    match is_root() {
+        true => joins("all numbers", 1),
+        false => skip("a number beyond the limit needs root"),
+    }
+}
+
+#[test]
 fn the_first_file_is_used_without_rights() {
     match is_root() {
         true => joins("no rights", 1),
