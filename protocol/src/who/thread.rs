@@ -240,9 +240,8 @@ impl Thread {
             return;
         }
         let alternate = kernel::alternate_stack();
-        let is_elsewhere = |at: usize| {
-            alternate.contains(&at) || self.stack.has(at, pointer()) == Some(false)
-        };
+        let is_elsewhere =
+            |at: usize| alternate.contains(&at) || self.stack.has(at, pointer()) == Some(false);
         let leaves = |at: usize| match (is_elsewhere(at), is_elsewhere(target)) {
             (true, false) => true,
             // A jump within the handler, whose stack says nothing about the interrupted call's.
