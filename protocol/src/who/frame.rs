@@ -28,8 +28,8 @@ pub struct Frame {
     pub pinned: Cell<u32>,
     /// What the slot says of a range.
     pub holds: Cell<Holds>,
-    /// Its call has ended, and an outer one of another of the program's contexts has not.
-    pub(super) has_ended: Cell<bool>,
+    /// 1: its call has ended, and one above it, of another of the program's contexts, has not. Who makes it 0 has the frame.
+    pub(super) has_ended: Cell<usize>,
     /// There are few slots left like its own: it keeps none.
     pub is_scarce: Cell<bool>,
     /// Where it has a second descriptor in hand (see `second`); 0: it has none.

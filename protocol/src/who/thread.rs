@@ -126,6 +126,10 @@ impl Thread {
             let mut before = self.top.get();
             if before != 0 {
                 self.reclaim_abandoned(stack, give_back);
+                if let Some(frame) = self.one_that_has_ended(stack) {
+                    frame.waited.set(0);
+                    return Some(frame);
+                }
                 before = self.top.get();
             }
             if let Some(frame) = self.next_frame(before, stack)? {
@@ -142,7 +146,7 @@ impl Thread {
     fn next_frame(&self, before: usize, stack: usize) -> Option<Option<&Frame>> {
         let level = before & LEVEL;
         let frame = self.frames.get(level)?;
-        frame.has_ended.set(false);
+        frame.has_ended.set(0);
         let is_ours = kernel::replace_in_thread(&self.top, before, top(level + 1, stack));
         Some(is_ours.then_some(frame))
     }
@@ -172,15 +176,32 @@ impl Thread {
     /// Not always the innermost: a context that was switched to in the middle of a call ends its own in any order.
     #[inline(never)]
     fn leave_one_of_many(&self, frame: &Frame) {
-        frame.has_ended.set(true);
+        // No stack begins there: nobody takes it for one that was jumped out of.
+        frame.stack.set(usize::MAX);
+        frame.has_ended.set(1);
         loop {
-            let level = self.level();
-            let last = level.checked_sub(1).and_then(|last| self.frames.get(last));
-            if !last.is_some_and(|last| last.has_ended.get()) {
+            let now = self.top.get();
+            let level = now & LEVEL;
+            let frame = |above: usize| level.checked_sub(above).and_then(|l| self.frames.get(l));
+            let Some(last) = frame(1).filter(|f| kernel::replace_in_thread(&f.has_ended, 1, 0))
+            else {
                 return;
+            };
+            let to = frame(2).map_or(0, |below| top(level - 1, below.stack.get()));
+            if !kernel::replace_in_thread(&self.top, now, to) {
+                last.has_ended.set(1);
             }
-            self.go_down_to(level - 1);
         }
+    }
+
+    /// A frame below the innermost that nobody has any more: contexts that take turns would need one more with each.
+    #[cold]
+    fn one_that_has_ended(&self, stack: usize) -> Option<&Frame> {
+        let below = self.frames.get(..self.level().checked_sub(1)?)?;
+        let ended = |f: &&Frame| kernel::replace_in_thread(&f.has_ended, 1, 0);
+        let frame = below.iter().find(ended)?;
+        frame.stack.set(stack);
+        Some(frame)
     }
 
     /// So many calls are under way from now on, fewer than before.
@@ -212,7 +233,7 @@ impl Thread {
         let mut level = self.level();
         while let Some(frame) = level.checked_sub(1).and_then(|l| self.frames.get(l)) {
             // A live outer call lies above us on the same stack; elsewhere nothing is reclaimed before we are back.
-            if !frame.has_ended.get() && !self.was_unwound(frame.stack.get(), stack) {
+            if frame.has_ended.get() == 0 && !self.was_unwound(frame.stack.get(), stack) {
                 break;
             }
             level -= 1;
@@ -251,7 +272,7 @@ impl Thread {
         if self.bounce_user.get() != 0 && leaves(self.bounce_user.get()) {
             self.bounce_user.set(0);
         }
-        let leaves = |frame: &Frame| leaves(frame.stack.get());
+        let leaves = |frame: &Frame| frame.has_ended.get() == 0 && leaves(frame.stack.get());
         if let Some(first) = self.frames.iter().take(level).position(leaves) {
             self.end_down_to(first, give_back);
         }
@@ -347,44 +368,5 @@ impl Thread {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn frames_within_a_call_are_frames_of_their_own() {
-        let thread = current();
-        thread.forget_parent();
-        let outer = thread.enter(|_, _| {}).unwrap();
-        let (below, above) = (
-            thread.enter_within().unwrap(),
-            thread.enter_within().unwrap(),
-        );
-        assert!(!core::ptr::eq(outer, below) && !core::ptr::eq(below, above));
-        assert_eq!(thread.level(), 3);
-        [above, below, outer]
-            .into_iter()
-            .for_each(|f| thread.leave(f));
-        assert_eq!(thread.level(), 0);
-        assert!(thread.enter_within().is_none(), "no call is running");
-    }
-
-    #[test]
-    fn calls_of_contexts_end_in_any_order() {
-        let thread = current();
-        thread.forget_parent();
-        let enter = || thread.enter_within().unwrap();
-        let all = [thread.enter(|_, _| {}).unwrap(), enter(), enter()];
-        // The outermost has ended, and its context goes on to the next call.
-        thread.leave(all[0]);
-        assert_eq!(thread.level(), 3, "two are under way above it");
-        let next = enter();
-        assert!(all.iter().all(|frame| !core::ptr::eq(*frame, next)));
-        thread.leave(all[2]);
-        thread.leave(next);
-        assert_eq!(thread.level(), 2, "all above the second have ended");
-        thread.leave(all[1]);
-        assert_eq!(thread.level(), 0);
-        assert!(core::ptr::eq(thread.enter(|_, _| {}).unwrap(), all[0]));
-        thread.leave(all[0]);
-    }
-}
+#[path = "thread_tests.rs"]
+mod tests;

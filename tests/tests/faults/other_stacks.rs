@@ -14,11 +14,7 @@ fn a_call_that_is_interrupted_elsewhere_keeps_what_it_holds() {
         ("atomic", policy("isolation = \"atomic\"")),
         ("as asked", Fence::new()),
     ];
-    // Two contexts that take turns, each always in the middle of a call, come to need a frame more with each turn: that is
-    // said when there is none left.
-    let comparison = Comparison::new("other_stacks")
-        .limit(120)
-        .expect_said(&["uncovered calls nest too deep"]);
+    let comparison = Comparison::new("other_stacks").limit(120);
     // What they leave is what chance has drawn.
     let bare = comparison
         .ignore(&["thread's", "handler's", "jumped", "one", "other"])
