@@ -34,6 +34,7 @@
 #include <sys/time.h>
 #include <sys/timerfd.h>
 #include <ucontext.h>
+#include <ulimit.h>
 #include <utmp.h>
 #include <wordexp.h>
 
@@ -124,7 +125,7 @@ static char *fresh_template(const char *text) { return strcpy(template, text); }
 
 // Functions that may not be there; without them nothing is used.
 #define ELSEWHERE(X) X(io_setup) X(io_submit) X(io_getevents) X(io_pgetevents) X(io_cancel) X(io_destroy) \
-    X(io_queue_init) X(io_queue_release) X(io_uring_queue_init) X(pidfd_open) X(pidfd_getfd) X(capset) X(umount) X(pivot_root) \
+    X(io_queue_init) X(io_queue_release) X(io_uring_queue_init) X(pidfd_open) X(pidfd_getfd) X(capset) X(umount) X(pivot_root) X(vlimit) \
     X(process_madvise)
 #define POINTER(symbol) static long (*may_##symbol)();
 ELSEWHERE(POINTER)
@@ -362,6 +363,8 @@ static pid_t child;
     X(capset, OPTIONAL(capset, &capability_head, capabilities)) \
     X(setrlimit, result = setrlimit(RLIMIT_FSIZE, &limit)) \
     X(setrlimit64, result = setrlimit64(RLIMIT_FSIZE, &limit64)) \
+    X(ulimit, result = ulimit(UL_SETFSIZE, 1l << 40)) \
+    X(vlimit, OPTIONAL(vlimit, 3, 1 << 30)) \
     X(prlimit, result = prlimit(0, RLIMIT_FSIZE, &limit, NULL)) \
     X(prlimit64, result = prlimit64(0, RLIMIT_FSIZE, &limit64, NULL)) \
     X(chroot, result = chroot(".")) \

@@ -4,8 +4,8 @@
 use crate::doors::rights::{control, limiting, losing, seccomp, unsharing};
 use crate::doors::symbol::Libc;
 use crate::table::calls;
-use core::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
-use libc::{gid_t, pid_t, rlimit, rlimit64, size_t, uid_t};
+use core::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
+use libc::{RLIMIT_FSIZE, gid_t, pid_t, rlimit, rlimit64, size_t, uid_t};
 
 calls! { Libc "Giving up rights" {
 "does many things with a process: a sandbox, no new rights": variadic [prctl] = SYS_prctl
@@ -65,6 +65,16 @@ calls! { Libc "Giving up rights" {
     fn(process: pid_t, resource: c_uint, limit: *const rlimit64, old: *mut rlimit64) -> c_int, |real| {
     limiting(resource, !limit.is_null());
     real(process, resource, limit, old)
+}
+"limits how long a file may become, or asks for that": unlisted [ulimit]
+    fn(what: c_int, limit: c_long) -> c_long, |real| {
+    limiting(RLIMIT_FSIZE, true);
+    real(what, limit)
+}
+"limits what it may have, as BSD's programs did": unlisted [vlimit]
+    fn(resource: c_int, limit: c_int) -> c_int, |real| {
+    limiting(RLIMIT_FSIZE, true);
+    real(resource, limit)
 }
 
 "takes another root": [chroot] = SYS_chroot
