@@ -17,7 +17,12 @@ pub struct Stat {
     pub links: u32,
     /// The mount that the descriptor came by; 0: not known.
     pub mount: u64,
+    /// No other mount ever has this number (Linux 6.8).
+    pub mount_lasts: bool,
 }
+
+/// STATX_MNT_ID_UNIQUE.
+const LASTING_MOUNT: u32 = 0x4000;
 
 impl Stat {
     /// # Safety
@@ -33,6 +38,7 @@ impl Stat {
                 mode: (*x).stx_mode.into(),
                 links: (*x).stx_nlink,
                 mount: (*x).stx_mnt_id,
+                mount_lasts: (*x).stx_mask & LASTING_MOUNT != 0,
             }
         }
     }
@@ -49,6 +55,7 @@ impl Stat {
             mode: s.st_mode,
             links: u32::try_from(s.st_nlink).unwrap_or(u32::MAX),
             mount: 0,
+            mount_lasts: false,
         })
     }
     pub fn is_regular(&self) -> bool {
@@ -110,12 +117,14 @@ fn fstat_without_statx(fd: c_int) -> Result<Stat, i32> {
 #[inline(never)]
 fn statx(dir: c_int, path: *const libc::c_char, flags: c_int) -> Result<Stat, i32> {
     const MOUNT: u32 = 0x1000;
-    let asked = libc::STATX_TYPE | libc::STATX_INO | libc::STATX_SIZE | libc::STATX_NLINK | MOUNT;
+    let asked = libc::STATX_TYPE | libc::STATX_INO | libc::STATX_SIZE | libc::STATX_NLINK;
+    let asked = asked | MOUNT | LASTING_MOUNT;
     let mut x = core::mem::MaybeUninit::<libc::statx>::uninit();
     let at = x.as_mut_ptr();
     // What is looked at below is something whatever the kernel does: a filter may say 0 in its place.
     // SAFETY: fields of `x`.
     unsafe {
+        (&raw mut (*at).stx_mask).write(0);
         (&raw mut (*at).stx_nlink).write(0);
         (&raw mut (*at).stx_mode).write(0);
         (&raw mut (*at).stx_ino).write(0);

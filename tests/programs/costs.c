@@ -4,10 +4,17 @@
 
 enum { TIMES = 16 };
 
+// Opened, used once, closed.
+static void used_once(const char *path, char *page) {
+    int fd = MUST(open(path, O_RDWR | O_CREAT, 0644));
+    MUST(pread(fd, page, PAGE, 0));
+    MUST(close(fd));
+}
+
 int main(int argc, char **argv) {
     if (argc < 4)
         return 2;
-    const char *path = path_in(argv[1], "f"), *what = argv[3];
+    const char *path = path_in(argv[1], "f"), *other = path_in(argv[1], "other"), *what = argv[3];
     int mixed = !strcmp(argv[2], "mixed"), all_direct = !strcmp(argv[2], "direct");
     int fd = MUST(open(path, O_RDWR | O_CREAT | O_TRUNC | (all_direct ? O_DIRECT : 0), 0644));
     int direct = mixed ? MUST(open(path, O_RDWR | O_DIRECT)) : fd;
@@ -26,6 +33,7 @@ int main(int argc, char **argv) {
     MUST(pread(fd, page, PAGE, 0));
     MUST(lseek(fd, 0, SEEK_SET));
     MUST(read(fd, page, PAGE));
+    used_once(other, page);
     MUST(write(STDERR_FILENO, "begin", 5));
     for (int i = 0; i < TIMES; i++) {
         off_t at = i * PAGE;
@@ -43,6 +51,8 @@ int main(int argc, char **argv) {
             MUST(pread(direct, page, PAGE, at));
         else if (!strcmp(what, "direct pwrite"))
             MUST(pwrite(direct, page, PAGE, at));
+        else if (!strcmp(what, "open"))
+            used_once(other, page);
     }
     MUST(write(STDERR_FILENO, "end", 3));
     return 0;

@@ -26,7 +26,9 @@ fn counts(program: &Program, fence: Option<&Fence>, how: [&str; 2]) -> Counts {
         // The tracer itself is none of the fenced.
         let mut inside = Command::new("true");
         fence.apply(&mut inside);
-        for (name, value) in inside.get_envs() {
+        // A summary wants names.
+        inside.env_remove("PAGEFENCE_SUMMARY");
+        for (name, value) in inside.get_envs().filter(|(_, value)| value.is_some()) {
             let value = value.unwrap_or_default().to_string_lossy();
             command.arg(format!("-E{}={value}", name.to_string_lossy()));
         }
@@ -51,8 +53,14 @@ fn counts(program: &Program, fence: Option<&Fence>, how: [&str; 2]) -> Counts {
 
 /// What each of so many calls adds to the bare program's.
 fn costs(fenced_by: &Program, how: [&str; 2], added: &[(&str, usize)]) {
+    costs_of(1, fenced_by, how, added);
+}
+
+/// The same of so many times some calls.
+fn costs_of(calls: usize, fenced_by: &Program, how: [&str; 2], added: &[(&str, usize)]) {
     let bare = counts(fenced_by, None, how);
-    assert_eq!(bare.values().sum::<usize>(), TIMES, "{how:?}: {bare:?}");
+    let all = bare.values().sum::<usize>();
+    assert_eq!(all, calls * TIMES, "{how:?}: {bare:?}");
     let mut expected = bare;
     for (name, each) in added {
         *expected.entry(name.to_string()).or_default() += each * TIMES;
@@ -86,6 +94,15 @@ fn in_mixed_use_reads_and_writes_cost_no_look_at_the_file() {
     costs(&program, ["mixed", "pwrite"], &[]);
     costs(&program, ["mixed", "direct pread"], &[]);
     costs(&program, ["mixed", "lseek"], &[]);
+}
+
+/// Which file it is and how it was opened is asked at its first use, and what lies on that mount isn't asked again. No handler
+/// comes while what is known changes: at the first use and at the close.
+#[test]
+fn a_file_that_is_used_once_costs_two_looks() {
+    let program = compile("costs", &[]);
+    let looks = [("statx", 1), ("fcntl", 1), ("rt_sigprocmask", 4)];
+    costs_of(3, &program, ["one", "open"], &looks);
 }
 
 /// The look at the writeback error, during which no handler comes.

@@ -191,7 +191,9 @@ fn describe_file(
     if new {
         found_fenced(id);
         // Who shares it tells those who are registered before he turns it. We are only since the look above.
-        flags = kernel::get_flags(fd).unwrap_or(flags);
+        if foreign {
+            flags = kernel::get_flags(fd).unwrap_or(flags);
+        }
         if use_of(flags) != bits {
             files::get(file_index)?.add_use(file_index, use_of(flags), fd);
         }

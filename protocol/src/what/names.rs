@@ -35,10 +35,7 @@ pub struct Said {
 /// Ask the policy about what this number stands for. Not under the registry lock, but as `ask_at_once` does.
 pub fn ask(fd: i32, stat: &kernel::Stat) -> Said {
     let id = identity::identity(stat);
-    let filesystem = policy::filesystem_name(kernel::filesystem_magic(fd).unwrap_or(0) as u64);
-    if !policy::is_shared_with_others(filesystem) {
-        quick(stat).store(stat.mount, Relaxed);
-    }
+    let filesystem = filesystem(fd, stat);
     let settings = id.and_then(|_| ask_policy(fd, filesystem, stat.is_block_device()));
     Said {
         id,
@@ -48,20 +45,36 @@ pub fn ask(fd: i32, stat: &kernel::Stat) -> Said {
     }
 }
 
-/// Mounts that answered without asking a server what they are; 0: none. The number of one that is gone may be another's
-/// by now: then that one is asked under the registry once, and nothing worse.
-fn quick(stat: &kernel::Stat) -> &'static AtomicU64 {
-    let mounts = &state().quick_mounts;
-    let [first, ..] = mounts;
-    mounts
-        .get(stat.mount as usize % mounts.len())
-        .unwrap_or(first)
+fn filesystem(fd: i32, stat: &kernel::Stat) -> &'static str {
+    let known = mount_of(stat).map_or(0, |(place, mount)| {
+        let seen = place.load(Relaxed);
+        if seen >> 32 == mount { seen as u32 } else { 0 }
+    });
+    if stat.mount_lasts && known != 0 {
+        return policy::filesystem_name(known.into());
+    }
+    let magic = kernel::filesystem_magic(fd).unwrap_or(0) as u32;
+    let name = policy::filesystem_name(magic.into());
+    if let Some((place, mount)) = mount_of(stat).filter(|_| !policy::is_shared_with_others(name)) {
+        place.store(mount << 32 | u64::from(magic), Relaxed);
+    }
+    name
 }
 
-/// The same, where the answer depends on no name and so costs next to nothing.
+/// Mounts that answered without asking a server what they are, with what that is: the mount's number and the filesystem's
+/// magic one in a word; 0: none. Where numbers don't last, that of one that is gone may be another's by now: then that one is
+/// asked under the registry once, and nothing worse.
+fn mount_of(stat: &kernel::Stat) -> Option<(&'static AtomicU64, u64)> {
+    let mounts = &state().quick_mounts;
+    let place = mounts.get(stat.mount as usize % mounts.len())?;
+    let fits = stat.mount != 0 && stat.mount <= u32::MAX.into();
+    fits.then_some((place, stat.mount))
+}
+
+/// The same as `ask`, where the answer depends on no name and so costs next to nothing.
 pub fn ask_at_once(fd: i32, stat: &kernel::Stat) -> Option<Said> {
     let simple = process::policy().is_none_or(|policy| policy.for_all().is_some());
-    let known = stat.mount != 0 && quick(stat).load(Relaxed) == stat.mount;
+    let known = mount_of(stat).is_some_and(|(place, mount)| place.load(Relaxed) >> 32 == mount);
     (simple && known).then(|| ask(fd, stat))
 }
 
