@@ -72,7 +72,7 @@ impl Table {
 
     /// The ranges of a file that wait to be verified.
     pub fn unverified(&self, file: FileId, f: &mut dyn FnMut(u64, u64)) {
-        for cell in self.mem.unverified() {
+        for cell in self.remembered() {
             if let Read::Entry(e) = register::read(cell)
                 && e.file == file
                 && e.first <= e.last
@@ -82,9 +82,17 @@ impl Table {
         }
     }
 
+    /// The ring, or nothing of it as long as nobody has died so: whoever opens a file asks.
+    fn remembered(&self) -> &[EntryCell] {
+        match self.mem.header().unverified_next.load(Relaxed) {
+            0 => &[],
+            _ => self.mem.unverified(),
+        }
+    }
+
     /// Forgets the ranges of a file that lie within `first..=last`: they were repaired.
     pub fn verified(&self, file: FileId, first: u64, last: u64) {
-        for cell in self.mem.unverified() {
+        for cell in self.remembered() {
             let now = cell.state.load(Relaxed);
             if let Read::Entry(e) = register::read(cell)
                 && e.file == file

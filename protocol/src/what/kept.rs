@@ -6,10 +6,16 @@ use core::sync::atomic::Ordering::*;
 use lock_table::FileId;
 
 use crate::what::own;
-use crate::what::state::{Kept, state};
+use crate::what::state::{KEPT, Kept, state};
 
 pub fn list() -> &'static [Kept] {
     &state().kept
+}
+
+/// Those that may be there: mostly there never was any.
+fn any() -> impl Iterator<Item = &'static Kept> {
+    let count = if state().keeps.load(Acquire) { KEPT } else { 0 };
+    list().iter().take(count)
 }
 
 impl Kept {
@@ -37,27 +43,25 @@ impl Kept {
         self.dev.store(id.dev, Relaxed);
         self.ino.store(id.ino, Relaxed);
         self.fd.store(fd + 2, Release);
+        state().keeps.store(true, Release);
     }
 }
 
 /// What an earlier program of this process kept for this file: a descriptor, or -1.
 pub fn kept_for(id: FileId) -> impl Iterator<Item = i32> {
-    list()
-        .iter()
+    any()
         .filter(move |kept| kept.get().is_some_and(|(_, of)| of == id))
         .filter_map(Kept::take)
 }
 
 /// The program takes this number for itself; whether it was one that was kept. Under the registry lock.
 pub fn surrender(fd: i32) -> bool {
-    list()
-        .iter()
-        .any(|kept| kept.fd.compare_exchange(fd + 2, 1, AcqRel, Acquire).is_ok())
+    any().any(|kept| kept.fd.compare_exchange(fd + 2, 1, AcqRel, Acquire).is_ok())
 }
 
 /// In a forked child: its parent's locks are not its own.
 pub fn close_kept_in_child() {
-    for fd in list().iter().filter_map(Kept::take).filter(|fd| *fd >= 0) {
+    for fd in any().filter_map(Kept::take).filter(|fd| *fd >= 0) {
         kernel::close(fd);
         own::disown(fd);
     }

@@ -3,7 +3,7 @@
 
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize};
-use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::hash::{BuildHasherDefault, Hasher};
 
 use dashmap::DashMap;
 use kernel::arena::{Arena, Zeroed};
@@ -35,6 +35,8 @@ pub struct State {
     pub(super) quick_mounts: [AtomicU64; 64],
     /// Descriptors that the process kept when it became this program.
     pub(super) kept: [Kept; KEPT],
+    /// There may be any of those.
+    pub(super) keeps: AtomicBool,
     /// What was told of io_uring (see `rings`).
     pub(super) rings: AtomicU32,
     /// What constructors before ours did to numbers.
@@ -57,7 +59,26 @@ pub(super) struct Changing {
 }
 
 /// With a hasher that asks the kernel for nothing: a sandbox may not know getrandom.
-pub(super) type ByIdentity = DashMap<FileId, u32, BuildHasherDefault<DefaultHasher>>;
+pub(super) type ByIdentity = DashMap<FileId, u32, BuildHasherDefault<Folding>>;
+
+/// Two multiplications for a file: inode numbers come in rows and in steps.
+#[derive(Default)]
+pub(super) struct Folding(u64);
+
+impl Hasher for Folding {
+    fn write_u64(&mut self, n: u64) {
+        let mixed = (self.0 ^ n).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.0 = mixed ^ mixed.rotate_left(32);
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|b| self.write_u64((*b).into()));
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 /// An open file description.
 #[derive(Default)]
@@ -162,6 +183,7 @@ impl State {
                     ino: AtomicU64::new(0),
                 }
             }; KEPT],
+            keeps: AtomicBool::new(false),
             rings: AtomicU32::new(0),
             streamed: Numbers::none(),
             locked: Numbers::none(),
