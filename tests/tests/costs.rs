@@ -2,13 +2,14 @@
 //! none comes back. The files lie where direct I/O is real.
 
 use pagefence_tests::artefacts;
-use pagefence_tests::fence::{Fence, found};
+use pagefence_tests::fence::{self, Fence, found};
 use pagefence_tests::places::main_place;
 use pagefence_tests::programs::{Program, compile};
 use pagefence_tests::run::run;
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;
+use summary::Counter;
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// How often the program makes its call.
@@ -191,4 +192,29 @@ fn a_fork_costs_five_calls() {
         *expected.entry(name.to_string()).or_default() += each * TIMES;
     }
     assert_eq!(between(library.to_str()), expected);
+}
+
+/// Memory of its own, which nobody shares, of a process that uses a file: `cat`, which shows what it has.
+#[test]
+fn a_process_takes_less_than_a_mebibyte_more() {
+    let dir = main_place().directory();
+    let file = dir.path().join("f");
+    std::fs::write(&file, vec![b'\n'; 1 << 20]).expect("a file of ours");
+    let taken = |fence: Option<&Fence>| {
+        let mut command = Command::new("cat");
+        command.arg(&file).arg("/proc/self/smaps_rollup");
+        fence::apply(fence, &mut command);
+        let outcome = run(&mut command, LIMIT).expect("cat");
+        let line = outcome.stdout.lines().find(|l| l.starts_with("Anonymous:"));
+        let number = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+        number.expect("a line of the kernel's")
+    };
+    let fence = Fence::new();
+    let (bare, fenced) = (taken(None), taken(Some(&fence)));
+    assert!(fence.count(Counter::Processes) > 0, "it wasn't fenced");
+    let more = fenced.saturating_sub(bare);
+    assert!(
+        (1..1024).contains(&more),
+        "{bare} kB, and fenced {fenced} kB"
+    );
 }
