@@ -107,21 +107,37 @@ fn parse(given: &str) -> Vec<Place> {
 
 /// The filesystem's name as the mount table has it.
 fn filesystem_of(path: &Path) -> String {
+    mount_of(path).map_or_else(|| "unknown".to_owned(), |mount| mount.kind)
+}
+
+/// What the mount table says of a mount.
+#[derive(Debug)]
+pub struct Mount {
+    point: PathBuf,
+    /// The filesystem's name.
+    pub kind: String,
+    /// A device, or what stands in for one.
+    pub source: String,
+    /// As the filesystem has them.
+    pub options: String,
+}
+
+/// The mount that a path is in. One that lies over another at the same place comes later in the table.
+pub fn mount_of(path: &Path) -> Option<Mount> {
     let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let mount = |line: &str| {
         let (left, right) = line.split_once(" - ")?;
-        let point = PathBuf::from(left.split(' ').nth(4)?);
-        Some((point, right.split(' ').next()?.to_owned()))
+        let mut right = right.split(' ').map(str::to_owned);
+        Some(Mount {
+            point: PathBuf::from(left.split(' ').nth(4)?),
+            kind: right.next()?,
+            source: right.next()?,
+            options: right.next()?,
+        })
     };
-    let mut above: Vec<_> = table
-        .lines()
-        .filter_map(mount)
-        .filter(|(point, _)| path.starts_with(point))
-        .collect();
-    above.sort_by_key(|(point, _)| point.as_os_str().len());
-    above
-        .pop()
-        .map_or_else(|| "unknown".to_owned(), |(_, kind)| kind)
+    let mounts = table.lines().filter_map(mount);
+    let above = mounts.filter(|mount| path.starts_with(&mount.point));
+    above.max_by_key(|mount| mount.point.as_os_str().len())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use crate::Common;
 use crate::io::{AIO, Kind, Tools, run_one};
 use pagefence_tests::places::Place;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::process::Command;
 
@@ -25,7 +25,8 @@ const FIGURES: [&str; 9] = [
     "mmap-munmap",
 ];
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Count {
     pub name: String,
     pub bare: f64,

@@ -1,7 +1,9 @@
 //! Runs `io-cost`, or `aio-cost`, bare and fenced in turn on one filesystem.
 
+use crate::about::About;
+use crate::instructions::{self, Count};
 use crate::statistics::Series;
-use crate::{Common, instructions, report};
+use crate::{Common, report};
 use pagefence_tests::artefacts;
 use pagefence_tests::fence::scratch;
 use pagefence_tests::places::{Place, places};
@@ -27,6 +29,14 @@ pub struct Tools {
     library: PathBuf,
 }
 
+/// What was found, filesystem by filesystem.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Results {
+    pub filesystems: Vec<Measured>,
+    pub instructions: Option<Vec<Count>>,
+}
+
 /// What is measured: its name is that of the program.
 pub fn measure(app: &str, args: &Args) -> Result<(), String> {
     let tools = Tools {
@@ -35,15 +45,17 @@ pub fn measure(app: &str, args: &Args) -> Result<(), String> {
     };
     let common = &args.common;
     let places = chosen(&args.filesystem)?;
-    let mut report = report::Report::begin(common);
-    println!("{}", report.machine);
+    let what = if app == AIO { "aio" } else { "io" };
+    let about = About::begin(what, common, Some(common.time), &places)?;
+    let mut results = Results::default();
+    println!("{}", about.machine);
     for place in &places {
         let measured = measure_on(&tools, place, common)?;
         println!("\n{}", report::table(&measured));
         if let Some(table) = report::sleeps_table(&measured) {
             println!("\n{table}");
         }
-        report.filesystems.push(measured);
+        results.filesystems.push(measured);
     }
     if common.instructions {
         // The library's instructions are the same everywhere, but for the checks of direct I/O. Asynchronous ones are
@@ -52,14 +64,9 @@ pub fn measure(app: &str, args: &Args) -> Result<(), String> {
         let place = no_device.or(places.first()).ok_or("no filesystem")?;
         let counts = instructions::measure(&tools, place, common)?;
         println!("\n{}", report::instruction_table(&counts));
-        report.instructions = Some(counts);
+        results.instructions = Some(counts);
     }
-    report.machine.finish();
-    println!("\n{}", report.machine.verdict());
-    match &common.json {
-        Some(file) => report::write(&report, file),
-        None => Ok(()),
-    }
+    report::close(about, results, common.json.as_deref())
 }
 
 pub const IO: &str = "io-cost";
@@ -83,13 +90,15 @@ pub struct Cost {
 }
 
 /// All figures of one filesystem, in the order of the program.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Measured {
     pub filesystem: String,
     pub figures: Vec<Figure>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Figure {
     pub name: String,
     /// Buffered and direct calls have a file each.
@@ -100,7 +109,8 @@ pub struct Figure {
 }
 
 /// How often threads slept: `switches` and `wakes`, bare and fenced.
-#[derive(Default, Serialize)]
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Sleeps {
     pub switches: Series,
     pub wakes: Series,

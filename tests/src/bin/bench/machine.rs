@@ -1,31 +1,33 @@
 //! What the figures were taken on, and how busy it was.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::process::Command;
 
-#[derive(Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Machine {
-    processor: String,
-    processors: usize,
-    virtual_machine: bool,
-    memory_gib: u64,
-    kernel: String,
-    /// The version of Pagefence, as git says it; with "-dirty" if files were changed since.
-    version: String,
+    pub processor: String,
+    pub processors: usize,
+    pub virtual_machine: bool,
+    pub memory_gib: u64,
+    pub kernel: String,
+    /// The version of Pagefence, as git says it; with "-dirty" if what it is built from was changed since.
+    pub version: String,
     /// Processes that ran or wanted to, over the last minute.
-    load_at_start: f64,
+    pub load_at_start: f64,
     /// How many processors were busy with other things than our runs, on average. The kernel's own threads
     /// are among them: they write to our loop devices.
-    others_used_processors: Option<f64>,
+    pub others_used_processors: Option<f64>,
     #[serde(skip)]
     begun: Used,
 }
 
 /// More than the kernel's threads take for our runs.
-const DISTURBED: f64 = 0.3;
+pub const DISTURBED: f64 = 0.3;
 
 /// Clock ticks used since some time in the past.
+#[derive(Debug, Default)]
 struct Used {
     by_all: i64,
     /// By this process and what it started and waited for.
@@ -133,17 +135,25 @@ fn load() -> f64 {
     first.unwrap_or(f64::NAN)
 }
 
+/// Documents aren't looked at: results are among them, and one that was just written changes nothing for the next.
 fn version() -> String {
-    let describe = ["describe", "--always", "--dirty"];
-    let git = Command::new("git")
-        .args(["-C", env!("CARGO_MANIFEST_DIR")])
-        .args(describe)
-        .output();
-    match git {
-        Ok(output) if output.status.success() => {
-            String::from_utf8_lossy(&output.stdout).trim().to_owned()
-        }
-        _ => env!("CARGO_PKG_VERSION").to_owned(),
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git")
+            .args(["-C", root])
+            .args(arguments)
+            .output()
+            .ok()?;
+        let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        output.status.success().then_some(text)
+    };
+    let Some(version) = git(&["describe", "--always"]) else {
+        return env!("CARGO_PKG_VERSION").to_owned();
+    };
+    let code = ["--", ".", ":(exclude)docs", ":(exclude)*.md"];
+    match git(&[&["status", "--porcelain", "-uno"], &code[..]].concat()) {
+        Some(changed) if changed.is_empty() => version,
+        _ => version + "-dirty",
     }
 }
 

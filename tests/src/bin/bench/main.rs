@@ -4,6 +4,7 @@
 //! Machines are noisy and get busy, so nothing is compared across time: what is compared runs in turn, one right
 //! after the other, differences and ratios are taken round by round, and their medians and extremes are shown.
 
+mod about;
 mod instructions;
 mod io;
 mod lock_table;
@@ -15,7 +16,7 @@ mod report;
 mod statistics;
 
 use clap::{Parser, Subcommand};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Measures what Pagefence costs.
@@ -59,6 +60,36 @@ struct Common {
     /// Write all results to this file as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+}
+
+impl Common {
+    /// Measuring takes minutes: that its results can't be written is found before.
+    fn ready(&self) -> Result<(), String> {
+        let Some(file) = &self.json else {
+            return Ok(());
+        };
+        let (dir, was_there) = (
+            file.parent().filter(|dir| *dir != Path::new("")),
+            file.exists(),
+        );
+        dir.map_or(Ok(()), std::fs::create_dir_all)
+            .and_then(|()| {
+                std::fs::OpenOptions::new()
+                    .append(true)
+                    .create(true)
+                    .open(file)
+            })
+            .map(drop)
+            // An empty one would only be left if measuring fails.
+            .and_then(|()| {
+                if was_there {
+                    Ok(())
+                } else {
+                    std::fs::remove_file(file)
+                }
+            })
+            .map_err(|e| format!("{}: {e}", file.display()))
+    }
 }
 
 fn main() -> ExitCode {

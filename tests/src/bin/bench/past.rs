@@ -1,14 +1,14 @@
 //! What `route = "direct"` costs a program that reads or writes one file from its beginning to its end: `dd`, bare with
 //! nothing of the file in the page cache, and past it, in turn.
 
+use crate::about::About;
 use crate::io::{Args, chosen};
-use crate::machine::Machine;
 use crate::report;
-use crate::statistics::{Series, Summary};
+use crate::statistics::Series;
 use pagefence_tests::fence::{Fence, PAST, apply};
 use pagefence_tests::places::Place;
 use pagefence_tests::run::run;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsRawFd;
@@ -25,28 +25,30 @@ const SIZES: [(&str, usize); 5] = [
 ];
 const FILE: usize = 64 << 20;
 
-#[derive(Serialize)]
-struct Figure {
-    filesystem: String,
-    name: String,
-    /// Nanoseconds for each call of `dd`.
-    summary: Summary,
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Figure {
+    pub filesystem: String,
+    pub name: String,
+    /// Nanoseconds for each call of `dd`, bare and past the cache.
+    pub ns: Series,
 }
 
-#[derive(Serialize)]
-struct Report {
-    machine: Machine,
-    figures: Vec<Figure>,
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Results {
+    pub figures: Vec<Figure>,
 }
 
 pub fn measure(args: &Args) -> Result<(), String> {
-    let mut machine = Machine::look();
+    let places = chosen(&args.filesystem)?;
+    let about = About::begin("past", &args.common, None, &places)?;
     println!(
-        "{machine}\n\n{:11} {:12} {:>10} {:>10} {:>7}",
-        "", "us per call", "bare", "past", "times"
+        "{}\n\n{:11} {:12} {:>10} {:>10} {:>7}",
+        about.machine, "", "us per call", "bare", "past", "times"
     );
     let mut figures = Vec::new();
-    for place in chosen(&args.filesystem)? {
+    for place in places {
         for (what, (size, bytes)) in [false, true]
             .into_iter()
             .flat_map(|w| SIZES.map(|s| (w, s)))
@@ -76,16 +78,11 @@ pub fn measure(args: &Args) -> Result<(), String> {
             figures.push(Figure {
                 filesystem,
                 name,
-                summary,
+                ns: series,
             });
         }
     }
-    machine.finish();
-    println!("\n{}", machine.verdict());
-    match &args.common.json {
-        Some(file) => report::write(&Report { machine, figures }, file),
-        None => Ok(()),
-    }
+    report::close(about, Results { figures }, args.common.json.as_deref())
 }
 
 /// Nanoseconds for each call.

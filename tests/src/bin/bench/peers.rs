@@ -2,21 +2,21 @@
 //! bare run of its round.
 
 use crate::Common;
+use crate::about::About;
 use crate::io::{Args, IO, Output, chosen};
-use crate::machine::Machine;
 use crate::report;
 use crate::statistics::Spread;
 use pagefence_tests::artefacts;
 use pagefence_tests::fence::{Fence, ROUTED};
 use pagefence_tests::places::Place;
 use pagefence_tests::run::run;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+pub enum Way {
     Bare,
     /// A library that does nothing is preloaded.
     PassThrough,
@@ -28,7 +28,7 @@ enum Way {
     Strace,
 }
 
-const WAYS: [(Way, &str); 6] = [
+pub const WAYS: [(Way, &str); 6] = [
     (Way::Bare, "bare"),
     (Way::PassThrough, "pass-through"),
     (Way::Fenced, "fenced"),
@@ -49,39 +49,47 @@ const CALLS: [&str; 8] = [
     "direct-write-mapped-4k",
 ];
 
-#[derive(Serialize)]
-struct Figure {
-    filesystem: String,
-    name: String,
-    mixed: bool,
-    bare_ns: Option<Spread>,
-    /// How many times as long, by way.
-    times: BTreeMap<String, Spread>,
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Figure {
+    pub filesystem: String,
+    pub name: String,
+    pub mixed: bool,
+    /// Nanoseconds by way, round by round.
+    runs_ns: BTreeMap<String, Vec<f64>>,
 }
 
-#[derive(Serialize)]
-struct Report {
-    machine: Machine,
-    figures: Vec<Figure>,
+impl Figure {
+    pub fn bare_ns(&self) -> Option<Spread> {
+        Spread::of(self.runs_ns.get("bare")?.iter().copied())
+    }
+
+    /// How many times as long as bare, within a round.
+    pub fn times(&self, way: &str) -> Option<Spread> {
+        let pairs = self.runs_ns.get(way)?.iter().zip(self.runs_ns.get("bare")?);
+        Spread::of(pairs.map(|(way, bare)| way / bare))
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Results {
+    pub figures: Vec<Figure>,
 }
 
 pub fn measure(args: &Args) -> Result<(), String> {
-    let mut machine = Machine::look();
-    println!("{machine}");
+    let (common, places) = (&args.common, chosen(&args.filesystem)?);
+    let about = About::begin("peers", common, Some(common.time), &places)?;
+    println!("{}", about.machine);
     let mut figures = Vec::new();
-    for place in chosen(&args.filesystem)? {
+    for place in places {
         for mixed in [false, true] {
-            let measured = on(&place, mixed, &args.common)?;
+            let measured = on(&place, mixed, common)?;
             print(&place, mixed, &measured);
             figures.extend(measured);
         }
     }
-    machine.finish();
-    println!("\n{}", machine.verdict());
-    match &args.common.json {
-        Some(file) => report::write(&Report { machine, figures }, file),
-        None => Ok(()),
-    }
+    report::close(about, Results { figures }, common.json.as_deref())
 }
 
 fn print(place: &Place, mixed: bool, figures: &[Figure]) {
@@ -99,12 +107,12 @@ fn print(place: &Place, mixed: bool, figures: &[Figure]) {
         place.name, "", "bare, ns"
     );
     for figure in figures {
-        let times = |(_, name): &(Way, &str)| match figure.times.get(*name) {
+        let times = |(_, name): &(Way, &str)| match figure.times(name) {
             Some(spread) => format!("{:13.2}", spread.median),
             None => format!("{:>13}", "-"),
         };
         let bare = figure
-            .bare_ns
+            .bare_ns()
             .map_or("-".to_owned(), |ns| report::short(ns.median, ""));
         let all: String = WAYS[1..].iter().map(times).collect();
         println!("{:24}{bare:>10}{all}", figure.name);
@@ -127,21 +135,19 @@ fn on(place: &Place, mixed: bool, common: &Common) -> Result<Vec<Figure>, String
             }
         }
     }
-    let figure = |name: &&str| {
-        let of = |way: &'static str| all.get(&((*name).to_owned(), way));
-        let times = WAYS[1..].iter().filter_map(|(_, way)| {
-            let pairs = of(way)?.iter().zip(of("bare")?);
-            Some(((*way).to_owned(), Spread::of(pairs.map(|(w, b)| w / b))?))
+    let mut figure = |name: &&str| {
+        let runs = WAYS.iter().filter_map(|(_, way)| {
+            let runs = all.remove(&((*name).to_owned(), *way))?;
+            Some(((*way).to_owned(), runs))
         });
         Figure {
             filesystem: place.name.clone(),
             name: (*name).to_owned(),
             mixed,
-            bare_ns: of("bare").and_then(|ns| Spread::of(ns.iter().copied())),
-            times: times.collect(),
+            runs_ns: runs.collect(),
         }
     };
-    Ok(names.iter().map(figure).collect())
+    Ok(names.iter().map(&mut figure).collect())
 }
 
 fn once(

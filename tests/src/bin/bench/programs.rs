@@ -1,9 +1,9 @@
 //! Whole programs, as people run them, bare and fenced in turn: those of `programs.toml`.
 
+use crate::about::About;
 use crate::io::{self, chosen};
-use crate::machine::Machine;
 use crate::report;
-use crate::statistics::{Series, Summary};
+use crate::statistics::Series;
 use pagefence_tests::artefacts;
 use pagefence_tests::fence::scratch;
 use pagefence_tests::places::Place;
@@ -44,20 +44,22 @@ struct Program {
     mixed: bool,
 }
 
-#[derive(Serialize)]
-struct Figure {
-    filesystem: String,
-    name: String,
-    about: String,
-    mixed: bool,
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Figure {
+    pub filesystem: String,
+    pub name: String,
+    /// What the program does, for people.
+    pub says: String,
+    pub mixed: bool,
     /// Nanoseconds: of the run, or of each of what it counts in a second.
-    summary: Summary,
+    pub ns: Series,
 }
 
-#[derive(Serialize)]
-struct Report {
-    machine: Machine,
-    programs: Vec<Figure>,
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Results {
+    pub figures: Vec<Figure>,
 }
 
 /// One script may take so long.
@@ -72,26 +74,21 @@ pub fn measure(args: &Args) -> Result<(), String> {
         packages.iter().for_each(|package| println!("{package}"));
         return Ok(());
     }
-    let mut machine = Machine::look();
+    let places = chosen(&args.on.filesystem)?;
+    let about = About::begin("programs", &args.on.common, None, &places)?;
     println!(
-        "{machine}\n\n{:11} {:16} {:>10} {:>10} {:>6} {:>13}",
-        "", "ms", "bare", "fenced", "times", "low..high"
+        "{}\n\n{:11} {:16} {:>10} {:>10} {:>6} {:>13}",
+        about.machine, "", "ms", "bare", "fenced", "times", "low..high"
     );
     let mut figures = Vec::new();
-    for place in chosen(&args.on.filesystem)? {
+    for place in places {
         for program in &programs {
             let figure = one(&place, program, args.on.common.rounds)?;
-            println!("{}", line(&figure));
+            println!("{}", line(&figure)?);
             figures.push(figure);
         }
     }
-    machine.finish();
-    println!("\n{}", machine.verdict());
-    let programs = figures;
-    match &args.on.common.json {
-        Some(file) => report::write(&Report { machine, programs }, file),
-        None => Ok(()),
-    }
+    report::close(about, Results { figures }, args.on.common.json.as_deref())
 }
 
 fn programs(only: &[String]) -> Result<Vec<Program>, String> {
@@ -107,11 +104,11 @@ fn programs(only: &[String]) -> Result<Vec<Program>, String> {
     Ok(list.program.into_iter().filter(wanted).collect())
 }
 
-fn line(figure: &Figure) -> String {
-    let s = &figure.summary;
+fn line(figure: &Figure) -> Result<String, String> {
+    let s = figure.ns.summary().ok_or("nothing was measured")?;
     // What is counted takes microseconds each.
     let ms = |ns: f64| format!("{:.*}", if ns < 1e6 { 5 } else { 1 }, ns / 1e6);
-    format!(
+    Ok(format!(
         "{:11} {:16} {:>10} {:>10} {:6.2} {:>13}{}",
         figure.filesystem,
         figure.name,
@@ -120,7 +117,7 @@ fn line(figure: &Figure) -> String {
         s.ratio.median,
         format!("{:.2}..{:.2}", s.ratio.low, s.ratio.high),
         if figure.mixed { "  mixed" } else { "" }
-    )
+    ))
 }
 
 /// Bare and fenced in turn; who goes first changes, so that none always finds the caches warm.
@@ -141,9 +138,9 @@ fn one(place: &Place, program: &Program, rounds: u32) -> Result<Figure, String> 
     Ok(Figure {
         filesystem: place.name.clone(),
         name: program.name.clone(),
-        about: program.about.clone(),
+        says: program.about.clone(),
         mixed: program.mixed,
-        summary: series.summary().ok_or("nothing was measured")?,
+        ns: series,
     })
 }
 

@@ -1,37 +1,39 @@
 //! Tables for people, JSON for programs.
 
-use crate::Common;
+use crate::about::About;
 use crate::instructions::Count;
 use crate::io::{Figure, Measured};
-use crate::machine::Machine;
 use crate::statistics::Series;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-#[derive(Serialize)]
-pub struct Report {
-    pub machine: Machine,
-    rounds: u32,
-    milliseconds_per_figure: u64,
-    pub filesystems: Vec<Measured>,
-    pub instructions: Option<Vec<Count>>,
+/// What is written as JSON, whatever was measured: what about, and the results.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Report<R> {
+    pub about: About,
+    pub results: R,
 }
 
-impl Report {
-    pub fn begin(args: &Common) -> Report {
-        Report {
-            machine: Machine::look(),
-            rounds: args.rounds,
-            milliseconds_per_figure: args.time,
-            filesystems: Vec::new(),
-            instructions: None,
-        }
+impl<R: Serialize> Report<R> {
+    pub fn write(&self, file: &Path) -> Result<(), String> {
+        let text = serde_json::to_string_pretty(self).map_err(|e| e.to_string())?;
+        std::fs::write(file, text + "\n").map_err(|e| format!("{}: {e}", file.display()))
     }
 }
 
-pub fn write(report: &impl Serialize, file: &Path) -> Result<(), String> {
-    let text = serde_json::to_string_pretty(report).map_err(|e| e.to_string())?;
-    std::fs::write(file, text + "\n").map_err(|e| format!("{}: {e}", file.display()))
+/// Measuring is over: says whether the figures can be trusted, and writes them if that is asked for.
+pub fn close<R: Serialize>(
+    mut about: About,
+    results: R,
+    json: Option<&Path>,
+) -> Result<(), String> {
+    about.machine.finish();
+    println!("\n{}", about.machine.verdict());
+    match json {
+        Some(file) => Report { about, results }.write(file),
+        None => Ok(()),
+    }
 }
 
 /// Figure × one mode and mixed.

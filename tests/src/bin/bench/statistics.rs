@@ -1,9 +1,10 @@
 //! Pairs of runs, and what they say together.
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 /// Nanoseconds per call, bare and fenced, pair by pair.
-#[derive(Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(try_from = "Whole", into = "Whole")]
 pub struct Series {
     bare: Vec<f64>,
     fenced: Vec<f64>,
@@ -32,7 +33,7 @@ impl Spread {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Summary {
     pub bare_ns: Spread,
     pub fenced_ns: Spread,
@@ -61,20 +62,40 @@ impl Series {
     }
 }
 
-impl Serialize for Series {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Whole<'a> {
-            summary: Option<Summary>,
-            bare_runs_ns: &'a [f64],
-            fenced_runs_ns: &'a [f64],
+/// A series as it is written. Who reads it takes the runs, and makes the summary of them anew.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Whole {
+    #[serde(skip_deserializing, rename = "summary")]
+    written: Option<Summary>,
+    #[serde(skip_serializing, rename = "summary")]
+    _read: Option<serde::de::IgnoredAny>,
+    bare_runs_ns: Vec<f64>,
+    fenced_runs_ns: Vec<f64>,
+}
+
+impl From<Series> for Whole {
+    fn from(series: Series) -> Whole {
+        Whole {
+            written: series.summary(),
+            _read: None,
+            bare_runs_ns: series.bare,
+            fenced_runs_ns: series.fenced,
         }
-        let whole = Whole {
-            summary: self.summary(),
-            bare_runs_ns: &self.bare,
-            fenced_runs_ns: &self.fenced,
-        };
-        whole.serialize(serializer)
+    }
+}
+
+impl TryFrom<Whole> for Series {
+    type Error = &'static str;
+
+    fn try_from(whole: Whole) -> Result<Series, &'static str> {
+        if whole.bare_runs_ns.len() != whole.fenced_runs_ns.len() {
+            return Err("runs are made in pairs, and these are not as many bare as fenced");
+        }
+        Ok(Series {
+            bare: whole.bare_runs_ns,
+            fenced: whole.fenced_runs_ns,
+        })
     }
 }
 

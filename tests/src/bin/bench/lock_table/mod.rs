@@ -16,9 +16,9 @@ mod tables;
 mod tree;
 
 use crate::Common;
+use crate::about::About;
 use crate::instructions::{callgrind, collected, per_call};
-use crate::machine::Machine;
-use crate::report::write;
+use crate::report;
 use clap::builder::PossibleValuesParser;
 use figures::{Figure, Kind, Who};
 use measure::{Found, Job, Task};
@@ -37,16 +37,24 @@ pub struct Args {
     pairs: Option<u64>,
 }
 
+/// As it is written; who reads it has types of its own (`render::results`), since here names are the program's.
 #[derive(Serialize)]
-struct Report {
-    machine: Machine,
-    rounds: u32,
-    milliseconds_per_figure: u64,
+pub struct All {
     /// What two looks take is subtracted from the percentiles.
     clock_ns: Option<f64>,
     #[serde(flatten)]
     results: Results,
     promises: Vec<promises::Promise>,
+}
+
+impl All {
+    pub fn of(results: Results) -> All {
+        All {
+            clock_ns: results.clock_ns(),
+            promises: promises::of(&results),
+            results,
+        }
+    }
 }
 
 pub fn measure(args: &Args) -> Result<(), String> {
@@ -56,8 +64,8 @@ pub fn measure(args: &Args) -> Result<(), String> {
         return figures.iter().try_for_each(|f| take(f, pairs));
     }
     crew::end_in_order_when_interrupted();
-    let mut machine = Machine::look();
-    println!("{machine}");
+    let about = About::begin("lock-table", common, Some(common.time), &[])?;
+    println!("{}", about.machine);
     let mut results = Results::default();
     let time = Duration::from_millis(common.time);
     for round in 1..=common.rounds {
@@ -73,22 +81,10 @@ pub fn measure(args: &Args) -> Result<(), String> {
             results.set_instructions(figure, instructions(figure)?);
         }
     }
-    machine.finish();
-    let report = Report {
-        machine,
-        rounds: common.rounds,
-        milliseconds_per_figure: common.time,
-        clock_ns: results.clock_ns(),
-        promises: promises::of(&results),
-        results,
-    };
-    println!("\n{}", tables::all(&report.results));
-    println!("\n{}", tables::promises(&report.promises));
-    println!("\n{}", report.machine.verdict());
-    match &common.json {
-        Some(file) => write(&report, file),
-        None => Ok(()),
-    }
+    let all = All::of(results);
+    println!("\n{}", tables::all(&all.results));
+    println!("\n{}", tables::promises(&all.promises));
+    report::close(about, all, common.json.as_deref())
 }
 
 fn run(figure: &Figure, round: u64, time: Duration) -> Result<Vec<Found>, String> {
@@ -133,4 +129,35 @@ fn instructions(figure: &Figure) -> Result<f64, String> {
         let output = command.output().map_err(|e| format!("valgrind: {e}"))?;
         collected(&String::from_utf8_lossy(&output.stderr))
     })
+}
+
+/// Results of each kind, for tests of who reads them.
+#[cfg(test)]
+pub fn examples() -> Results {
+    let mut results = Results::default();
+    let one = |ns| Found::One {
+        ns,
+        latency: vec![(ns as u64, 10)],
+        clock_ns: 20,
+    };
+    let apart = || Found::Apart {
+        alone_ns: 10.0,
+        together_ns: Some(11.0),
+    };
+    let odds = || Found::AtOdds {
+        pairs: 100,
+        seconds: 0.5,
+        waits: vec![(1000, 100)],
+    };
+    for (name, found) in [
+        ("two-locked", vec![one(20.0)]),
+        ("pair", vec![one(30.0)]),
+        ("apart-stripes", vec![apart(), apart()]),
+        ("same", vec![odds(), odds()]),
+    ] {
+        let figure = figures::FIGURES.iter().find(|f| f.name == name);
+        let figure = figure.expect("a figure of that name");
+        results.add(figure, found).expect("as many processes");
+    }
+    results
 }
