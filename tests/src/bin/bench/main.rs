@@ -12,6 +12,7 @@ mod machine;
 mod past;
 mod peers;
 mod programs;
+mod render;
 mod report;
 mod statistics;
 
@@ -41,6 +42,8 @@ enum What {
     Programs(programs::Args),
     /// The lock table, beside other locks
     LockTable(lock_table::Args),
+    /// Measures nothing: makes the page, the picture and the part of README from results that were written before
+    Render(render::Args),
 }
 
 #[derive(clap::Args)]
@@ -100,6 +103,7 @@ fn main() -> ExitCode {
         What::Peers(args) => peers::measure(&args),
         What::Programs(args) => programs::measure(&args),
         What::LockTable(args) => lock_table::measure(&args),
+        What::Render(args) => render::render(&args),
     };
     match measured {
         Ok(()) => ExitCode::SUCCESS,
