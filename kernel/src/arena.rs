@@ -23,18 +23,20 @@ pub unsafe trait Zeroed: Sync {}
 // SAFETY: an atomic integer is valid when zero.
 unsafe impl Zeroed for core::sync::atomic::AtomicU64 {}
 
+/// In this order: what every look reads lies on one page, of which a forked child would make each anew.
+#[repr(C)]
 pub struct Arena<T> {
-    chunks: [AtomicPtr<T>; CHUNKS],
     /// One past the highest index handed out by [`Arena::fresh`] or touched by [`Arena::ensure`].
     end: AtomicU32,
+    chunks: [AtomicPtr<T>; CHUNKS],
     of: PhantomData<T>,
 }
 
 impl<T: Zeroed> Arena<T> {
     pub const fn new() -> Self {
         Arena {
-            chunks: [const { AtomicPtr::new(null_mut()) }; CHUNKS],
             end: AtomicU32::new(0),
+            chunks: [const { AtomicPtr::new(null_mut()) }; CHUNKS],
             of: PhantomData,
         }
     }

@@ -99,6 +99,11 @@ pub fn forget_all_of(used: Used) {
     }
 }
 
+/// Whether there is, or was, any request.
+pub fn any() -> bool {
+    state().requests.end() != 0
+}
+
 /// See `requests`.
 pub fn forget_in_child() {
     state().free_request.store(0, Relaxed);

@@ -56,6 +56,9 @@ static ANSWERS: Answers = Answers {
 
 /// In a forked child: contexts are not inherited, and what is in flight is the parent's.
 pub fn forget_in_child() {
+    if !contexts::any() && !ledger::any() {
+        return; // most programs: no page is made for it
+    }
     contexts::forget_in_child();
     ledger::forget_in_child();
     helper::forget_in_child();

@@ -28,6 +28,8 @@ pub(super) fn keep(event: &Event) -> bool {
     if !kept.is_whole(event) {
         return false;
     }
+    // Counted first: where nothing was, no place is taken.
+    let order = state().kept.fetch_add(1, AcqRel);
     let own = record(thread);
     let take = |place: &&Place| {
         place
@@ -40,7 +42,6 @@ pub(super) fn keep(event: &Event) -> bool {
     };
     // SAFETY: the place is this thread's since `take`, and no handler comes in between.
     unsafe { *place.what.get() = Some(kept) };
-    let order = state().kept.fetch_add(1, Relaxed);
     place.order.store(order, Relaxed);
     thread.tells_later.set(true);
     true
@@ -57,9 +58,11 @@ pub(super) fn next_of(thread: &Thread) -> Option<Kept> {
     what
 }
 
-/// In a forked child: what its parent's threads keep, they tell.
+/// In a forked child: what its parent's threads keep, they tell. Mostly nothing: each place lies on a page of its own, which the
+/// kernel would make.
 pub fn forget_in_child() {
-    for place in &state().later {
+    let kept = state().kept.load(Acquire) != 0;
+    for place in state().later.iter().filter(|_| kept) {
         place.thread.store(0, Relaxed);
     }
     thread::current().tells_later.set(false);

@@ -121,5 +121,6 @@ pub fn shed() -> bool {
 
 /// In a forked child: nobody here has anything in hand.
 pub fn forget_hands_in_child() {
-    all_hands().for_each(|hand| hand.store(0, Relaxed));
+    let filled = all_hands().filter(|hand| hand.load(Relaxed) != 0);
+    filled.for_each(|hand| hand.store(0, Relaxed));
 }

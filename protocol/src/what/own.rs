@@ -6,12 +6,14 @@ use core::sync::atomic::Ordering::*;
 
 use kernel::high::raise_copy;
 
-use crate::what::words::{self, OURS, UNKNOWN, description_of, ensure, is_ours, make, tag, word};
+use crate::what::words::{
+    self, OURS, UNKNOWN, description_of, ensure_own, is_ours, make, tag, word,
+};
 use crate::who::registry::{self, Registry};
 
 /// The same, where the registry is held. Gives back what was thought to stand there: to be let go outside.
 pub fn claim_in(_: &Registry, fd: i32) -> Option<u32> {
-    let w = ensure(fd)?;
+    let w = ensure_own(fd)?;
     description_of(w.swap(make(OURS, 0), AcqRel))
 }
 

@@ -18,6 +18,8 @@ use crate::who::owned::owned;
 pub struct State {
     /// A word for each number (see `words`).
     pub(super) words: Arena<AtomicU64>,
+    /// One past the highest number of the program's that has one.
+    pub(super) met: AtomicU32,
     pub(super) descriptions: Arena<Description>,
     pub(super) files: Arena<File>,
     /// By lock slot: the number that a call there has in hand, plus one. And for calls that have none (see `hands`).
@@ -165,6 +167,7 @@ impl State {
     const fn new() -> State {
         State {
             words: Arena::new(),
+            met: AtomicU32::new(0),
             descriptions: Arena::new(),
             files: Arena::new(),
             hands: Arena::new(),

@@ -25,13 +25,24 @@ pub fn word(fd: i32) -> Option<&'static AtomicU64> {
     state().words.get(u32::try_from(fd).ok()?)
 }
 
-/// The number's word, made if need be.
+/// The word of a number that the program may have, made if need be.
 pub fn ensure(fd: i32) -> Option<&'static AtomicU64> {
+    let number = u32::try_from(fd).ok()?;
+    let word = state().words.ensure(number);
+    if state().met.load(Acquire) <= number {
+        state().met.fetch_max(number.saturating_add(1), AcqRel);
+    }
+    word
+}
+
+/// The same of one that it doesn't have: ours lie high, far above all of its.
+pub fn ensure_own(fd: i32) -> Option<&'static AtomicU64> {
     state().words.ensure(u32::try_from(fd).ok()?)
 }
 
+/// Those of the numbers that the program may have.
 pub fn words() -> impl Iterator<Item = &'static AtomicU64> {
-    (0..state().words.end()).filter_map(|n| state().words.get(n))
+    (0..state().met.load(Acquire)).filter_map(|n| state().words.get(n))
 }
 
 /// The word of this number, if it has been met.
