@@ -16,6 +16,11 @@ pub fn punch(fd: c_int, offset: u64, len: u64) {
     call!(SYS_fallocate, fd, mode, offset, len);
 }
 
+/// Space for so many bytes, and the file is that long.
+pub fn allocate(fd: c_int, len: u64) -> Raw {
+    call!(SYS_fallocate, fd, 0, 0, len)
+}
+
 pub fn ftruncate(fd: c_int, to: u64) -> Raw {
     call!(SYS_ftruncate, fd, to)
 }

@@ -25,6 +25,13 @@ pub fn map_shared(bytes: usize) -> Option<*mut u8> {
     (!(-4095..=0).contains(&at)).then_some(at as *mut u8)
 }
 
+/// A file's bytes, shared with all who map it.
+pub fn map_file(fd: core::ffi::c_int, bytes: usize) -> Option<*mut u8> {
+    let both = libc::PROT_READ | libc::PROT_WRITE;
+    let at = call!(SYS_mmap, 0, bytes, both, libc::MAP_SHARED, fd, 0);
+    (!(-4095..=0).contains(&at)).then_some(at as *mut u8)
+}
+
 pub fn unmap(at: *mut u8, bytes: usize) {
     call!(SYS_munmap, at, bytes);
 }

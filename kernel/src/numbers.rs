@@ -52,6 +52,22 @@ pub fn open_at(dir: c_int, path: *const libc::c_char, flags: c_int) -> Raw {
     call!(SYS_openat, dir, path, flags | libc::O_CLOEXEC, 0)
 }
 
+/// A file of ours that isn't there yet, for its owner alone.
+pub fn make_at(dir: c_int, path: &CStr, flags: c_int) -> Raw {
+    let new = libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    call!(SYS_openat, dir, path.as_ptr(), flags | new, 0o600)
+}
+
+/// A directory of ours, as the user's mask has it.
+pub fn make_directory(path: &CStr) -> Raw {
+    call!(SYS_mkdirat, libc::AT_FDCWD, path.as_ptr(), 0o777)
+}
+
+/// The name goes.
+pub fn remove_at(dir: c_int, path: &CStr) -> Raw {
+    call!(SYS_unlinkat, dir, path.as_ptr(), 0)
+}
+
 /// To look at only. `path` is the program's pointer.
 pub fn open_path(dir: c_int, path: *const libc::c_char) -> Raw {
     open_at(dir, path, libc::O_PATH)

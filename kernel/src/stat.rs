@@ -64,6 +64,9 @@ impl Stat {
     pub fn is_pipe(&self) -> bool {
         self.mode & libc::S_IFMT == libc::S_IFIFO
     }
+    pub fn is_directory(&self) -> bool {
+        self.mode & libc::S_IFMT == libc::S_IFDIR
+    }
     pub fn is_block_device(&self) -> bool {
         self.mode & libc::S_IFMT == libc::S_IFBLK
     }

@@ -1,0 +1,132 @@
+//! The folder: which rings are there, and what they have told since the last look.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use trace::{ENDING, Lost, Reader, Wrong};
+
+use crate::event::Event;
+use crate::merge;
+
+/// A ring that is still being made is none for a moment.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A ring that can't be read, or not to its end.
+#[derive(Debug)]
+pub struct Problem {
+    pub ring: PathBuf,
+    pub why: Wrong,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: {}", self.ring.display(), self.why)
+    }
+}
+
+enum Ring {
+    Read(Reader),
+    /// Not yet, since then.
+    Unread(Instant),
+    /// It has been said why.
+    Wrong,
+}
+
+/// A trace that is read on and on.
+pub struct Folder {
+    path: PathBuf,
+    rings: BTreeMap<PathBuf, Ring>,
+    problems: Vec<Problem>,
+}
+
+impl Folder {
+    /// Err: there is no such folder.
+    pub fn open(path: &Path) -> io::Result<Folder> {
+        let mut folder = Folder {
+            path: path.to_owned(),
+            rings: BTreeMap::new(),
+            problems: Vec::new(),
+        };
+        folder.find()?;
+        Ok(folder)
+    }
+
+    /// Rings that have come since the last time.
+    fn find(&mut self) -> io::Result<()> {
+        for entry in std::fs::read_dir(&self.path)? {
+            let path = entry?.path();
+            let is_ring = path
+                .as_os_str()
+                .as_encoded_bytes()
+                .ends_with(ENDING.as_bytes());
+            if is_ring && !self.rings.contains_key(&path) {
+                self.rings.insert(path, Ring::Unread(Instant::now()));
+            }
+        }
+        Ok(())
+    }
+
+    /// What has been told since the last time, by all, in order. `last`: nobody asks again.
+    pub fn read(&mut self, last: bool) -> Vec<Event> {
+        // It may be gone meanwhile: what is open is read all the same.
+        let _ = self.find();
+        let mut told = Vec::new();
+        for (path, ring) in &mut self.rings {
+            let result = match ring {
+                Ring::Wrong => continue,
+                Ring::Read(reader) => reader.read(last),
+                Ring::Unread(since) => match Reader::open(path) {
+                    Ok(mut reader) => {
+                        let result = reader.read(last);
+                        *ring = Ring::Read(reader);
+                        result
+                    }
+                    Err(_) if !last && since.elapsed() < PATIENCE => continue,
+                    Err(why) => Err(why),
+                },
+            };
+            match (result, &*ring) {
+                (Ok(all), Ring::Read(reader)) => told.push((merge::Clock::of(reader), all)),
+                (Ok(_), _) => {}
+                (Err(why), _) => {
+                    *ring = Ring::Wrong;
+                    let ring = path.clone();
+                    self.problems.push(Problem { ring, why });
+                }
+            }
+        }
+        merge::in_order(told)
+    }
+
+    /// Rings that could not be read, since the last time.
+    pub fn take_problems(&mut self) -> Vec<Problem> {
+        std::mem::take(&mut self.problems)
+    }
+
+    fn readers(&self) -> impl Iterator<Item = &Reader> {
+        self.rings.values().filter_map(|ring| match ring {
+            Ring::Read(reader) => Some(reader),
+            _ => None,
+        })
+    }
+
+    /// How many rings were read.
+    pub fn rings(&self) -> usize {
+        self.readers().count()
+    }
+
+    /// What is missing, of all rings.
+    pub fn lost(&self) -> Lost {
+        let add = |all: Lost, lost: Lost| Lost {
+            overwritten: all.overwritten.saturating_add(lost.overwritten),
+            torn: all.torn.saturating_add(lost.torn),
+            dropped: all.dropped.saturating_add(lost.dropped),
+            cut_off: all.cut_off.saturating_add(lost.cut_off),
+            texts: all.texts.saturating_add(lost.texts),
+        };
+        self.readers().map(Reader::lost).fold(Lost::default(), add)
+    }
+}

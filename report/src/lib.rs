@@ -1,0 +1,23 @@
+//! Reads a trace: a folder of rings, one a process, is merged into one account of what happened, by time.
+//!
+//! `folder` finds the rings and reads on in each, also while their processes run; `merge` puts what they tell in order;
+//! `event` is one thing that was told, and a line of JSON. What can't be read is told with a reason, and what can is read
+//! all the same.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
+
+mod event;
+mod folder;
+mod merge;
+#[cfg(test)]
+mod tests;
+
+pub use event::Event;
+pub use folder::{Folder, Problem};

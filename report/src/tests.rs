@@ -1,0 +1,125 @@
+//! A folder of rings, read as a whole and as it grows.
+
+use std::ffi::CString;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use tempfile::TempDir;
+use trace::{Kind, Other, Record, Ring, Shape, Text, Wrong};
+
+use crate::Folder;
+
+const SHAPE: Shape = Shape {
+    files: 16,
+    index: 64,
+    text_words: 512,
+    records: 16,
+};
+
+fn c_path(path: &Path) -> CString {
+    CString::new(path.as_os_str().as_bytes()).unwrap()
+}
+
+fn ring(dir: &TempDir, process: u32) -> Ring {
+    Ring::make(&c_path(dir.path()), process, b"a\"b\xff", SHAPE).unwrap()
+}
+
+fn write(ring: Ring, time: u64, kind: Kind) {
+    ring.write(&Record {
+        time,
+        process: 5,
+        thread: 6,
+        kind,
+        file: Some((7, 8)),
+        path: ring.text(b"/a\n\"\\/\xe9"),
+        range: Some((4096, u64::MAX)),
+        mode: ring.text(b"direct_read"),
+        other: Some(Other {
+            process: 9,
+            program: *b"someone's\0xxxxxx",
+        }),
+        reason: Text::NONE,
+        done: ring.text(b"done"),
+        hint: Text::NONE,
+        nanoseconds: Some(1),
+    });
+}
+
+#[test]
+fn a_line_of_json_has_what_there_is_in_this_order() {
+    let dir = tempfile::tempdir().unwrap();
+    write(ring(&dir, 5), 0, Kind::Wait);
+    let mut folder = Folder::open(dir.path()).unwrap();
+    let events = folder.read(true);
+    let line = events[0].json();
+    let (time, rest) = line.split_once(',').unwrap();
+    let time = time.strip_prefix("{\"time\":").unwrap();
+    assert_eq!(time.split_once('.').unwrap().1.len(), 9);
+    assert_eq!(
+        rest,
+        r#""event":"wait","process":5,"thread":6,"program":"a\"b\\xff","file":"/a\n\"\\/\\xe9","dev":7,"ino":8,"first":4096,"last":18446744073709551615,"mode":"direct_read","other_process":9,"other_program":"someone's","done":"done","nanoseconds":1}"#
+    );
+    let parsed: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(parsed["file"], "/a\n\"\\/\\xe9");
+}
+
+#[test]
+fn what_several_tell_is_merged_by_time_as_it_comes() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut folder = Folder::open(dir.path()).unwrap();
+    assert_eq!((folder.read(false).len(), folder.rings()), (0, 0));
+    let (a, b) = (ring(&dir, 1), ring(&dir, 2));
+    let times = |folder: &mut Folder, last| {
+        let events = folder.read(last);
+        let times = events.iter().map(|e| e.told.record.time);
+        times.collect::<Vec<_>>()
+    };
+    write(a, 10, Kind::Wait);
+    write(b, 20, Kind::Wait);
+    write(a, 30, Kind::Wait);
+    assert_eq!(times(&mut folder, false), [10, 20, 30]);
+    write(b, 50, Kind::Wait);
+    write(a, 40, Kind::Wait);
+    let c = ring(&dir, 3);
+    write(c, 45, Kind::Wait);
+    assert_eq!(times(&mut folder, false), [40, 45, 50]);
+    assert_eq!(times(&mut folder, true), [0; 0]);
+    assert_eq!(folder.rings(), 3);
+}
+
+/// Each is told with a reason, and what can be read is read.
+#[test]
+fn what_cannot_be_read_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    write(ring(&dir, 1), 10, Kind::Wait);
+    let name = |name: &str| dir.path().join(name);
+    fs::write(name("random.ring"), [0x5a; 9000]).unwrap();
+    fs::write(name("short.ring"), b"PFTRACE1").unwrap();
+    fs::create_dir(name("directory.ring")).unwrap();
+    fs::write(name("notes.txt"), b"whatever").unwrap();
+    std::os::unix::fs::symlink(name("gone"), name("dangling.ring")).unwrap();
+    let fifo = c_path(&name("fifo.ring"));
+    // SAFETY: a terminated name.
+    assert_eq!(unsafe { libc::mkfifo(fifo.as_ptr(), 0o600) }, 0);
+    let mut folder = Folder::open(dir.path()).unwrap();
+    // They could be in the making.
+    assert_eq!(folder.read(false).len(), 1);
+    assert!(folder.take_problems().is_empty());
+    assert_eq!(folder.read(true).len(), 0);
+    let mut problems = folder.take_problems();
+    problems.sort_by(|a, b| a.ring.cmp(&b.ring));
+    let told: Vec<String> = problems.iter().map(|p| p.to_string()).collect();
+    assert_eq!(told.len(), 5, "{told:?}");
+    for (told, name) in told
+        .iter()
+        .zip(["dangling", "directory", "fifo", "random", "short"])
+    {
+        assert!(told.contains(&format!("/{name}.ring: ")), "{told}");
+    }
+    assert!(matches!(problems[1].why, Wrong::NoFile), "{told:?}");
+    assert!(matches!(problems[3].why, Wrong::NoRing), "{told:?}");
+    folder.read(true);
+    assert!(folder.take_problems().is_empty(), "once each");
+    assert!(Folder::open(&name("nowhere")).is_err());
+}

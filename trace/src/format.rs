@@ -1,0 +1,273 @@
+//! What lies where: in a ring, in its head, in a record.
+
+/// "PFTRACE1" as the file's first bytes.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"PFTRACE1");
+pub const VERSION: u64 = 1;
+
+pub const WORD: usize = 8;
+/// The head's words, the rest of its page is free.
+pub const HEAD_WORDS: usize = 512;
+pub const RECORD_WORDS: usize = 16;
+/// A file whose path is known: phase and hash, device, inode, the path.
+pub const FILE_WORDS: usize = 4;
+/// Of a longer text the beginning is kept.
+pub const MOST_OF_A_TEXT: usize = 4096;
+
+/// The head's words.
+pub mod at {
+    pub const MAGIC: usize = 0;
+    pub const VERSION: usize = 1;
+    /// The whole file's length in bytes.
+    pub const LENGTH: usize = 2;
+    pub const PROCESS: usize = 3;
+    /// One moment by two clocks: CLOCK_MONOTONIC, which records have, and CLOCK_REALTIME.
+    pub const MONOTONIC: usize = 4;
+    pub const REALTIME: usize = 5;
+    pub const PROGRAM: usize = 6;
+    pub const FILES: usize = 8;
+    pub const INDEX: usize = 9;
+    pub const TEXT_WORDS: usize = 10;
+    pub const RECORDS: usize = 11;
+    /// How many records there have been; in a cache line of its own, as is what follows.
+    pub const HEAD: usize = 16;
+    /// Records that could not be written.
+    pub const DROPPED: usize = 24;
+    /// Texts for which there was no room.
+    pub const TEXTS_LOST: usize = 25;
+    /// How many words of texts there are.
+    pub const TEXT_HEAD: usize = 32;
+}
+
+/// A record's words.
+pub mod of {
+    pub const NUMBER: usize = 0;
+    pub const TIME: usize = 1;
+    pub const WHO: usize = 2;
+    /// The kind, what else there is, and the path.
+    pub const WHAT: usize = 3;
+    pub const DEV: usize = 4;
+    pub const INO: usize = 5;
+    pub const FIRST: usize = 6;
+    pub const LAST: usize = 7;
+    /// The mode and the reason.
+    pub const WHY: usize = 8;
+    /// What was done and what to do.
+    pub const DONE: usize = 9;
+    pub const NANOSECONDS: usize = 10;
+    pub const OTHER: usize = 11;
+    pub const OTHER_PROGRAM: usize = 12;
+    pub const SUM: usize = 15;
+}
+
+/// How much of each thing a ring has room for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Shape {
+    /// Files whose path is known.
+    pub files: usize,
+    /// Places to find a text by.
+    pub index: usize,
+    pub text_words: usize,
+    pub records: usize,
+}
+
+impl Shape {
+    /// 4 MiB in all: some 30,000 records.
+    pub const STANDARD: Shape = Shape {
+        files: 1024,
+        index: 4096,
+        text_words: 32 * 1024,
+        records: 30_000,
+    };
+
+    const fn files_at(self) -> usize {
+        HEAD_WORDS
+    }
+    const fn index_at(self) -> usize {
+        self.files_at()
+            .saturating_add(self.files.saturating_mul(FILE_WORDS))
+    }
+    const fn text_at(self) -> usize {
+        self.index_at().saturating_add(self.index)
+    }
+    const fn records_at(self) -> usize {
+        self.text_at().saturating_add(self.text_words)
+    }
+
+    /// In words.
+    pub const fn length(self) -> usize {
+        self.records_at()
+            .saturating_add(self.records.saturating_mul(RECORD_WORDS))
+    }
+
+    /// In bytes.
+    pub const fn bytes(self) -> usize {
+        self.length().saturating_mul(WORD)
+    }
+
+    /// Where a file's words lie. None: there is no such place, here and below.
+    pub fn file(self, index: usize) -> Option<usize> {
+        let from = index.checked_mul(FILE_WORDS)?;
+        (index < self.files).then(|| self.files_at().saturating_add(from))
+    }
+
+    pub fn cell(self, index: usize) -> Option<usize> {
+        (index < self.index).then(|| self.index_at().saturating_add(index))
+    }
+
+    /// Where so many words of text lie, from the given one on.
+    pub fn text(self, from: usize, words: usize) -> Option<usize> {
+        let fits = from.checked_add(words)? <= self.text_words;
+        fits.then(|| self.text_at().saturating_add(from))
+    }
+
+    /// Where the record with that index, counted from 0 through all laps, lies.
+    pub fn record(self, index: u64) -> Option<usize> {
+        let place = usize::try_from(index.checked_rem(self.records as u64)?).ok()?;
+        Some(
+            self.records_at()
+                .saturating_add(place.saturating_mul(RECORD_WORDS)),
+        )
+    }
+}
+
+const _: () = assert!(Shape::STANDARD.bytes() <= 4 << 20);
+
+/// A text of a ring, by its place there; 0: none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Text(pub(crate) u32);
+
+impl Text {
+    pub const NONE: Text = Text(0);
+}
+
+/// The other party.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Other {
+    pub process: u32,
+    /// As the kernel calls the thread, with zeros behind it.
+    pub program: [u8; 16],
+}
+
+/// One thing that happened, as a ring holds it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Record {
+    /// CLOCK_MONOTONIC in nanoseconds.
+    pub time: u64,
+    pub process: u32,
+    pub thread: u32,
+    pub kind: crate::Kind,
+    /// Device and inode.
+    pub file: Option<(u64, u64)>,
+    pub path: Text,
+    pub range: Option<(u64, u64)>,
+    pub mode: Text,
+    pub other: Option<Other>,
+    pub reason: Text,
+    pub done: Text,
+    pub hint: Text,
+    pub nanoseconds: Option<u64>,
+}
+
+/// What of it there is: bits beside the kind.
+const HAS_FILE: u64 = 1 << 8;
+const HAS_RANGE: u64 = 1 << 9;
+const HAS_OTHER: u64 = 1 << 10;
+const HAS_NANOSECONDS: u64 = 1 << 11;
+
+const fn pair(low: u32, high: u32) -> u64 {
+    low as u64 | (high as u64) << 32
+}
+
+const fn apart(word: u64) -> (u32, u32) {
+    (word as u32, (word >> 32) as u32)
+}
+
+pub type Words = [u64; RECORD_WORDS];
+
+impl Record {
+    /// As words, without the number and the sum.
+    #[inline(always)]
+    pub fn words(&self) -> Words {
+        let bit = |bit: u64, is: bool| if is { bit } else { 0 };
+        let what = u64::from(self.kind as u8)
+            | bit(HAS_FILE, self.file.is_some())
+            | bit(HAS_RANGE, self.range.is_some())
+            | bit(HAS_OTHER, self.other.is_some())
+            | bit(HAS_NANOSECONDS, self.nanoseconds.is_some())
+            | pair(0, self.path.0);
+        let (dev, ino) = self.file.unwrap_or((0, 0));
+        let (first, last) = self.range.unwrap_or((0, 0));
+        let other = u128::from_le_bytes(self.other.map_or([0; 16], |o| o.program));
+        [
+            0,
+            self.time,
+            pair(self.process, self.thread),
+            what,
+            dev,
+            ino,
+            first,
+            last,
+            pair(self.mode.0, self.reason.0),
+            pair(self.done.0, self.hint.0),
+            self.nanoseconds.unwrap_or(0),
+            u64::from(self.other.map_or(0, |o| o.process)),
+            other as u64,
+            (other >> 64) as u64,
+            0,
+            0,
+        ]
+    }
+
+    /// None: they aren't the whole of the record with that number.
+    pub fn from_words(words: &Words, number: u64) -> Option<Record> {
+        let word = |at: usize| words.get(at).copied().unwrap_or(0);
+        if word(of::NUMBER) != number || word(of::SUM) != sum(words) {
+            return None;
+        }
+        let (what, path) = apart(word(of::WHAT));
+        let has = |bit: u64| u64::from(what) & bit != 0;
+        let (process, thread) = apart(word(of::WHO));
+        let (mode, reason) = apart(word(of::WHY));
+        let (done, hint) = apart(word(of::DONE));
+        let other = u128::from(word(of::OTHER_PROGRAM))
+            | u128::from(word(of::OTHER_PROGRAM.saturating_add(1))) << 64;
+        Some(Record {
+            time: word(of::TIME),
+            process,
+            thread,
+            kind: *crate::Kind::ALL.get((what & 0xff) as usize)?,
+            file: has(HAS_FILE).then(|| (word(of::DEV), word(of::INO))),
+            path: Text(path),
+            range: has(HAS_RANGE).then(|| (word(of::FIRST), word(of::LAST))),
+            mode: Text(mode),
+            other: has(HAS_OTHER).then(|| Other {
+                process: word(of::OTHER) as u32,
+                program: other.to_le_bytes(),
+            }),
+            reason: Text(reason),
+            done: Text(done),
+            hint: Text(hint),
+            nanoseconds: has(HAS_NANOSECONDS).then(|| word(of::NANOSECONDS)),
+        })
+    }
+}
+
+/// Puts the number and the sum in.
+#[inline(always)]
+pub fn seal(words: &mut Words, number: u64) {
+    if let Some(place) = words.get_mut(of::NUMBER) {
+        *place = number;
+    }
+    let sum = sum(words);
+    if let Some(place) = words.get_mut(of::SUM) {
+        *place = sum;
+    }
+}
+
+/// Over all words but the sum itself. What two writers left of each other's records doesn't add up.
+fn sum(words: &Words) -> u64 {
+    let all = words.iter().take(of::SUM);
+    all.fold(MAGIC, |sum, word| {
+        (sum.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    })
+}
