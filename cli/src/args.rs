@@ -45,6 +45,9 @@ pub enum Command {
     /// Say what direct I/O really does in a directory, by trying it
     #[command(long_about = PROBE_ABOUT, after_help = PROBE_MORE)]
     Probe(ProbeArgs),
+    /// Say what a trace tells: who mixed what, and what came of it
+    #[command(long_about = REPORT_ABOUT, after_help = REPORT_MORE)]
+    Report(ReportArgs),
     /// Check a policy, or explain what it does to a file
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -78,7 +81,8 @@ EXAMPLES:
       printf '[defaults]\\nroute = \"direct\"\\n' > policy.toml
       pagefence run --policy policy.toml -- tar cf /backup/srv.tar /srv
   Whole calls only, and a record of every event:
-      pagefence run --isolation atomic --trace events.ndjson -- fio job.fio
+      pagefence run --isolation atomic --trace events -- fio job.fio
+      pagefence report --ndjson events
 
 EXIT CODES:
   125  pagefence itself failed, or PROGRAM can't be fenced: nothing was run
@@ -108,8 +112,8 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub table: Option<PathBuf>,
 
-    /// Append events to FILE, a JSON object a line
-    #[arg(long, value_name = "FILE")]
+    /// Keep a record of every event in FOLDER, a ring for each process; `pagefence report` reads it
+    #[arg(long, value_name = "FOLDER")]
     pub trace: Option<PathBuf>,
 
     /// Which events are told: a filter such as `info` or `warn,wait=debug`
@@ -135,6 +139,42 @@ pub enum IsolationArg {
     Coherent,
     /// Every call's whole range at once, too
     Atomic,
+}
+
+const REPORT_ABOUT: &str = "\
+Say what a trace tells: who mixed what, and what came of it.
+
+A trace is a folder that `pagefence run --trace FOLDER` (or PAGEFENCE_TRACE) names: in it each fenced process that has \
+something to tell keeps a ring of 4 MiB, in which some 30,000 events have room; then the oldest are overwritten. A process \
+that is killed leaves its ring as it is. All rings are merged, by time. What is missing is counted and said: events that were \
+overwritten, that a killed process didn't finish, or for which there was no room on the disk.";
+
+const REPORT_MORE: &str = "\
+EXAMPLES:
+      pagefence run --observe --trace /tmp/trace -- ./backup.sh /srv/db
+      pagefence report /tmp/trace
+      pagefence report --ndjson /tmp/trace | jq 'select(.event == \"collision\")'
+  While the programs run:
+      pagefence report --ndjson --follow /tmp/trace
+
+EXIT CODES:
+  0    all of it was read
+  1    something could not be read, and standard error says what: all else is shown
+  2    the arguments make no sense: no such folder";
+
+#[derive(Args)]
+pub struct ReportArgs {
+    /// The trace's folder
+    #[arg(value_name = "FOLDER")]
+    pub folder: PathBuf,
+
+    /// Every event as a line of JSON
+    #[arg(long)]
+    pub ndjson: bool,
+
+    /// And go on: events as they come, until this is interrupted
+    #[arg(long, requires = "ndjson")]
+    pub follow: bool,
 }
 
 const DOCTOR_ABOUT: &str = "\

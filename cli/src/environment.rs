@@ -2,14 +2,13 @@
 //! say, checked and with absolute paths.
 
 use std::ffi::{CString, OsStr, OsString};
-use std::fs::{FileType, OpenOptions};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use lock_table::{Fault, Geometry, Table, TableError};
 use policy::environment as names;
 use policy::{Isolation, Mode, Overrides, Policy, PolicyError};
+use rustix::fs::{Access, AtFlags};
 
 use crate::args::{IsolationArg, RunArgs};
 use crate::exec::c_string;
@@ -150,33 +149,35 @@ fn check_table(policy: &Policy, named: Option<PathBuf>) -> Result<(), Failure> {
     }
 }
 
-/// A file, or a pipe that somebody reads: as the library takes it.
+/// A folder that can be written to, or that can be made: as the library takes it.
 fn check_trace(path: &Path) -> Result<(), Failure> {
-    let unusable = |reason: &str| {
-        Failure::own(
-            format!("can't write the trace {}: {reason}", path.display()),
-            "name a file in a directory that you may write to, or a pipe that somebody reads",
-        )
+    let unusable = |reason: &str, advice: &str| {
+        let message = format!("can't write the trace {}: {reason}", path.display());
+        Failure::own(message, advice)
     };
+    let another = "name a folder that you may write to, or one that isn't there yet";
+    match std::fs::metadata(path) {
+        Ok(there) if there.is_file() => {
+            return Err(unusable(
+                "a trace is a folder, and a file stands there",
+                "remove the file, or name another place; `pagefence report --ndjson FOLDER` makes lines of JSON",
+            ));
+        }
+        Ok(there) if !there.is_dir() => {
+            return Err(unusable("it is not a folder", another));
+        }
+        Ok(_) => {}
+        Err(_) => std::fs::create_dir(path).map_err(|e| unusable(&e.to_string(), another))?,
+    }
     let of_kernel = rustix::fs::statfs(path).is_ok_and(|found| {
         policy::is_kernel_filesystem(policy::filesystem_name(found.f_type as u64))
     });
-    let fits = |kind: FileType| kind.is_file() && !of_kernel || kind.is_fifo();
-    if std::fs::metadata(path).is_ok_and(|there| !fits(there.file_type())) {
-        return Err(unusable("it is neither a regular file nor a pipe"));
+    if of_kernel {
+        return Err(unusable("nothing can be kept there", another));
     }
-    let opened = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(path);
-    match opened {
-        Ok(_) => Ok(()),
-        Err(error) if error.raw_os_error() == Some(libc::ENXIO) => {
-            Err(unusable("it is a pipe that nobody reads"))
-        }
-        Err(error) => Err(unusable(&error.to_string())),
-    }
+    let (write, at) = (Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS);
+    rustix::fs::accessat(rustix::fs::CWD, path, write, at)
+        .map_err(|error| unusable(&error.to_string(), another))
 }
 
 /// For `policy explain`: the overrides that the environment holds, as the library reads them.

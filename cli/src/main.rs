@@ -24,6 +24,7 @@ mod scan;
 mod script;
 mod supervise;
 mod table;
+mod told;
 
 use clap::Parser;
 
@@ -47,6 +48,7 @@ fn dispatch(cli: Cli) -> libc::c_int {
         Command::Doctor(arguments) => doctor::doctor(&arguments),
         Command::Probe(arguments) => probe::probe(&arguments),
         Command::Scan(arguments) => scan::scan(&arguments),
+        Command::Report(arguments) => told::report(&arguments),
         Command::Table(TableCommand::Create(arguments)) => table::create(&arguments),
     };
     match result {

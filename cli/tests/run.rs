@@ -89,7 +89,7 @@ fn the_options_become_variables_with_absolute_paths() {
         .pagefence()
         .env("LD_PRELOAD", "/lib/other.so")
         .args([
-            "run", "--policy", "p.toml", "--table", "t", "--trace", "e.ndjson",
+            "run", "--policy", "p.toml", "--table", "t", "--trace", "events",
         ])
         .args([
             "--log",
@@ -113,7 +113,7 @@ fn the_options_become_variables_with_absolute_paths() {
     let absolute = |name: &str| fixture.path(name).display().to_string();
     assert_eq!(value("PAGEFENCE_POLICY"), absolute("p.toml"));
     assert_eq!(value("PAGEFENCE_TABLE"), absolute("t"));
-    assert_eq!(value("PAGEFENCE_TRACE"), absolute("e.ndjson"));
+    assert_eq!(value("PAGEFENCE_TRACE"), absolute("events"));
     assert_eq!(value("PAGEFENCE_LOG"), "warn,wait=debug");
     assert_eq!(value("PAGEFENCE_MODE"), "observe");
     assert_eq!(value("PAGEFENCE_ISOLATION"), "atomic");
@@ -209,6 +209,7 @@ fn own_failures_end_with_125() {
         &[],
         &["--json", "--", "true"],
         &["--trace", "/no/such/directory/t", "--", "true"],
+        &["--trace", "/etc/passwd", "--", "true"],
     ] {
         let output = fixture.run(arguments);
         assert_eq!(output.status.code(), Some(125), "{arguments:?}");

@@ -4,7 +4,7 @@
 pub const POLICY: &str = "PAGEFENCE_POLICY";
 /// The lock table, before the policy's `table`. Set by the user or by `pagefence run --table`.
 pub const TABLE: &str = "PAGEFENCE_TABLE";
-/// The file that events are appended to. Set by the user or by `pagefence run --trace`.
+/// The folder in which each process keeps its ring of events. Set by the user or by `pagefence run --trace`.
 pub const TRACE: &str = "PAGEFENCE_TRACE";
 /// The filter of events. Set by the user or by `pagefence run --log`.
 pub const LOG: &str = "PAGEFENCE_LOG";

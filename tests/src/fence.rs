@@ -124,9 +124,7 @@ impl Fence {
 
     /// What the library has told of all programs that were traced in this fence.
     pub fn events(&self) -> Vec<Value> {
-        let text = std::fs::read_to_string(self.trace()).unwrap_or_default();
-        let parse = |line| serde_json::from_str(line).expect("a line of the trace is JSON");
-        text.lines().map(parse).collect()
+        told_in(&self.trace())
     }
 
     /// Whether it has told an event of this kind.
@@ -199,6 +197,23 @@ pub fn scratch() -> TempDir {
 /// An artefact, or a failure that says how to get it.
 pub fn found(artefact: Result<PathBuf, String>) -> PathBuf {
     artefact.unwrap_or_else(|message| panic!("{message}"))
+}
+
+/// What is told in a trace, as lines of JSON. Every ring in it is whole.
+pub fn lines_of(trace: &Path) -> String {
+    let Ok(mut folder) = report::Folder::open(trace) else {
+        return String::new(); // nobody has made it
+    };
+    let events = folder.read(true);
+    let problems = folder.take_problems();
+    assert!(problems.is_empty(), "{problems:?}");
+    events.iter().map(|event| event.json() + "\n").collect()
+}
+
+/// The same, parsed.
+pub fn told_in(trace: &Path) -> Vec<Value> {
+    let parse = |line| serde_json::from_str(line).expect("a line of the trace is JSON");
+    lines_of(trace).lines().map(parse).collect()
 }
 
 /// Lines that the library itself wrote: they are beside the program's own output, not in it.

@@ -6,7 +6,7 @@
 use core::sync::atomic::Ordering::Relaxed;
 
 use crate::calls::state::state;
-use crate::tell::counters;
+use crate::tell::{counters, trace};
 use crate::what::maps::{Line, Maps};
 use crate::who::{process, scratch};
 
@@ -71,7 +71,7 @@ fn lock_theirs(flags: i32, real: &impl Fn(i32) -> i32) -> i32 {
     locked.map_or_else(refused, |()| 0)
 }
 
-/// Every mapping but the table, the summary's counters and the library itself. None: they can't be listed.
+/// Every mapping but the table, the summary's counters, the trace and the library itself. None: they can't be listed.
 fn each_of_theirs(mut act: impl FnMut(&Line)) -> Option<()> {
     let code = are_new_mappings as *const () as usize;
     let mut library = None;
@@ -85,6 +85,7 @@ fn each_of_theirs(mut act: impl FnMut(&Line)) -> Option<()> {
     while let Some(line) = maps.next_line() {
         let ours = process::table().is_some_and(|t| t.is_at(line.start))
             || counters::is_at(line.start)
+            || trace::is_at(line.start)
             || line.ino != 0 && library == Some((line.dev, line.ino));
         if !ours {
             act(&line);

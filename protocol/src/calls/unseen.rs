@@ -18,7 +18,7 @@ use crate::calls::remaps;
 use crate::calls::state::state;
 use crate::tell::events::{self, Event};
 use crate::tell::told::{Once, first_time};
-use crate::tell::{counters, once};
+use crate::tell::{counters, once, trace};
 use crate::what::files::{self, Obtained};
 use crate::what::maps::{Line, Maps};
 use crate::what::places;
@@ -109,7 +109,9 @@ fn take_in(mut maps: Maps) -> Vec<(usize, usize)> {
 }
 
 fn is_ours(line: &Line) -> bool {
-    process::table().is_some_and(|t| t.is_at(line.start)) || counters::is_at(line.start)
+    process::table().is_some_and(|t| t.is_at(line.start))
+        || counters::is_at(line.start)
+        || trace::is_at(line.start)
 }
 
 fn shows_the_same(p: &Place, line: &Line) -> bool {

@@ -4,7 +4,7 @@
 use core::sync::atomic::Ordering::*;
 
 use crate::tell::events::{self, Event};
-use crate::tell::{stderr, trace};
+use crate::tell::stderr;
 use crate::what::descriptions::unpin_index;
 use crate::what::own::raise;
 use crate::what::seconds::{self};
@@ -77,14 +77,10 @@ fn move_away(fd: i32, registry: &Registry) -> Result<(Option<u32>, Option<u32>),
     if kept::surrender(fd) {
         return Ok((None, None)); // its file's locks go with it
     }
-    let probe = process::table().filter(|t| t.probe_fd() == fd);
-    if probe.is_none() && !trace::is_at(fd) {
+    let Some(table) = process::table().filter(|t| t.probe_fd() == fd) else {
         return Ok((None, None));
-    }
+    };
     let (to, stale) = raise(fd, 0, registry).unwrap_or((-1, None));
-    match probe {
-        Some(table) => table.set_probe_fd(to),
-        None => trace::move_to(to),
-    }
+    table.set_probe_fd(to);
     Ok((stale, None))
 }

@@ -18,7 +18,7 @@ use crate::life::needs::{self, Join};
 use crate::life::state::state;
 use crate::requests;
 use crate::tell::events::{self, Event};
-use crate::tell::{later, stderr, told};
+use crate::tell::{later, stderr, told, trace};
 use crate::what::descriptions::unpin_in;
 use crate::what::{changes, descriptions, entries, files, hands, kept, own, places, words};
 use crate::who::process::{self, active, pid, table};
@@ -130,6 +130,7 @@ pub fn become_process() {
     lineage::this_is_the_process();
     stderr::forget_telling_in_child();
     later::forget_in_child();
+    trace::is_inherited();
 }
 
 fn become_child(registry: Registry) {

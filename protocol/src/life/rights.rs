@@ -8,12 +8,14 @@ use core::sync::atomic::Ordering::*;
 use crate::calls::unseen;
 use crate::direct::second;
 use crate::life::state::state;
+use crate::tell::trace;
 use crate::what::{changes, descriptors, own, words};
 use crate::who::{outlived, process};
 
 /// Before a call that takes rights on files away. Cheap where nothing was opened since the last time.
 pub fn before_losing() {
     outlived::leave();
+    trace::prepare();
     if !process::enters_table() {
         return;
     }
@@ -36,6 +38,7 @@ pub fn before_losing() {
 /// Before a sandbox: every number is looked at, whatever stands behind it.
 pub fn before_losing_all() {
     outlived::leave();
+    trace::prepare();
     if !process::enters_table() {
         return;
     }

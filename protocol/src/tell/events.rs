@@ -11,7 +11,7 @@ use crate::tell::counters;
 use crate::tell::state::state;
 pub use crate::tell::vocabulary::{Event, Kind};
 use crate::tell::{later, stderr, trace};
-use crate::who::thread::Thread;
+use crate::who::thread::{self, Thread};
 use crate::who::{process, scratch};
 
 /// `warn`, or `fallback=trace`; an unknown word changes nothing and is told.
@@ -60,15 +60,22 @@ pub fn emit(event: &Event) {
     if let Some(counter) = event.kind.counter() {
         counters::count(counter, 1);
     }
-    if !trace::is_open() && !wanted_on_stderr(event.kind) {
+    let shows = wanted_on_stderr(event.kind);
+    if !shows && !trace::is_on() {
+        return;
+    }
+    if !shows && !later::is_under_range(thread::current()) && trace::write_at_once(event) {
         return;
     }
     // `tracing` registers each call site under a lock the first time: no handler may come in between.
-    scratch::roomy_or_not_at_all(|| {
+    let told = scratch::roomy_or_not_at_all(|| {
         if !later::keep(event) {
             tell(event);
         }
     });
+    if told.is_none() {
+        trace::lose();
+    }
     say_what_was_lost();
 }
 
@@ -98,17 +105,22 @@ fn tell_kept(thread: &Thread) {
     }
 }
 
-/// Apart from who tells: an event takes room on the stack.
-#[cold]
-#[inline(never)]
+/// Cheap where nothing was: who tells may have little room on the stack.
+#[inline]
 fn say_what_was_lost() {
     if trace::loses_first() {
-        emit(&Event {
-            reason: "a record could not be written to the trace: it is full (ulimit -f, a full disk), or a pipe whose reader is slow or gone",
-            done: "it and others are missing there",
-            ..Event::new(Kind::TraceError)
-        });
+        scratch::roomy_or_not_at_all(say_why);
     }
+}
+
+#[cold]
+fn say_why() {
+    let reason = trace::why_lost();
+    emit(&Event {
+        reason: reason.as_str(),
+        done: "what happens is missing there; check PAGEFENCE_TRACE (or --trace)",
+        ..Event::new(Kind::TraceError)
+    });
 }
 
 /// Tells that the library doesn't cover a call or a file. Apart from who tells it: an event takes room on the stack.
@@ -139,13 +151,23 @@ pub fn emit_uncovered_call(
 
 #[cold]
 fn tell(event: &Event) {
-    let id = event.file;
+    let shows = wanted_on_stderr(event.kind);
     let mut buffer = [0u8; 1024];
-    let path = if event.fd >= 0 {
+    let path = if event.fd >= 0 && (shows || !trace::knows(event)) {
         kernel::path_of(event.fd, &mut buffer)
     } else {
         &[]
     };
+    trace::write(event, path);
+    if shows {
+        show(event, path);
+    }
+}
+
+/// On standard error.
+#[cold]
+fn show(event: &Event, path: &[u8]) {
+    let id = event.file;
     let mut room = [0u8; kernel::NAME];
     let program = process::program_in(&mut room);
     let comm = event.other.as_ref().map(|o| {

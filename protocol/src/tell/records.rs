@@ -1,4 +1,4 @@
-//! Records of events: as lines of JSON in the trace, as text on stderr (filtered by `PAGEFENCE_LOG`).
+//! Events as text on stderr (filtered by `PAGEFENCE_LOG`).
 //!
 //! A record is built in a buffer on a stack of ours (`scratch`) and leaves in a single write: no allocation, no lock, also
 //! in a signal handler.
@@ -47,19 +47,6 @@ impl tracing::Subscriber for Subscriber {
     fn exit(&self, _: &span::Id) {}
 
     fn event(&self, event: &tracing::Event<'_>) {
-        if trace::is_open() {
-            let mut json = Json { line: Line::new() };
-            let now = kernel::realtime_ns();
-            let _ = write!(
-                json.line,
-                "{{\"time\":{}.{:09}",
-                now / 1_000_000_000,
-                now % 1_000_000_000
-            );
-            event.record(&mut json);
-            json.line.finish("}\n");
-            stderr::telling(|| trace::append(json.line.as_bytes()));
-        }
         let mut text = Plain {
             line: Line::new(),
             wanted: false,
@@ -71,48 +58,6 @@ impl tracing::Subscriber for Subscriber {
         if text.wanted && told::first(text.mark) {
             stderr::write(&text.line);
         }
-    }
-}
-
-struct Json {
-    line: Line,
-}
-
-/// How much of one value is told: so that a record, its end included, always fits.
-const FIELD: usize = 2048;
-
-impl Visit for Json {
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        let _ = write!(self.line, ",\"{}\":{value}", field.name());
-    }
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.record_debug(field, &format_args!("{value}"));
-    }
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let _ = write!(self.line, ",\"{}\":\"", field.name());
-        let enough = self.line.len() + FIELD;
-        let mut inside = InQuotes(&mut self.line, enough);
-        let _ = write!(inside, "{value:?}");
-        let _ = self.line.write_str("\"");
-    }
-}
-
-/// What stands between quotes in JSON; beyond this length the rest is left out.
-struct InQuotes<'a>(&'a mut Line, usize);
-
-impl Write for InQuotes<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for c in text.chars() {
-            if self.0.len() > self.1 {
-                break;
-            }
-            match c {
-                '"' | '\\' => write!(self.0, "\\{c}"),
-                c if u32::from(c) < 0x20 => write!(self.0, "\\u{:04x}", u32::from(c)),
-                c => self.0.write_char(c),
-            }?;
-        }
-        Ok(())
     }
 }
 

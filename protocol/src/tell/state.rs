@@ -1,12 +1,13 @@
 //! All that this room remembers of the process: where it tells, and what it has told.
 
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
 
 use once_cell::race::OnceBox;
 use summary::Summary;
 
 use crate::tell::kept::{PLACES, Place};
+use crate::tell::ring::Trace;
 use crate::who::owned::owned;
 
 /// What is read in calls stands first.
@@ -14,12 +15,7 @@ use crate::who::owned::owned;
 pub struct State {
     /// The counters of the run (see `counters`).
     pub(super) summary: OnceBox<Summary>,
-    /// The trace's number; -1: none (see `trace`).
-    pub(super) trace: AtomicI32,
-    /// A record was dropped.
-    pub(super) trace_lost: AtomicBool,
-    /// How long the trace may become; a pipe has no end.
-    pub(super) trace_room: AtomicU64,
+    pub(super) trace: Trace,
     /// The level for stderr, by kind: 0 off .. 5 trace.
     pub(super) levels: [AtomicU32; 16],
     /// The device and inode that descriptor 2 had at the start: what is there later may be the program's data.
@@ -42,8 +38,6 @@ pub struct State {
     pub(super) forgotten: AtomicUsize,
     /// The same of what is told once among a process and its children: a page that they share; null: none.
     pub(super) told_by_children: AtomicPtr<AtomicU64>,
-    /// The device and inode of the trace.
-    pub(super) trace_file: [AtomicU64; 2],
     /// What is told when its thread holds no range any more; and how much was kept so far.
     pub(super) later: [Place; PLACES],
     pub(super) kept: AtomicUsize,
@@ -53,9 +47,7 @@ impl State {
     const fn new() -> State {
         State {
             summary: OnceBox::new(),
-            trace: AtomicI32::new(-1),
-            trace_lost: AtomicBool::new(false),
-            trace_room: AtomicU64::new(u64::MAX),
+            trace: Trace::new(),
             levels: [const { AtomicU32::new(2) }; 16],
             stderr: [const { AtomicU64::new(0) }; 2],
             stderr_is_file: AtomicBool::new(false),
@@ -68,7 +60,6 @@ impl State {
             told: [const { AtomicU64::new(0) }; 1024],
             forgotten: AtomicUsize::new(0),
             told_by_children: AtomicPtr::new(null_mut()),
-            trace_file: [const { AtomicU64::new(0) }; 2],
             later: [const { Place::new() }; PLACES],
             kept: AtomicUsize::new(0),
         }

@@ -2,7 +2,7 @@
 
 use crate::calls::transfer;
 use crate::hold::call;
-use crate::tell::events::{self, Event};
+use crate::tell::events::{self, Event, Kind};
 use crate::tell::kept::PLACES;
 use crate::tell::told::{Once, first_of_left_out, first_time};
 use crate::tell::{once, records, trace};
@@ -12,8 +12,10 @@ use crate::who::thread::Holds;
 use crate::world::{A_WHILE, Buffer, Slow, World, at, bare, c_path};
 
 fn lines(path: &std::path::Path) -> Vec<String> {
-    let text = std::fs::read_to_string(path).unwrap();
-    text.lines().map(str::to_owned).collect()
+    let mut folder = report::Folder::open(path).unwrap();
+    let events = folder.read(true);
+    assert!(folder.take_problems().is_empty() && folder.lost() == ::trace::Lost::default());
+    events.iter().map(|event| event.json()).collect()
 }
 
 #[test]
@@ -48,25 +50,56 @@ fn each_process_has_its_trace() {
     assert!(of_a[1].contains("no memory"), "{of_a:?}");
 }
 
+/// The disk is full, or the folder is gone: what is told meanwhile is counted, in the ring that is made later.
 #[test]
-fn half_a_record_is_not_written() {
+fn what_is_lost_is_counted() {
     let world = World::new();
     let a = world.process();
     let path = world.path("trace");
+    let tell = || events::emit(&Event::uncovered(None, "something"));
     a.enter(|| {
-        trace::open(&c_path(&path)).unwrap();
-        assert!(!trace::loses_first());
-        trace::append(b"whole\n");
-        trace::move_to(-1);
-        trace::append(b"nowhere\n");
-        assert!(!trace::loses_first(), "there is no trace");
-        // A number that can't be written.
-        let read_only = std::os::fd::IntoRawFd::into_raw_fd(std::fs::File::open(&path).unwrap());
-        trace::move_to(read_only);
-        trace::append(b"lost\n");
-        assert!(trace::loses_first() && !trace::loses_first());
+        records::init(Some("off"), Some(&c_path(&path)), None);
+        std::fs::remove_dir(&path).unwrap();
+        (0..5).for_each(|_| tell());
+        std::fs::create_dir(&path).unwrap();
+        // It isn't tried at each record.
+        tell();
+        assert_eq!(std::fs::read_dir(&path).unwrap().count(), 0);
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+        tell();
     });
-    assert_eq!(lines(&path), ["whole"]);
+    let mut folder = report::Folder::open(&path).unwrap();
+    assert_eq!(folder.read(true).len(), 1);
+    // And the event that says that they are lost.
+    assert_eq!(folder.lost().dropped, 7);
+}
+
+/// Where the file is known and nobody shows it on standard error.
+#[test]
+fn a_record_takes_no_look_at_the_path() {
+    let world = World::new();
+    let a = world.process();
+    let (path, file) = (world.path("trace"), world.file("file", 4096, 1));
+    let fd = a.open(&file, libc::O_RDONLY);
+    let id = Some(lock_table::FileId { dev: 1, ino: 2 });
+    let event = |kind, fd| Event {
+        fd,
+        ..Event::about(kind, id)
+    };
+    a.enter(|| {
+        records::init(Some("off"), Some(&c_path(&path)), None);
+        assert!(!trace::write_at_once(&event(Kind::Wait, fd)), "no ring");
+        events::emit(&event(Kind::Mixed, fd));
+        // A number that leads nowhere.
+        assert!(trace::write_at_once(&event(Kind::Wait, 9999)));
+        assert!(!trace::write_at_once(&event(Kind::Mixed, fd)), "a new name");
+    });
+    let told = lines(&path);
+    let named = format!("\"file\":\"{}\"", file.display());
+    assert!(
+        told.len() == 2 && told.iter().all(|l| l.contains(&named)),
+        "{told:?}"
+    );
 }
 
 /// A direct write that waits for a reader: that it waited is told when others may have its range again.

@@ -1,120 +1,266 @@
-//! The trace: a file that records are appended to, or a pipe that somebody reads them from. Writing one never waits and
-//! never raises a signal in the program; what can't be written whole is dropped, counted, and said once.
+//! The trace: a folder with a ring for each process. Ours is made at the first record, or before the process gives up what
+//! that takes. A forked child makes its own; until then, and where it can't (a sandbox, another root), it writes to its
+//! parent's: a record says whose it is. A child that has our memory (vfork) writes to ours.
+//!
+//! What can't be written is lost, counted and said once. The program's own calls never wait for it, nor fail.
 
 use core::ffi::CStr;
 use core::sync::atomic::Ordering::*;
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
 
 use kernel::text::Text;
+use rustix::io::Errno;
+use trace::{Other, Record, Ring, Shape};
 
 use crate::tell::counters::{self, Counter};
+use crate::tell::ring::{MAKING, NONE, OWN, Trace};
 use crate::tell::state::state;
 use crate::tell::told::{Once, first_time};
-use crate::who::process::{self, Standing};
+use crate::tell::vocabulary::{Event, Kind};
+use crate::who::{process, scratch, thread};
 
-pub fn is_open() -> bool {
-    state().trace.load(Relaxed) >= 0
-}
+/// How long a disk that is full isn't tried again, in nanoseconds.
+const PAUSE: u64 = 1_000_000_000;
+/// How long somebody who makes the ring is waited for, in milliseconds.
+const PATIENCE: u32 = 1000;
 
-/// The number of it, for which the program has no use.
-pub fn number() -> Option<i32> {
-    Some(state().trace.load(Acquire)).filter(|fd| *fd >= 0)
+pub fn is_on() -> bool {
+    state().trace.folder.get().is_some()
 }
 
 /// In the constructor. Err: why nothing can be written there.
 pub fn open(path: &CStr) -> Result<(), &'static str> {
-    let high = kernel::high::raise_fd(open_quietly(path)?);
-    state()
-        .trace
-        .store(high.map_err(|_| "no descriptor is free for it")?, Release);
+    let there = kernel::fstatat(libc::AT_FDCWD, path.as_ptr(), 0);
+    match there {
+        Ok(stat) if stat.is_directory() => {}
+        Ok(stat) if stat.is_regular() => {
+            return Err(
+                "a trace is a folder, and a file stands there: remove it, or name another place",
+            );
+        }
+        Ok(_) => return Err("a trace is a folder, and something else stands there"),
+        Err(_) if kernel::make_directory(path) == 0 => {}
+        // Another process of the run may have made it meanwhile.
+        Err(_) if kernel::fstatat(libc::AT_FDCWD, path.as_ptr(), 0).is_ok() => {}
+        Err(_) => return Err("the trace's folder can't be made there"),
+    }
+    let path = std::ffi::OsStr::from_bytes(path.to_bytes());
+    // The program may change its directory.
+    let absolute = std::path::absolute(path).map_err(|_| "the current directory isn't known")?;
+    let absolute = CString::new(absolute.as_os_str().as_bytes());
+    let _ = (state().trace.folder).set(Box::new(absolute.map_err(|_| "it holds a NUL byte")?));
     Ok(())
 }
 
-/// Nothing else is even opened: it could make us wait, or do something.
-fn open_quietly(path: &CStr) -> Result<i32, &'static str> {
-    const WRONG: &str = "the trace is neither a regular file nor a pipe";
-    let fits = |stat: &kernel::Stat| stat.is_regular() || stat.is_pipe();
-    let there = kernel::fstatat(libc::AT_FDCWD, path.as_ptr(), 0);
-    if there.is_ok_and(|stat| !fits(&stat)) {
-        return Err(WRONG);
+/// Before the process gives up what it takes to make a ring.
+pub fn prepare() {
+    if is_on() && state().trace.at_hand().is_none() {
+        scratch::roomy_or_not_at_all(ring);
     }
-    let append = libc::O_WRONLY | libc::O_CREAT | libc::O_APPEND;
-    let fd = kernel::open(path, append | libc::O_NONBLOCK | libc::O_NOCTTY) as i32;
-    if fd == -libc::ENXIO {
-        return Err("the trace is a pipe that nobody reads");
+}
+
+/// In a forked child: what there is, is its parent's.
+pub fn is_inherited() {
+    let trace = &state().trace;
+    trace.stage.store(NONE, Relaxed);
+    trace.again_at.store(0, Relaxed);
+    trace.lost.store(0, Relaxed);
+}
+
+/// Whether a ring of ours is mapped at that address.
+pub fn is_at(address: usize) -> bool {
+    let trace = &state().trace;
+    [&trace.ring, &trace.of_parent].iter().any(|ring| {
+        let at = ring.load(Acquire);
+        at != 0 && address.wrapping_sub(at) < Shape::STANDARD.bytes()
+    })
+}
+
+/// The ring, made if need be. Where there is room, with signals blocked.
+fn ring() -> Option<Ring> {
+    let trace = &state().trace;
+    let folder = trace.folder.get()?;
+    if trace.stage.load(Acquire) == OWN || kernel::now_ns() < trace.again_at.load(Relaxed) {
+        return trace.at_hand();
     }
-    if fd < 0 {
-        return Err("the trace can't be opened for writing");
+    match trace.stage.compare_exchange(NONE, MAKING, AcqRel, Acquire) {
+        Ok(_) => make(trace, folder),
+        Err(OWN) => {}
+        Err(_) if trace.at_hand().is_none() => await_maker(trace),
+        Err(_) => {}
     }
-    let of_kernel = kernel::filesystem_magic(fd)
-        .is_some_and(|magic| policy::is_kernel_filesystem(policy::filesystem_name(magic as u64)));
-    let found = kernel::fstat(fd);
-    if let Ok(stat) = &found {
-        let [dev, ino] = &state().trace_file;
-        dev.store(stat.dev, Relaxed);
-        ino.store(stat.ino, Relaxed);
-    }
-    match found {
-        Ok(stat) if stat.is_regular() && !of_kernel => {
-            state().trace_room.store(kernel::file_size_limit(), Relaxed)
+    trace.at_hand()
+}
+
+/// Apart: the name of a program takes room.
+#[cold]
+#[inline(never)]
+fn make(trace: &Trace, folder: &CStr) {
+    let mut room = [0u8; kernel::NAME];
+    let program = process::program_in(&mut room);
+    let mut ring = || Ring::make(folder, process::pid(), program, Shape::STANDARD);
+    let made = match ring() {
+        // The program has taken all numbers.
+        Err(Errno::MFILE) => kernel::high::beyond_the_limit(&mut ring).unwrap_or(Err(Errno::MFILE)),
+        made => made,
+    };
+    match made {
+        Ok(ring) => {
+            ring.dropped(trace.lost.load(Relaxed));
+            let before = trace.ring.swap(ring.address(), AcqRel);
+            trace.of_parent.store(before, Release);
+            trace.stage.store(OWN, Release);
         }
-        Ok(stat) if stat.is_pipe() => {}
-        _ => {
-            kernel::close(fd);
-            return Err(WRONG);
+        Err(error) => {
+            trace.why.store(error.raw_os_error(), Relaxed);
+            let again_at = kernel::now_ns().saturating_add(PAUSE);
+            trace.again_at.store(again_at, Relaxed);
+            trace.stage.store(NONE, Release);
         }
     }
-    Ok(fd)
 }
 
-pub fn is_at(fd: i32) -> bool {
-    state().trace.load(Acquire) == fd
+/// Another thread makes it, or a child of ours that may have been killed in the midst of that.
+#[cold]
+fn await_maker(trace: &Trace) {
+    for _ in 0..PATIENCE {
+        if trace.stage.load(Acquire) != MAKING {
+            return;
+        }
+        kernel::sleep_ms(1);
+    }
+    let _ = trace.stage.compare_exchange(MAKING, NONE, AcqRel, Relaxed);
 }
 
-/// It has moved to another number. The old one is given up when nobody [is telling](crate::tell::stderr::is_telling).
-pub fn move_to(fd: i32) {
-    state().trace.store(fd, SeqCst);
+/// Whether the ring knows already by which path the file was met, if it is one; which path.
+fn path_in(ring: Ring, event: &Event) -> Option<trace::Text> {
+    let known = || event.file.and_then(|id| ring.path_of((id.dev, id.ino)));
+    match event.fd {
+        // The number leads to it.
+        0.. if event.kind == Kind::Mixed => None,
+        0.. => known(),
+        _ => Some(known().unwrap_or(trace::Text::NONE)),
+    }
 }
 
-/// Whether it is at that number.
-fn is_there(fd: i32) -> bool {
-    let [dev, ino] = &state().trace_file;
-    kernel::fstat(fd).is_ok_and(|s| s.dev == dev.load(Relaxed) && s.ino == ino.load(Relaxed))
+/// Whether writing it takes no look at the path.
+pub fn knows(event: &Event) -> bool {
+    let ring = state().trace.at_hand();
+    ring.is_some_and(|ring| path_in(ring, event).is_some())
 }
 
-/// One record.
-pub fn append(record: &[u8]) {
-    let fd = state().trace.load(SeqCst);
-    if fd < 0 {
+/// Writes it if that takes no system call. Whether it is written. Apart from who tells: a record takes room on the stack.
+#[inline(never)]
+pub fn write_at_once(event: &Event) -> bool {
+    let trace = &state().trace;
+    if trace.stage.load(Acquire) != OWN {
+        return false;
+    }
+    let Some(ring) = trace.at_hand() else {
+        return false;
+    };
+    let Some(path) = path_in(ring, event) else {
+        return false;
+    };
+    put(ring, event, path);
+    true
+}
+
+/// Writes it; the path may be empty if the ring [knows](knows) it. Where there is room, with signals blocked.
+pub fn write(event: &Event, path: &[u8]) {
+    if !is_on() {
         return;
     }
-    if process::standing() != Standing::VforkChild || is_there(fd) {
-        return append_to(fd, record);
-    }
-    // The child may have closed it there, and opened something else: its parent has it still.
-    let path = Text::<48>::of(format_args!("/proc/{}/fd/{fd}", process::pid()));
-    let append = libc::O_WRONLY | libc::O_APPEND | libc::O_NONBLOCK | libc::O_NOCTTY;
-    let again = kernel::open(path.as_c_str(), append) as i32;
-    if again >= 0 {
-        if is_there(again) {
-            append_to(again, record);
+    let Some(ring) = ring() else {
+        return lose();
+    };
+    let path = match path {
+        [] => path_in(ring, event).unwrap_or(trace::Text::NONE),
+        path => {
+            let text = ring.text(path);
+            if let Some(id) = event.file {
+                ring.is_called((id.dev, id.ino), text);
+            }
+            text
         }
-        kernel::close(again);
-    }
+    };
+    put(ring, event, path);
 }
 
-fn append_to(fd: i32, record: &[u8]) {
-    // Half a record would spoil the next one.
-    let room = state().trace_room.load(Relaxed);
-    let fits = room == u64::MAX
-        || kernel::fstat(fd)
-            .is_ok_and(|stat| stat.size.saturating_add(record.len() as u64) <= room);
-    if !fits || kernel::write_quietly(fd, record) != record.len() as isize {
-        counters::count(Counter::TraceLost, 1);
-        state().trace_lost.store(true, Relaxed);
+fn put(ring: Ring, event: &Event, path: trace::Text) {
+    let texts = [event.mode, event.reason, event.done, event.hint];
+    let [mode, reason, done, hint] = texts.map(|text| ring.text(text.as_bytes()));
+    let thread = thread::current();
+    let record = Record {
+        time: kernel::now_ns(),
+        process: process::pid(),
+        thread: match thread.after_vfork.get() {
+            0 => thread.tid.get(),
+            _ => kernel::gettid().unwrap_or(0),
+        },
+        kind: event.kind.in_trace(),
+        file: event.file.map(|id| (id.dev, id.ino)),
+        path,
+        range: event.range,
+        mode,
+        other: event.other.map(|other| Other {
+            process: other.pid,
+            program: other.comm,
+        }),
+        reason,
+        done,
+        hint,
+        nanoseconds: event.nanoseconds,
+    };
+    ring.write_words(&mut record.words());
+}
+
+/// A record that can't be written.
+pub fn lose() {
+    if !is_on() {
+        return;
+    }
+    counters::count(Counter::TraceLost, 1);
+    match state().trace.at_hand() {
+        Some(ring) => ring.dropped(1),
+        None => {
+            state().trace.lost.fetch_add(1, Relaxed);
+        }
     }
 }
 
 /// Whether records were lost, and nobody has been told.
 pub fn loses_first() -> bool {
-    state().trace_lost.load(Relaxed) && first_time(Once::TraceLost)
+    let trace = &state().trace;
+    let loses = trace.lost.load(Relaxed) != 0 && trace.at_hand().is_none();
+    loses && first_time(Once::TraceLost)
+}
+
+/// And why.
+pub fn why_lost() -> Text<160> {
+    let why = Why(state().trace.why.load(Relaxed));
+    Text::of(format_args!(
+        "no ring can be made in the trace's folder: {why}"
+    ))
+}
+
+/// The kernel's errors, as far as there is something to do about them.
+struct Why(i32);
+
+impl core::fmt::Display for Why {
+    fn fmt(&self, out: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let said = match self.0 {
+            libc::ENOSPC | libc::EDQUOT => "the disk is full",
+            libc::EFBIG => "files may not be so long (RLIMIT_FSIZE, ulimit -f)",
+            libc::EACCES | libc::EPERM => "it may not be written to",
+            libc::EROFS => "its filesystem is read-only",
+            libc::ENOENT | libc::ENOTDIR => "it is gone",
+            libc::ENOMEM => "no memory is left (ulimit -v?)",
+            libc::EMFILE | libc::ENFILE => "no descriptor is free",
+            libc::ENOSYS => "a sandbox doesn't allow it",
+            error => return write!(out, "error {error}"),
+        };
+        out.write_str(said)
+    }
 }

@@ -6,13 +6,14 @@ use tracing::Level;
 use summary::Counter;
 
 macro_rules! kinds {
-    ($($kind:ident $word:literal $level:ident $counter:expr;)+) => {
+    ($($kind:ident $in_trace:ident $level:ident $counter:expr;)+) => {
         /// The vocabulary.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         pub enum Kind { $($kind),+ }
         impl Kind {
             pub(super) const ALL: &[Kind] = &[$(Kind::$kind),+];
-            pub fn word(self) -> &'static str { match self { $(Kind::$kind => $word),+ } }
+            pub(super) fn in_trace(self) -> trace::Kind { match self { $(Kind::$kind => trace::Kind::$in_trace),+ } }
+            pub fn word(self) -> &'static str { self.in_trace().word() }
             pub(super) fn level(self) -> Level { match self { $(Kind::$kind => Level::$level),+ } }
             pub(super) fn counter(self) -> Option<Counter> { match self { $(Kind::$kind => $counter),+ } }
         }
@@ -20,19 +21,19 @@ macro_rules! kinds {
 }
 
 kinds! {
-    Mixed            "mixed"             INFO  None;
-    Wait             "wait"              DEBUG Some(Counter::Waits);
-    Collision        "collision"         WARN  Some(Counter::Collisions);
-    FirstFallback    "fallback"          INFO  None;
-    Fallback         "fallback"          DEBUG None;
-    InvalidateFailed "invalidate_failed" WARN  Some(Counter::InvalidateFailed);
-    LockTimeout      "lock_timeout"      WARN  Some(Counter::LockTimeouts);
-    Deadlock         "deadlock"          WARN  Some(Counter::Deadlocks);
-    Reaped           "reaped"            INFO  Some(Counter::Reaped);
-    Nested           "nested"            INFO  Some(Counter::Nested);
-    Uncovered        "uncovered"         WARN  Some(Counter::Uncovered);
-    TableError       "table_error"       ERROR Some(Counter::TableErrors);
-    TraceError       "trace_error"       ERROR None;
+    Mixed            Mixed               INFO  None;
+    Wait             Wait                DEBUG Some(Counter::Waits);
+    Collision        Collision           WARN  Some(Counter::Collisions);
+    FirstFallback    Fallback            INFO  None;
+    Fallback         Fallback            DEBUG None;
+    InvalidateFailed InvalidateFailed    WARN  Some(Counter::InvalidateFailed);
+    LockTimeout      LockTimeout         WARN  Some(Counter::LockTimeouts);
+    Deadlock         Deadlock            WARN  Some(Counter::Deadlocks);
+    Reaped           Reaped              INFO  Some(Counter::Reaped);
+    Nested           Nested              INFO  Some(Counter::Nested);
+    Uncovered        Uncovered           WARN  Some(Counter::Uncovered);
+    TableError       TableError          ERROR Some(Counter::TableErrors);
+    TraceError       TraceError          ERROR None;
 }
 
 /// One thing that happened.

@@ -1,4 +1,4 @@
-//! Numbers of our own: second descriptors, the lock table's probe, the trace, what was kept across exec.
+//! Numbers of our own: second descriptors, the lock table's probe, what was kept across exec.
 //! For the program they don't exist. Where it takes one with dup2 all the same, ours moves away first,
 //! and nobody acts through the old number any more when the program's call is made.
 

@@ -63,7 +63,7 @@ pub fn losing(real: impl Fn() -> c_int) -> c_int {
     real()
 }
 
-/// A limit is about to be set: the lock table takes a number, memory and perhaps a file of some length.
+/// A limit is about to be set: the lock table and the trace take numbers, memory and perhaps files of some length.
 pub fn limiting(resource: c_uint, is_new: bool) {
     const OURS: [c_uint; 4] = [
         libc::RLIMIT_NOFILE,
@@ -73,6 +73,7 @@ pub fn limiting(resource: c_uint, is_new: bool) {
     ];
     if is_new && OURS.contains(&resource) {
         protocol::who::process::enters_table();
+        protocol::tell::trace::prepare();
     }
 }
 

@@ -55,15 +55,10 @@ fn said(outcome: &Outcome, words: &[&str]) -> usize {
     own.iter().filter(has_all).count()
 }
 
-/// The events of one kind in a trace whose every line is whole.
+/// The events of one kind in a trace.
 fn traced(trace: &Path, kind: &str) -> Vec<Value> {
-    let text = std::fs::read_to_string(trace).unwrap_or_default();
-    let events = text
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("a line of the trace is JSON"));
-    events
-        .filter(|event: &Value| event["event"] == kind)
-        .collect()
+    let events = fence::told_in(trace).into_iter();
+    events.filter(|event| event["event"] == kind).collect()
 }
 
 /// Under valgrind the kernel told where its own vDSO is, which isn't in the program: it crashed at the start. Kind: what

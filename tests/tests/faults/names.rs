@@ -417,7 +417,7 @@ fn explain_says_what_the_library_does() {
             assert_eq!(seen.told("mixed")[0]["file"], said["path"]);
             fenced_ones += 1;
         }
-        std::fs::remove_file(fence.trace()).expect("the trace");
+        std::fs::remove_dir_all(fence.trace()).expect("the trace");
     }
     assert!(
         (6..14).contains(&fenced_ones),

@@ -35,7 +35,7 @@ impl Seen {
 
 fn once(program: &Program, place: &Place, fence: Option<&Fence>, arguments: &[String]) -> Seen {
     let dir = place.directory();
-    let trace = tempfile::NamedTempFile::new().expect("a file for the trace");
+    let trace = tempfile::tempdir().expect("a folder for the trace");
     let mut command = program.on(dir.path());
     command.args(arguments);
     if let Some(fence) = fence {
@@ -48,7 +48,7 @@ fn once(program: &Program, place: &Place, fence: Option<&Fence>, arguments: &[St
     Seen {
         outcome,
         own,
-        trace: std::fs::read_to_string(trace.path()).expect("the trace"),
+        trace: fence::lines_of(trace.path()),
         file: std::fs::read(dir.path().join("file")).unwrap_or_default(),
     }
 }
@@ -253,11 +253,8 @@ fn programs_in_a_container() {
                 }
                 let outcome = run(&mut command, Duration::from_secs(20));
                 let file = |name| std::fs::read(dir.path().join(name)).unwrap_or_default();
-                (
-                    outcome.expect("a program of ours"),
-                    file("file"),
-                    file("trace"),
-                )
+                let trace = fence::lines_of(&dir.path().join("trace"));
+                (outcome.expect("a program of ours"), file("file"), trace)
             };
             let (bare, data, _) = run_it(None);
             let (fenced, same, trace) = run_it(Some(&Fence::new()));
@@ -266,7 +263,6 @@ fn programs_in_a_container() {
             assert_eq!(fenced.code(), bare.code(), "{}", report());
             assert_eq!(fenced.stdout, bare.stdout, "{}", report());
             assert!(data == same, "{}", report());
-            let trace = String::from_utf8_lossy(&trace);
             let fell_back = trace.matches("\"event\":\"fallback\"").count();
             assert!(fell_back >= 4, "{fell_back} fall backs: {}", report());
         }

@@ -43,7 +43,7 @@ fn tell_all(fence: &Fence, command: &mut Command) {
 }
 
 fn told(fence: &Fence) -> String {
-    std::fs::read_to_string(fence.trace()).unwrap_or_default()
+    pagefence_tests::fence::lines_of(&fence.trace())
 }
 
 // ---- programs with small stacks

@@ -264,7 +264,7 @@ fn check(tools: &Tools, place: &Place, mixed: bool) -> Result<(), String> {
         mixed,
     };
     run_one(tools, command, kind, Some(&trace))?;
-    let text = std::fs::read_to_string(&trace).unwrap_or_default();
+    let text = pagefence_tests::fence::lines_of(&trace);
     // The figure beside a mapping is one of falling back.
     let seen = |event: &str| {
         let event = format!("\"event\":\"{event}\"");

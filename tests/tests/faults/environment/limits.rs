@@ -11,6 +11,7 @@ use pagefence_tests::programs::{Program, compile};
 use pagefence_tests::run::{Outcome, run};
 use std::path::Path;
 use std::process::Command;
+use summary::Counter;
 
 /// Less than the table needs, and more than the program's own file.
 const FILE_LIMIT: u64 = 8 << 20;
@@ -22,9 +23,19 @@ fn file_limited(
     program: &Program,
     mode: &str,
 ) -> Outcome {
+    limited_to(FILE_LIMIT, fence, more, program, mode)
+}
+
+fn limited_to(
+    limit: u64,
+    fence: Option<&Fence>,
+    more: &[(&str, &Path)],
+    program: &Program,
+    mode: &str,
+) -> Outcome {
     let dir = main_place().directory();
     let at = dir.path().to_string_lossy();
-    let limit = format!("--fsize={FILE_LIMIT}");
+    let limit = format!("--fsize={limit}");
     let words = ["prlimit", &limit, "--"];
     through(&words, fence, more, &program.path, &[&at, mode])
 }
@@ -70,30 +81,29 @@ fn an_older_table_under_the_limit() {
     }
 }
 
-/// A trace that has grown to the limit: what doesn't fit is dropped whole, and that is said once.
+/// A ring is longer than files may be: none is made, and that is said once.
 #[test]
-fn a_trace_that_has_grown_to_the_limit() {
+fn a_ring_that_is_larger_than_files_may_be() {
+    const LIMIT: u64 = 2 << 20;
     let program = compile("file_limit", &[]);
-    for (mode, room) in MODES.iter().flat_map(|mode| [(*mode, 0), (*mode, 100)]) {
-        let bare = file_limited(None, &[], &program, mode);
+    for mode in MODES {
+        let bare = limited_to(LIMIT, None, &[], &program, mode);
         let fence = Fence::new();
         Table::create(&fence.table_name(), &Geometry::default()).expect("a table");
-        let trace = fence.table().with_file_name("trace");
-        // Blank lines are no records.
-        let old = "{}\n".repeat(FILE_LIMIT as usize / 3);
-        std::fs::write(&trace, &old[..old.len() / 3 * 3 - room / 3 * 3]).expect("an old trace");
+        let trace = fence.trace();
         let more = [
             ("PAGEFENCE_TRACE", trace.as_path()),
             ("PAGEFENCE_LOG", Path::new("info")),
         ];
-        let fenced = file_limited(Some(&fence), &more, &program, mode);
+        let fenced = limited_to(LIMIT, Some(&fence), &more, &program, mode);
         assert_as_bare(&bare, &fenced);
         assert!(said(&fenced, &["mixed"]) > 0, "{}", fenced.report());
+        let words = ["trace_error", "RLIMIT_FSIZE"];
+        assert_eq!(said(&fenced, &words), 1, "{}", fenced.report());
         assert_eq!(said(&fenced, &["trace_error"]), 1, "{}", fenced.report());
-        let length = trace.metadata().expect("the trace").len();
-        assert!(length <= FILE_LIMIT && length >= FILE_LIMIT - 3 - room as u64);
-        // Every line in it is whole.
-        traced(&trace, "mixed");
+        assert!(fence.count(Counter::TraceLost) > 0);
+        let left = std::fs::read_dir(&trace).expect("the folder").count();
+        assert_eq!(left, 0, "{mode}: half a ring is left behind");
     }
 }
 

@@ -1,0 +1,114 @@
+//! `pagefence report`: what a trace tells.
+
+use std::fmt::Write;
+use std::thread::sleep;
+use std::time::Duration;
+
+use report::{Event, Folder};
+use trace::{Kind, Lost};
+
+use crate::args::ReportArgs;
+use crate::failure::{Failure, USAGE};
+use crate::say::{answer, tell};
+
+/// How often is looked for more.
+const EVERY: Duration = Duration::from_millis(200);
+
+pub fn report(arguments: &ReportArgs) -> Result<i32, Failure> {
+    let path = arguments.folder.display();
+    let mut folder = Folder::open(&arguments.folder).map_err(|error| {
+        let advice = match arguments.folder.is_file() {
+            true => "a trace is a folder: the one that `pagefence run --trace` names",
+            false => "name the folder that `pagefence run --trace` names",
+        };
+        Failure::new(
+            USAGE,
+            format!("can't read the trace {path}: {error}"),
+            advice,
+        )
+    })?;
+    while arguments.follow {
+        lines(&folder.read(false))?;
+        tell_problems(&mut folder);
+        sleep(EVERY);
+    }
+    let events = folder.read(true);
+    if arguments.ndjson {
+        lines(&events)?;
+    } else {
+        answer(summary(&folder, &events))?;
+    }
+    let whole = !tell_problems(&mut folder);
+    tell_lost(&folder.lost());
+    if folder.rings() == 0 && whole {
+        tell(format_args!(
+            "pagefence: no ring is in {path}: no fenced process has told anything there"
+        ));
+    }
+    Ok(i32::from(!whole))
+}
+
+fn lines(events: &[Event]) -> Result<(), Failure> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let mut text = String::new();
+    for event in events {
+        // Writing to a String can't fail.
+        let _ = writeln!(text, "{}", event.json());
+    }
+    answer(text)
+}
+
+/// Whether there were any.
+fn tell_problems(folder: &mut Folder) -> bool {
+    let problems = folder.take_problems();
+    for problem in &problems {
+        tell(format_args!("pagefence: {problem}"));
+    }
+    !problems.is_empty()
+}
+
+fn tell_lost(lost: &Lost) {
+    let kinds = [
+        (
+            lost.overwritten,
+            "overwritten by later ones (the ring was full)",
+        ),
+        (
+            lost.torn,
+            "not finished (the process was killed) or damaged",
+        ),
+        (lost.dropped, "never written (no room for them)"),
+        (lost.cut_off, "cut off with the end of their ring"),
+    ];
+    let said = kinds.iter().filter(|(count, _)| *count > 0);
+    let said: Vec<_> = said.map(|(count, how)| format!("{count} {how}")).collect();
+    if !said.is_empty() {
+        tell(format_args!(
+            "pagefence: events are missing: {}",
+            said.join(", ")
+        ));
+    }
+    if lost.texts > 0 {
+        tell(format_args!(
+            "pagefence: {} names and reasons are missing: the ring had no room for more",
+            lost.texts
+        ));
+    }
+}
+
+/// How much there is of what.
+fn summary(folder: &Folder, events: &[Event]) -> String {
+    let mut text = format!("{} rings, {} events\n", folder.rings(), events.len());
+    for kind in Kind::ALL {
+        let count = events
+            .iter()
+            .filter(|e| e.told.record.kind == *kind)
+            .count();
+        if count > 0 {
+            let _ = writeln!(text, "  {:<18} {count:>8}", kind.word());
+        }
+    }
+    text
+}

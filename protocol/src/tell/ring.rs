@@ -1,0 +1,49 @@
+//! Where this process's ring is, and its parent's (see `trace`).
+
+use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
+use std::ffi::CString;
+
+use once_cell::race::OnceBox;
+use trace::Ring;
+
+/// All of it; the folder is known if there is a trace.
+pub struct Trace {
+    pub(super) folder: OnceBox<CString>,
+    pub(super) stage: AtomicU32,
+    /// Where the ring lies that is written to: ours or, until there is one, our parent's. 0: neither.
+    pub(super) ring: AtomicUsize,
+    /// Where our parent's does, if we have one of our own.
+    pub(super) of_parent: AtomicUsize,
+    /// When it is tried again to make one.
+    pub(super) again_at: AtomicU64,
+    /// Records that were lost and stand in no ring.
+    pub(super) lost: AtomicU64,
+    pub(super) why: AtomicI32,
+}
+
+/// There is no ring of our own.
+pub(super) const NONE: u32 = 0;
+/// Somebody makes it.
+pub(super) const MAKING: u32 = 1;
+pub(super) const OWN: u32 = 2;
+
+impl Trace {
+    pub const fn new() -> Trace {
+        Trace {
+            folder: OnceBox::new(),
+            stage: AtomicU32::new(NONE),
+            ring: AtomicUsize::new(0),
+            of_parent: AtomicUsize::new(0),
+            again_at: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            why: AtomicI32::new(0),
+        }
+    }
+
+    /// The one that is written to.
+    pub(super) fn at_hand(&self) -> Option<Ring> {
+        let at = self.ring.load(Acquire);
+        // SAFETY: only addresses of such rings are stored there.
+        (at != 0).then(|| unsafe { Ring::at(at) })
+    }
+}
