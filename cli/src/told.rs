@@ -27,10 +27,8 @@ pub fn report(arguments: &ReportArgs) -> Result<i32, Failure> {
             advice,
         )
     })?;
-    while arguments.follow {
-        lines(&folder.read(false))?;
-        tell_problems(&mut folder);
-        sleep(EVERY);
+    if arguments.follow {
+        return follow(folder);
     }
     let events = folder.read(true);
     if arguments.ndjson {
@@ -46,6 +44,20 @@ pub fn report(arguments: &ReportArgs) -> Result<i32, Failure> {
         ));
     }
     Ok(i32::from(!whole))
+}
+
+/// Until this is interrupted, or nobody reads any more.
+fn follow(mut folder: Folder) -> Result<i32, Failure> {
+    let mut lost = Lost::default();
+    loop {
+        lines(&folder.read(false))?;
+        tell_problems(&mut folder);
+        if folder.lost() != lost {
+            lost = folder.lost();
+            tell_lost(&lost);
+        }
+        sleep(EVERY);
+    }
 }
 
 fn lines(events: &[Event]) -> Result<(), Failure> {
