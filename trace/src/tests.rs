@@ -249,7 +249,7 @@ fn what_is_no_ring() {
     };
     let random = |place: &Place| {
         let bytes: Vec<u8> = (0..100_000u32)
-            .map(|n| (n * 2_654_435_761 >> 13) as u8)
+            .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
             .collect();
         fs::write(place.path(), bytes).unwrap();
     };
