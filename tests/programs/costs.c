@@ -34,6 +34,8 @@ int main(int argc, char **argv) {
     MUST(lseek(fd, 0, SEEK_SET));
     MUST(read(fd, page, PAGE));
     used_once(other, page);
+    if (!strcmp(what, "mmap"))
+        munmap(map_page(fd, 0), PAGE);
     MUST(write(STDERR_FILENO, "begin", 5));
     for (int i = 0; i < TIMES; i++) {
         off_t at = i * PAGE;
@@ -51,6 +53,8 @@ int main(int argc, char **argv) {
             MUST(pread(direct, page, PAGE, at));
         else if (!strcmp(what, "direct pwrite"))
             MUST(pwrite(direct, page, PAGE, at));
+        else if (!strcmp(what, "mmap"))
+            munmap(map_page(fd, at), PAGE);
         else if (!strcmp(what, "open"))
             used_once(other, page);
     }

@@ -106,6 +106,13 @@ fn a_file_that_is_used_once_costs_two_looks() {
     costs_of(3, &program, ["one", "open"], &looks);
 }
 
+/// No handler comes while it is registered, is put in its place, and goes.
+#[test]
+fn a_writable_mapping_costs_three_changes() {
+    let program = compile("costs", &[]);
+    costs_of(2, &program, ["one", "mmap"], &[("rt_sigprocmask", 6)]);
+}
+
 /// The look at the writeback error, during which no handler comes.
 #[test]
 fn in_mixed_use_a_direct_write_costs_one_look() {

@@ -16,7 +16,7 @@ use crate::hold::call;
 use crate::tell::counters;
 use crate::what::descriptions::Pinned;
 use crate::what::descriptors::{self, TURNS};
-use crate::what::entries::retain;
+use crate::what::entries::hand_over;
 use crate::what::places::{add, any, cut, last_of, page_up};
 use crate::what::state::Place;
 use crate::what::{early, files, words};
@@ -160,7 +160,7 @@ fn map_shared(
         // Whoever replaces the number marks it under the registry lock, before: the kernel mapped what we saw.
         replaced.set(!words::still(map.fd, pinned.seen));
         files::retain(pinned.file);
-        retain(entry);
+        hand_over(frame, entry, registry);
         let end = start.saturating_add(page_up(map.len));
         let file = pinned.file_index;
         // Another thread may have turned the description meanwhile.

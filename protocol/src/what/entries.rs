@@ -112,6 +112,16 @@ pub fn keep_no_longer(frame: &Frame, entry: u32) {
     }
 }
 
+/// It is in its place now, and the reference is that one's.
+pub fn hand_over(frame: &Frame, entry: u32, registry: &Registry) {
+    keep_no_longer(frame, entry);
+    let index = frame.buffers.get();
+    let kept = state().kept_entries.get(index).filter(|_| index != 0);
+    if kept.is_some_and(|k| k.entries.iter().all(|e| e.load(Relaxed) == 0)) {
+        let_all_go(frame, registry);
+    }
+}
+
 /// What the frame keeps goes.
 #[inline]
 pub fn let_go(frame: &Frame) {
