@@ -168,6 +168,10 @@ pub struct ReportArgs {
     #[arg(value_name = "FOLDER")]
     pub folder: PathBuf,
 
+    /// The account as one line of JSON (docs/report.schema.json says how)
+    #[arg(long, conflicts_with = "ndjson")]
+    pub json: bool,
+
     /// Every event as a line of JSON
     #[arg(long)]
     pub ndjson: bool,

@@ -14,6 +14,7 @@ mod exec;
 mod explain;
 mod failure;
 mod library;
+mod page;
 mod probe;
 mod process;
 mod program;

@@ -4,11 +4,12 @@ use std::fmt::Write;
 use std::thread::sleep;
 use std::time::Duration;
 
-use report::{Event, Folder};
-use trace::{Kind, Lost};
+use report::{Account, Event, Folder};
+use trace::Lost;
 
 use crate::args::ReportArgs;
 use crate::failure::{Failure, USAGE};
+use crate::page;
 use crate::say::{answer, tell};
 
 /// How often is looked for more.
@@ -34,7 +35,11 @@ pub fn report(arguments: &ReportArgs) -> Result<i32, Failure> {
     if arguments.ndjson {
         lines(&events)?;
     } else {
-        answer(summary(&folder, &events))?;
+        let account = Account::of(&events, folder.rings(), &folder.lost());
+        match arguments.json {
+            true => answer(account.json())?,
+            false => answer(page::page(&account))?,
+        }
     }
     let whole = !tell_problems(&mut folder);
     tell_lost(&folder.lost());
@@ -108,19 +113,4 @@ fn tell_lost(lost: &Lost) {
             lost.texts
         ));
     }
-}
-
-/// How much there is of what.
-fn summary(folder: &Folder, events: &[Event]) -> String {
-    let mut text = format!("{} rings, {} events\n", folder.rings(), events.len());
-    for kind in Kind::ALL {
-        let count = events
-            .iter()
-            .filter(|e| e.told.record.kind == *kind)
-            .count();
-        if count > 0 {
-            let _ = writeln!(text, "  {:<18} {count:>8}", kind.word());
-        }
-    }
-    text
 }

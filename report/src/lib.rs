@@ -1,7 +1,7 @@
 //! Reads a trace: a folder of rings, one a process, is merged into one account of what happened, by time.
 //!
 //! `folder` finds the rings and reads on in each, also while their processes run; `merge` puts what they tell in order;
-//! `event` is one thing that was told, and a line of JSON. What can't be read is told with a reason, and what can is read
+//! `event` is one thing that was told, and a line of JSON; `account` sums up by file, and `verdict` says what that means. What can't be read is told with a reason, and what can is read
 //! all the same.
 #![cfg_attr(
     not(test),
@@ -13,11 +13,14 @@
     )
 )]
 
+mod account;
 mod event;
 mod folder;
 mod merge;
 #[cfg(test)]
 mod tests;
+mod verdict;
 
+pub use account::{Account, Count, File, Missing, Other, Pair, Program, Range, Waits};
 pub use event::Event;
 pub use folder::{Folder, Problem};

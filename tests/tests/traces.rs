@@ -149,6 +149,29 @@ fn a_ring_that_is_full() {
     );
 }
 
+#[test]
+fn the_account_of_a_run() {
+    let fence = Fence::new();
+    of(&fence, "5");
+    let page = report(&fence.trace(), &[]);
+    assert_eq!(page.code(), 0, "{}", page.report());
+    let verdict = page.stdout.lines().next().unwrap_or_default();
+    let right = verdict.starts_with("traced uses /")
+        && verdict.ends_with(
+            "/data directly and through the page cache: direct requests went through the page cache 6 times",
+        );
+    assert!(right, "{}", page.report());
+    let json = report(&fence.trace(), &["--json"]);
+    let said: Value = serde_json::from_str(&json.stdout).expect("JSON");
+    let file = &said["files"][0];
+    assert_eq!(
+        (&said["verdict"], &file["mixed"]),
+        (&Value::from(verdict), &Value::from(true))
+    );
+    assert_eq!(file["fallbacks"][0]["what"], "mapped");
+    assert_eq!(file["programs"][0]["modes"][0], "direct_read");
+}
+
 /// The program's own I/O goes on, elsewhere; what is lost is counted, and said once.
 #[test]
 fn a_full_disk() {

@@ -1,0 +1,220 @@
+//! `pagefence report`: the verdict, and JSON as its schema says.
+
+mod common;
+
+use common::{Fixture, stderr, stdout};
+use serde_json::Value;
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use trace::{Kind, Other, Record, Ring, Shape, Text};
+
+fn ring(folder: &Path, process: u32, program: &str) -> Ring {
+    let folder = CString::new(folder.as_os_str().as_bytes()).unwrap();
+    Ring::make(&folder, process, program.as_bytes(), Shape::STANDARD).unwrap()
+}
+
+/// What happens to bytes of a file, with another process in the way.
+fn tell(ring: Ring, (process, other): (u32, u32), kind: Kind, at: u64, path: &str) {
+    let mut program = [0; 16];
+    program[..6].copy_from_slice(b"others");
+    ring.write(&Record {
+        time: 1_000_000_000 + at,
+        process,
+        thread: process,
+        kind,
+        file: Some((1, path.len() as u64)),
+        path: ring.text(path.as_bytes()),
+        range: Some((at * 4096, at * 4096 + 4095)),
+        mode: ring.text(b"direct_write"),
+        other: (other != 0).then_some(Other {
+            process: other,
+            program,
+        }),
+        reason: ring.text(if kind == Kind::Fallback {
+            b"mapped"
+        } else {
+            b""
+        }),
+        done: Text::NONE,
+        hint: Text::NONE,
+        nanoseconds: (kind == Kind::Wait).then_some(500_000_000),
+    });
+}
+
+/// A trace with everything in it.
+fn rich(folder: &Path) {
+    let (backup, database) = (
+        ring(folder, 10, "backup"),
+        ring(folder, 20, "a-database-engine"),
+    );
+    tell(database, (20, 10), Kind::Mixed, 0, "/srv/db");
+    for n in 0..5 {
+        tell(backup, (10, 20), Kind::Collision, n, "/srv/db");
+    }
+    tell(database, (20, 30), Kind::Collision, 2000, "/srv/db");
+    for n in 0..3 {
+        tell(database, (20, 10), Kind::Wait, n, "/srv/other");
+        tell(database, (20, 0), Kind::Fallback, n, "/srv/other");
+    }
+    database.write(&Record {
+        time: 5,
+        process: 20,
+        thread: 20,
+        kind: Kind::Uncovered,
+        file: None,
+        path: Text::NONE,
+        range: None,
+        mode: Text::NONE,
+        other: None,
+        reason: database.text(b"io_uring"),
+        done: database.text(b"ENOSYS"),
+        hint: database.text(b"start it with aio=threads"),
+        nanoseconds: None,
+    });
+}
+
+fn report(fixture: &Fixture, options: &[&str]) -> String {
+    let mut command = fixture.pagefence();
+    let output = command.arg("report").args(options).arg("trace").output();
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    stdout(&output)
+}
+
+fn traced(make: impl FnOnce(&Path)) -> Fixture {
+    let fixture = Fixture::new();
+    std::fs::create_dir(fixture.path("trace")).unwrap();
+    make(&fixture.path("trace"));
+    fixture
+}
+
+#[test]
+fn the_verdict_comes_first() {
+    let page = report(&traced(rich), &[]);
+    let mut lines = page.lines();
+    assert_eq!(
+        lines.next().unwrap(),
+        "a-database-engine and backup mix /srv/db in bytes 0 to 20479: they were at it at the same moment 5 times, \
+         and nothing kept them apart; one more file below; one thing is not covered: see below"
+    );
+    let way_out = lines.next().unwrap();
+    assert!(way_out.contains("fence both") && way_out.contains("route = \"buffered\""));
+    for words in [
+        "MIXED  /srv/db (device 0:1, inode 7)",
+        "1 mixed, 6 collision",
+        "3 wait, 3 fallback",
+        "fell back because: 3 mapped",
+        "waited 1.500 s in all, 0.500 s at most",
+        "8192000 to 8196095",
+        "start it with aio=threads",
+        "14 events in 2 rings",
+    ] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    // What didn't happen isn't shown.
+    for word in ["deadlock", "lock_timeout", "reaped", "0 collision"] {
+        assert!(!page.contains(word), "{word}: {page}");
+    }
+}
+
+#[test]
+fn each_kind_has_its_verdict() {
+    let of = |kinds: &[Kind], other| {
+        let fixture = traced(|folder| {
+            let ring = ring(folder, 10, "one");
+            for kind in kinds {
+                tell(ring, (10, other), *kind, 1, "/f");
+            }
+        });
+        report(&fixture, &[]).lines().next().unwrap().to_owned()
+    };
+    let alone = "one uses /f directly and through the page cache: ";
+    let with = "one and others mix /f in bytes 4096 to 8191: ";
+    for (kinds, other, said) in [
+        (
+            &[][..],
+            0,
+            "nothing was told: no file was used in two modes".to_owned(),
+        ),
+        (
+            &[Kind::Mixed],
+            0,
+            format!("{alone}nobody was in anybody's way"),
+        ),
+        (
+            &[Kind::Mixed, Kind::Fallback],
+            0,
+            format!("{alone}direct requests went through the page cache once"),
+        ),
+        (
+            &[Kind::Wait, Kind::Mixed, Kind::Wait],
+            5,
+            format!(
+                "{with}they were kept apart 2 times, and waited 1.000 s in all, 0.500 s at most"
+            ),
+        ),
+        (
+            &[Kind::Wait, Kind::LockTimeout],
+            5,
+            format!("{with}a call gave up waiting for the other once"),
+        ),
+        (
+            &[Kind::LockTimeout, Kind::Deadlock],
+            5,
+            format!("{with}each waited for the other once, and a call failed"),
+        ),
+    ] {
+        assert_eq!(of(kinds, other), said);
+    }
+}
+
+/// Types, required and further keys, lists and references: what our schema uses.
+fn check(schema: &Value, root: &Value, value: &Value, at: &str) {
+    if let Some(name) = schema["$ref"].as_str() {
+        let to = root.pointer(name.strip_prefix('#').unwrap());
+        return check(to.unwrap(), root, value, at);
+    }
+    let right = match schema["type"].as_str().unwrap() {
+        "object" => value.is_object(),
+        "array" => value.is_array(),
+        "string" => value.is_string(),
+        "integer" => value.is_u64(),
+        "number" => value.is_number(),
+        "boolean" => value.is_boolean(),
+        other => panic!("{at}: a type {other}"),
+    };
+    assert!(right, "{at}: {value} is no {}", schema["type"]);
+    if let Some(fields) = value.as_object() {
+        for (key, field) in fields {
+            let known = &schema["properties"][key];
+            assert!(known.is_object(), "{at}: {key} is not in the schema");
+            check(known, root, field, &format!("{at}/{key}"));
+        }
+        for key in schema["required"].as_array().unwrap() {
+            assert!(fields.contains_key(key.as_str().unwrap()), "{at}: no {key}");
+        }
+        assert_eq!(schema["additionalProperties"], false, "{at}");
+    }
+    for (n, item) in value.as_array().into_iter().flatten().enumerate() {
+        check(&schema["items"], root, item, &format!("{at}/{n}"));
+    }
+}
+
+#[test]
+fn json_is_as_its_schema_says() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/report.schema.json");
+    let schema: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    for fixture in [traced(rich), traced(|_| {})] {
+        let said: Value = serde_json::from_str(&report(&fixture, &["--json"])).unwrap();
+        check(&schema, &schema, &said, "");
+    }
+    let said: Value = serde_json::from_str(&report(&traced(rich), &["--json"])).unwrap();
+    let file = &said["files"][0];
+    assert_eq!(file["path"], "/srv/db");
+    assert_eq!(file["pairs"][0]["count"], 5);
+    assert_eq!(file["pairs"][0]["other_program"], "a-database-engine");
+    assert_eq!(file["ranges"][0]["count"], 6);
+    assert_eq!(said["files"][1]["waits"]["total_seconds"], 1.5);
+    assert_eq!(said["others"][0]["hint"], "start it with aio=threads");
+}
