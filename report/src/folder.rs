@@ -29,6 +29,8 @@ impl fmt::Display for Problem {
 
 enum Ring {
     Read(Reader),
+    /// To its end, for the last time: it keeps no number. There may be more rings than a process may have numbers.
+    Over(Lost),
     /// Not yet, since then.
     Unread(Instant),
     /// It has been said why.
@@ -76,7 +78,7 @@ impl Folder {
         let mut told = Vec::new();
         for (path, ring) in &mut self.rings {
             let result = match ring {
-                Ring::Wrong => continue,
+                Ring::Wrong | Ring::Over(_) => continue,
                 Ring::Read(reader) => reader.read(last),
                 Ring::Unread(since) => match Reader::open(path) {
                     Ok(mut reader) => {
@@ -89,7 +91,13 @@ impl Folder {
                 },
             };
             match (result, &*ring) {
-                (Ok(all), Ring::Read(reader)) => told.push((merge::Clock::of(reader), all)),
+                (Ok(all), Ring::Read(reader)) => {
+                    told.push((merge::Clock::of(reader), all));
+                    let lost = reader.lost();
+                    if last {
+                        *ring = Ring::Over(lost);
+                    }
+                }
                 (Ok(_), _) => {}
                 (Err(why), _) => {
                     *ring = Ring::Wrong;
@@ -106,16 +114,18 @@ impl Folder {
         std::mem::take(&mut self.problems)
     }
 
-    fn readers(&self) -> impl Iterator<Item = &Reader> {
+    /// What those miss that were read.
+    fn each_lost(&self) -> impl Iterator<Item = Lost> {
         self.rings.values().filter_map(|ring| match ring {
-            Ring::Read(reader) => Some(reader),
+            Ring::Read(reader) => Some(reader.lost()),
+            Ring::Over(lost) => Some(*lost),
             _ => None,
         })
     }
 
     /// How many rings were read.
     pub fn rings(&self) -> usize {
-        self.readers().count()
+        self.each_lost().count()
     }
 
     /// What is missing, of all rings.
@@ -127,6 +137,6 @@ impl Folder {
             cut_off: all.cut_off.saturating_add(lost.cut_off),
             texts: all.texts.saturating_add(lost.texts),
         };
-        self.readers().map(Reader::lost).fold(Lost::default(), add)
+        self.each_lost().fold(Lost::default(), add)
     }
 }
