@@ -22,7 +22,13 @@ fn c_path(path: &Path) -> CString {
 }
 
 fn ring(dir: &TempDir, process: u32) -> Ring {
-    Ring::make(&c_path(dir.path()), process, b"a\"b\xff", SHAPE).unwrap()
+    Ring::make(
+        &c_path(dir.path()),
+        (process, b"a\"b\xff"),
+        SHAPE,
+        &trace::Alone,
+    )
+    .unwrap()
 }
 
 fn write(ring: Ring, time: u64, kind: Kind) {
@@ -89,6 +95,29 @@ fn what_several_tell_is_merged_by_time_as_it_comes() {
 }
 
 /// Each is told with a reason, and what can be read is read.
+/// More rings than a process may have descriptors.
+#[test]
+fn what_is_read_to_its_end_keeps_no_descriptor() {
+    let dir = tempfile::tempdir().unwrap();
+    for process in 1..20 {
+        write(ring(&dir, process), 10, Kind::Wait);
+    }
+    let inside = c_path(dir.path()).into_bytes();
+    let open = || {
+        let numbers = fs::read_dir("/proc/self/fd").unwrap();
+        let paths = numbers.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+        paths
+            .filter(|path| path.as_os_str().as_bytes().starts_with(&inside))
+            .count()
+    };
+    let mut folder = Folder::open(dir.path()).unwrap();
+    assert_eq!(
+        (folder.read(true).len(), folder.rings(), open()),
+        (19, 19, 0)
+    );
+    assert_eq!(folder.read(true).len(), 0);
+}
+
 #[test]
 fn what_cannot_be_read_is_told() {
     let dir = tempfile::tempdir().unwrap();

@@ -123,6 +123,19 @@ fn a_child_that_cannot_make_a_ring() {
     assert!(!own.iter().any(|l| l.contains("trace_error")), "{own:?}");
 }
 
+/// A ring is made while another thread puts its file at the number that this takes: the ring was written into that file.
+/// Kind: where a number of ours leads is settled before anything is done by it.
+#[test]
+fn a_number_that_is_taken_while_a_ring_is_made() {
+    let (program, fence) = (compile("ring_number", &["-pthread"]), Fence::new());
+    let dir = main_place().directory();
+    let mut command = program.on(dir.path());
+    fence.apply_traced(command.arg(fence.trace()));
+    let outcome = run(&mut command, LIMIT).expect("a program of ours");
+    let right = "rings 400, disturbed 0, file right\n";
+    assert_eq!(outcome.stdout, right, "{}", outcome.report());
+}
+
 #[test]
 fn a_ring_that_is_full() {
     let fence = Fence::new();

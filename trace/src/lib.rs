@@ -40,7 +40,7 @@ mod texts;
 pub use format::{Other, Record, Shape, Text, Words};
 pub use kind::Kind;
 pub use reader::{Lost, Reader, Told, Wrong};
-pub use ring::Ring;
+pub use ring::{Alone, Numbers, Ring};
 
 /// What the name of a ring ends with.
 pub const ENDING: &str = ".ring";

@@ -21,34 +21,72 @@ unsafe impl Send for Ring {}
 // SAFETY: as above.
 unsafe impl Sync for Ring {}
 
-/// A number of ours, given up at the end.
-struct Number(i32);
+/// How what is opened here is kept out of the way of the program's own numbers, and from what it does to them.
+pub trait Numbers {
+    /// Where the opened one is from now on. BUSY: somebody is about to put something else at its number, and closes it by
+    /// that.
+    fn settle(&self, opened: i32) -> Result<i32, Errno>;
+    fn give_up(&self, number: i32);
+}
 
-impl Number {
-    /// Out of the way of the program's own numbers.
-    fn of(opened: isize) -> Result<Number, Errno> {
-        let fd = i32::try_from(kernel::result(opened)?).map_err(|_| Errno::BADF)?;
-        kernel::high::raise_fd(fd)
-            .map(Number)
-            .inspect_err(|_| kernel::close(fd))
+/// A process that has its numbers for itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Alone;
+
+impl Numbers for Alone {
+    fn settle(&self, opened: i32) -> Result<i32, Errno> {
+        kernel::high::raise_fd(opened).inspect_err(|_| kernel::close(opened))
+    }
+    fn give_up(&self, number: i32) {
+        kernel::close(number);
     }
 }
 
-impl Drop for Number {
+/// A number of ours, given up at the end.
+struct Number<'a>(i32, &'a dyn Numbers);
+
+impl<'a> Number<'a> {
+    fn of(numbers: &'a dyn Numbers, open: impl Fn(bool) -> isize) -> Result<Number<'a>, Errno> {
+        const TRIES: u32 = 16;
+        let mut done = Err(Errno::BUSY);
+        for turn in 0..TRIES {
+            let again = turn > 0;
+            let opened = i32::try_from(kernel::result(open(again))?).map_err(|_| Errno::BADF)?;
+            done = numbers.settle(opened);
+            if done != Err(Errno::BUSY) {
+                break;
+            }
+        }
+        done.map(|number| Number(number, numbers))
+    }
+}
+
+impl Drop for Number<'_> {
     fn drop(&mut self) {
-        kernel::close(self.0);
+        self.1.give_up(self.0);
     }
 }
 
 impl Ring {
     /// Makes one in the folder, with all its space allocated, for the process and its program. No signal comes of it.
-    pub fn make(folder: &CStr, process: u32, program: &[u8], shape: Shape) -> Result<Ring, Errno> {
+    /// The numbers stay as they are meanwhile.
+    pub fn make(
+        folder: &CStr,
+        (process, program): (u32, &[u8]),
+        shape: Shape,
+        numbers: &dyn Numbers,
+    ) -> Result<Ring, Errno> {
         let directory = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NONBLOCK;
-        let folder = Number::of(kernel::open(folder, directory))?;
+        let folder = Number::of(numbers, |_| kernel::open(folder, directory))?;
         let (monotonic, realtime) = (kernel::now_ns(), kernel::realtime_ns());
         // Numbers of processes come again, and a process that becomes another program keeps its own.
         let name = Short::<64>::of(format_args!("{process}.{realtime}{ENDING}"));
-        let file = Number::of(kernel::make_at(folder.0, name.as_c_str(), libc::O_RDWR))?;
+        let file = Number::of(numbers, |again| {
+            if again {
+                kernel::remove_at(folder.0, name.as_c_str());
+            }
+            kernel::make_at(folder.0, name.as_c_str(), libc::O_RDWR)
+        })?;
         let mapped = allocate(file.0, shape.bytes()).and_then(|()| {
             let at = kernel::map_file(file.0, shape.bytes());
             at.ok_or(Errno::NOMEM)

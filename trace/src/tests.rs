@@ -27,7 +27,7 @@ impl Place {
     fn new() -> Place {
         let dir = tempfile::tempdir().unwrap();
         let path = CString::new(dir.path().as_os_str().as_bytes()).unwrap();
-        let ring = Ring::make(&path, 7, b"program", SMALL).unwrap();
+        let ring = Ring::make(&path, (7, b"program"), SMALL, &crate::Alone).unwrap();
         Place { dir, ring }
     }
 
@@ -141,7 +141,7 @@ fn each_text_is_written_once_and_counted_when_there_is_no_room() {
 fn a_long_text_is_cut() {
     let dir = tempfile::tempdir().unwrap();
     let path = CString::new(dir.path().as_os_str().as_bytes()).unwrap();
-    let ring = Ring::make(&path, 7, b"", Shape::STANDARD).unwrap();
+    let ring = Ring::make(&path, (7, b""), Shape::STANDARD, &crate::Alone).unwrap();
     let reason = ring.text(&[b'x'; 5000]);
     ring.write(&Record {
         reason,
@@ -202,7 +202,7 @@ fn many_write_at_once() {
     let place = Place::new();
     let dir = tempfile::tempdir().unwrap();
     let path = CString::new(dir.path().as_os_str().as_bytes()).unwrap();
-    let ring = Ring::make(&path, 7, b"", Shape::STANDARD).unwrap();
+    let ring = Ring::make(&path, (7, b""), Shape::STANDARD, &crate::Alone).unwrap();
     std::thread::scope(|scope| {
         for thread in 0..4u64 {
             scope.spawn(move || {

@@ -10,9 +10,9 @@ use crate::hold::{give_back, slots};
 use crate::life::variables::{text, variable};
 use crate::life::{exec, fork, gate, handed_on, join, no_rings};
 use crate::tell::counters::{self, Counter};
-use crate::tell::{once, records, stderr};
+use crate::tell::{once, records, stderr, trace};
 use crate::what::file::POSIX_LOCKED;
-use crate::what::{descriptors, early};
+use crate::what::{descriptors, early, own};
 use crate::who::lists::Mapped;
 use crate::who::state::Orders;
 use crate::who::thread::{self, Thread};
@@ -42,6 +42,7 @@ pub fn init() {
         variable(c"PAGEFENCE_TRACE"),
         variable(c"PAGEFENCE_SUMMARY"),
     );
+    trace::takes_numbers_by(&own::OF_RING);
     let policy = read_policy();
     let defaults = *policy.defaults();
     let no_rings = policy.enforces() && defaults.io_uring == policy::IoUring::RefuseAll;

@@ -3,12 +3,21 @@
 use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
 use std::ffi::CString;
 
-use once_cell::race::OnceBox;
+use once_cell::race::{OnceBox, OnceRef};
 use trace::Ring;
+
+use crate::who::registry::Registry;
+
+/// What a ring is made by (see `what::own`): under the registry lock nobody puts something else at its numbers.
+pub struct Numbers {
+    pub settle: fn(i32, &Registry) -> Option<i32>,
+    pub give_up: fn(i32, &Registry),
+}
 
 /// All of it; the folder is known if there is a trace.
 pub struct Trace {
     pub(super) folder: OnceBox<CString>,
+    pub(super) numbers: OnceRef<'static, Numbers>,
     pub(super) stage: AtomicU32,
     /// Where the ring lies that is written to: ours or, until there is one, our parent's. 0: neither.
     pub(super) ring: AtomicUsize,
@@ -31,6 +40,7 @@ impl Trace {
     pub const fn new() -> Trace {
         Trace {
             folder: OnceBox::new(),
+            numbers: OnceRef::new(),
             stage: AtomicU32::new(NONE),
             ring: AtomicUsize::new(0),
             of_parent: AtomicUsize::new(0),

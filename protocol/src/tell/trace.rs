@@ -11,14 +11,16 @@ use std::os::unix::ffi::OsStrExt;
 
 use kernel::text::Text;
 use rustix::io::Errno;
-use trace::{Other, Record, Ring, Shape};
+use trace::{Alone, Other, Record, Ring, Shape};
 
 use crate::tell::counters::{self, Counter};
-use crate::tell::ring::{MAKING, NONE, OWN, Trace};
+use crate::tell::ring::{MAKING, NONE, Numbers, OWN, Trace};
 use crate::tell::state::state;
 use crate::tell::told::{Once, first_time};
 use crate::tell::vocabulary::{Event, Kind};
-use crate::who::{process, scratch, thread};
+use crate::who::process::{self, Standing};
+use crate::who::registry::{self, Registry};
+use crate::who::{scratch, thread};
 
 /// How long a disk that is full isn't tried again, in nanoseconds.
 const PAUSE: u64 = 1_000_000_000;
@@ -51,6 +53,11 @@ pub fn open(path: &CStr) -> Result<(), &'static str> {
     let absolute = CString::new(absolute.as_os_str().as_bytes());
     let _ = (state().trace.folder).set(Box::new(absolute.map_err(|_| "it holds a NUL byte")?));
     Ok(())
+}
+
+/// In the constructor: how numbers are taken, once there is who knows them.
+pub fn takes_numbers_by(numbers: &'static Numbers) {
+    let _ = state().trace.numbers.set(numbers);
 }
 
 /// Before the process gives up what it takes to make a ring.
@@ -99,12 +106,15 @@ fn ring() -> Option<Ring> {
 fn make(trace: &Trace, folder: &CStr) {
     let mut room = [0u8; kernel::NAME];
     let program = process::program_in(&mut room);
-    let mut ring = || Ring::make(folder, process::pid(), program, Shape::STANDARD);
+    let numbers = StandStill::now();
+    let owner = (process::pid(), program);
+    let mut ring = || Ring::make(folder, owner, Shape::STANDARD, &numbers);
     let made = match ring() {
         // The program has taken all numbers.
         Err(Errno::MFILE) => kernel::high::beyond_the_limit(&mut ring).unwrap_or(Err(Errno::MFILE)),
         made => made,
     };
+    drop(numbers);
     match made {
         Ok(ring) => {
             ring.dropped(trace.lost.load(Relaxed));
@@ -117,6 +127,34 @@ fn make(trace: &Trace, folder: &CStr) {
             let again_at = kernel::now_ns().saturating_add(PAUSE);
             trace.again_at.store(again_at, Relaxed);
             trace.stage.store(NONE, Release);
+        }
+    }
+}
+
+/// While a ring is made: the program can put nothing else at the numbers that this takes, or would have its file made the
+/// ring. (A child that has our memory has numbers of its own.)
+struct StandStill(Option<(Registry, &'static Numbers)>);
+
+impl StandStill {
+    fn now() -> StandStill {
+        let numbers = state().trace.numbers.get();
+        let shared = process::standing() != Standing::VforkChild;
+        let numbers = numbers.filter(|_| shared);
+        StandStill(numbers.map(|numbers| (registry::lock_or_go_on(), numbers)))
+    }
+}
+
+impl trace::Numbers for StandStill {
+    fn settle(&self, opened: i32) -> Result<i32, Errno> {
+        match &self.0 {
+            Some((registry, numbers)) => (numbers.settle)(opened, registry).ok_or(Errno::BUSY),
+            None => Alone.settle(opened),
+        }
+    }
+    fn give_up(&self, number: i32) {
+        match &self.0 {
+            Some((registry, numbers)) => (numbers.give_up)(number, registry),
+            None => Alone.give_up(number),
         }
     }
 }

@@ -6,6 +6,7 @@ use core::sync::atomic::Ordering::*;
 
 use kernel::high::raise_copy;
 
+use crate::tell::ring::Numbers;
 use crate::what::words::{
     self, OURS, UNKNOWN, description_of, ensure_own, is_ours, make, tag, word,
 };
@@ -36,6 +37,18 @@ pub fn settle(opened: i32, registry: &Registry) -> Option<(i32, Option<u32>)> {
     }
     Some(high.unwrap_or_else(|| (opened, claim_in(registry, opened))))
 }
+
+/// The numbers by which a ring of the trace is made.
+pub static OF_RING: Numbers = Numbers {
+    settle: |opened, registry| {
+        // What the word said of a number that was free stays pinned: we may be in the midst of a change.
+        settle(opened, registry).map(|(number, _)| number)
+    },
+    give_up: |number, _| {
+        kernel::close(number);
+        disown(number);
+    },
+};
 
 /// It was that, unless the program has taken the number.
 pub fn close(fd: i32) {

@@ -1,5 +1,6 @@
 //! The one lock inside a process. It guards what changes when descriptors, files and mappings come
-//! and go, never an I/O call, and nobody waits for a range while holding it.
+//! and go, and what is opened for us meanwhile (a ring of the trace is made under it), never an I/O call of the
+//! program, and nobody waits for a range while holding it.
 //!
 //! Signals are blocked while it is held: a handler that opens a file would wait for its own thread.
 //! `fork` takes it too (see `process`), so a child never inherits half a change.
@@ -36,9 +37,22 @@ pub fn lock() -> Registry {
             kernel::futex_wait_private(lock, WAITED_FOR);
         }
     }
+    let holder = &state().changing.holder;
+    holder.store(this_thread(), Ordering::Relaxed);
     Registry {
         signals,
         nested: false,
+    }
+}
+
+/// The same for who may come from where this thread holds it: something is told in the middle of a change.
+pub fn lock_or_go_on() -> Registry {
+    if state().changing.holder.load(Ordering::Relaxed) != this_thread() {
+        return lock();
+    }
+    Registry {
+        signals: kernel::block_signals(),
+        nested: true,
     }
 }
 
@@ -67,9 +81,12 @@ pub fn is_forking_here() -> bool {
 
 impl Drop for Registry {
     fn drop(&mut self) {
-        let lock = &state().changing.lock;
-        if !self.nested && lock.swap(FREE, Ordering::Release) == WAITED_FOR {
-            kernel::futex_wake_private(lock);
+        let changing = &state().changing;
+        if !self.nested {
+            changing.holder.store(0, Ordering::Relaxed);
+            if changing.lock.swap(FREE, Ordering::Release) == WAITED_FOR {
+                kernel::futex_wake_private(&changing.lock);
+            }
         }
         kernel::restore_signals(self.signals);
     }
@@ -83,6 +100,7 @@ pub fn is_held() -> bool {
 /// In a forked child whose parent held the lock for the fork: nobody waits here.
 pub fn reset_in_child(mut held: Registry) {
     end_of_fork();
+    state().changing.holder.store(0, Ordering::Relaxed);
     state().changing.lock.store(FREE, Ordering::Release);
     let signals = core::mem::take(&mut held.signals);
     core::mem::forget(held);

@@ -49,6 +49,8 @@ pub(super) struct Changing {
     pub lock: AtomicU32,
     /// The record of the thread that holds it for a fork; 0: none. The same in the child.
     pub forker: AtomicUsize,
+    /// Who holds the lock: the address of the thread's record.
+    pub holder: AtomicUsize,
     /// How much a look at the mappings is due.
     pub due: AtomicU32,
     /// How many buffers there are (see `buffers`).
@@ -97,6 +99,7 @@ impl State {
             changing: Changing {
                 lock: AtomicU32::new(0),
                 forker: AtomicUsize::new(0),
+                holder: AtomicUsize::new(0),
                 due: AtomicU32::new(0),
                 buffers: AtomicU32::new(0),
                 // Above all that the kernel gives.
