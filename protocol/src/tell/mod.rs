@@ -6,7 +6,7 @@ mod kept;
 pub mod later;
 pub mod once;
 pub mod records;
-pub mod ring;
+pub(crate) mod ring;
 pub mod state;
 pub mod stderr;
 #[cfg(test)]
