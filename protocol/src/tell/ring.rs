@@ -37,7 +37,7 @@ pub(super) const MAKING: u32 = 1;
 pub(super) const OWN: u32 = 2;
 
 impl Trace {
-    pub const fn new() -> Trace {
+    pub(super) const fn new() -> Trace {
         Trace {
             folder: OnceBox::new(),
             numbers: OnceRef::new(),
