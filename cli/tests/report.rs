@@ -7,11 +7,17 @@ use serde_json::Value;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use trace::{Kind, Other, Record, Ring, Shape, Text};
+use trace::{Alone, Kind, Other, Record, Ring, Shape, Text};
 
 fn ring(folder: &Path, process: u32, program: &str) -> Ring {
     let folder = CString::new(folder.as_os_str().as_bytes()).unwrap();
-    Ring::make(&folder, process, program.as_bytes(), Shape::STANDARD).unwrap()
+    Ring::make(
+        &folder,
+        (process, program.as_bytes()),
+        Shape::STANDARD,
+        &Alone,
+    )
+    .unwrap()
 }
 
 /// What happens to bytes of a file, with another process in the way.
