@@ -162,6 +162,13 @@ pub fn fstatat(dir: c_int, path: *const libc::c_char, flags: c_int) -> Result<St
     Stat::from(n, &s)
 }
 
+/// The same by a name.
+pub fn filesystem_at(path: &CStr) -> Option<i64> {
+    // SAFETY: plain integers; all-zero is a value.
+    let mut s: libc::statfs = unsafe { core::mem::zeroed() };
+    (call!(SYS_statfs, path.as_ptr(), &raw mut s) == 0).then_some(s.f_type)
+}
+
 pub fn filesystem_magic(fd: c_int) -> Option<i64> {
     // SAFETY: plain integers; all-zero is a value.
     let mut s: libc::statfs = unsafe { core::mem::zeroed() };

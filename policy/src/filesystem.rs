@@ -77,6 +77,12 @@ pub fn is_shared_with_others(name: &str) -> bool {
     SHARED.contains(&name)
 }
 
+/// Whether a store to a mapped file finds no space where the disk has filled up since, although that was allocated: what is
+/// written goes elsewhere each time.
+pub fn copies_on_write(name: &str) -> bool {
+    ["btrfs", "bcachefs", "zfs", "f2fs", "nilfs2"].contains(&name)
+}
+
 /// Whether files there are never fenced.
 pub fn is_kernel_filesystem(name: &str) -> bool {
     KERNEL.iter().any(|(kernel, _)| *kernel == name)

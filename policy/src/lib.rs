@@ -55,7 +55,7 @@ pub use duration::show as show_duration;
 pub use escaped::Escaped;
 pub use explain::{EffectiveValue, Explanation, MatchedRule, Origin, RuleFor, SkippedRule};
 pub use filesystem::{
-    is_kernel_filesystem, is_shared_with_others, name_of_magic as filesystem_name,
+    copies_on_write, is_kernel_filesystem, is_shared_with_others, name_of_magic as filesystem_name,
 };
 pub use overrides::Overrides;
 pub use settings::{

@@ -2,7 +2,7 @@
 
 use pagefence_tests::artefacts;
 use pagefence_tests::fence::{Fence, found, split_own_lines, told_in};
-use pagefence_tests::places::main_place;
+use pagefence_tests::places::{Place, main_place, places};
 use pagefence_tests::programs::{Program, compile};
 use pagefence_tests::run::{Outcome, run, run_until};
 use pagefence_tests::{is_root, skip};
@@ -217,6 +217,27 @@ fn a_full_disk() {
     );
     assert!(fence.count(Counter::TraceLost) >= 21);
     assert_eq!(left, 0, "half a ring is left behind");
+}
+
+/// Where the space that was allocated may be gone when the ring is written to, and the program be killed by that, there is none.
+#[test]
+fn where_no_ring_can_lie() {
+    let is_btrfs = |place: &Place| place.name == "btrfs";
+    let Some(place) = places().into_iter().find(is_btrfs) else {
+        return skip("no btrfs here");
+    };
+    let (fence, dir, data) = (Fence::new(), place.directory(), main_place().directory());
+    let folder = dir.path().join("trace");
+    let mut command = traced().on(data.path());
+    fence.apply(&mut command);
+    command.arg("5").env("PAGEFENCE_TRACE", &folder);
+    let outcome = run(&mut command, LIMIT).expect("a program of ours");
+    assert_eq!(outcome.code(), 0, "{}", outcome.report());
+    let (_, own) = split_own_lines(&outcome.stderr);
+    let said = own
+        .iter()
+        .filter(|line| line.contains("can't lie on btrfs"));
+    assert_eq!((said.count(), rings(&folder).len()), (1, 0), "{own:?}");
 }
 
 /// All that can be read is, and what can't is said, each with a reason.

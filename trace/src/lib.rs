@@ -4,8 +4,9 @@
 //! oldest of which are overwritten when it is full, and the texts that they name, each written once. To write a record takes
 //! one atomic addition for its place, plain stores, and a store of its number at the end: no allocation, no lock, no system
 //! call, also in a signal handler and from many threads. A process that is killed leaves what it has written. All the space
-//! is allocated before it is mapped, so that a full disk is an error when the ring is made and no signal later. (A ring that
-//! somebody truncates kills who writes to it, as with the lock table.)
+//! is allocated before it is mapped, so that a full disk is an error when the ring is made and no signal later; whoever makes one
+//! sees to it that it doesn't lie where that helps nothing (btrfs). (A ring that somebody truncates kills who writes to it, as
+//! with the lock table.)
 //!
 //! *The words*: `format` (what lies where), `kind` (what can be told). *Written*: `ring` (made, and its records), `texts`
 //! (texts, and the paths of files). *Read*: `reader`, which trusts nothing that it finds: a ring may be cut short, of

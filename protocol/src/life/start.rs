@@ -42,7 +42,7 @@ pub fn init() {
         variable(c"PAGEFENCE_TRACE"),
         variable(c"PAGEFENCE_SUMMARY"),
     );
-    trace::takes_numbers_by(&own::OF_RING);
+    trace::takes_numbers_by(own::OF_RING);
     let policy = read_policy();
     let defaults = *policy.defaults();
     let no_rings = policy.enforces() && defaults.io_uring == policy::IoUring::RefuseAll;

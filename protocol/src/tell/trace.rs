@@ -47,6 +47,13 @@ pub fn open(path: &CStr) -> Result<(), &'static str> {
         Err(_) if kernel::fstatat(libc::AT_FDCWD, path.as_ptr(), 0).is_ok() => {}
         Err(_) => return Err("the trace's folder can't be made there"),
     }
+    let filesystem = kernel::filesystem_at(path).unwrap_or(0) as u64;
+    if policy::copies_on_write(policy::filesystem_name(filesystem)) {
+        return Err(
+            "a trace can't lie on btrfs or another filesystem that copies on write: where such a disk fills up, a store to a \
+             mapped file kills the program: name a folder elsewhere, as in /dev/shm",
+        );
+    }
     let path = std::ffi::OsStr::from_bytes(path.to_bytes());
     // The program may change its directory.
     let absolute = std::path::absolute(path).map_err(|_| "the current directory isn't known")?;

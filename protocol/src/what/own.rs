@@ -39,7 +39,7 @@ pub fn settle(opened: i32, registry: &Registry) -> Option<(i32, Option<u32>)> {
 }
 
 /// The numbers by which a ring of the trace is made.
-pub static OF_RING: Numbers = Numbers {
+pub const OF_RING: &Numbers = &Numbers {
     settle: |opened, registry| {
         // What the word said of a number that was free stays pinned: we may be in the midst of a change.
         settle(opened, registry).map(|(number, _)| number)
