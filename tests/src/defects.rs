@@ -88,20 +88,24 @@ pub fn conclude(name: &str, all: Result<Tally, String>) -> ExitCode {
 /// For a build, and for copying.
 pub const PATIENCE: Duration = Duration::from_secs(600);
 
-/// What is built and what it needs.
-const PARTS: [&str; 11] = [
-    "Cargo.toml",
-    "Cargo.lock",
-    "kernel",
-    "lock-table",
-    "policy",
-    "summary",
-    "protocol",
-    "shim",
-    "cli",
-    "test-apps",
-    "tests",
-];
+/// What is built and what it needs: the workspace's members, and what stands beside them.
+fn parts(from: &Path) -> Result<Vec<String>, String> {
+    let manifest = from.join("Cargo.toml");
+    let read = || {
+        let text = std::fs::read_to_string(&manifest).ok()?;
+        let whole: toml::Table = toml::from_str(&text).ok()?;
+        whole.get("workspace")?.get("members")?.as_array().cloned()
+    };
+    let members =
+        read().ok_or_else(|| format!("{}: no members of a workspace", manifest.display()))?;
+    let members = members.iter().filter_map(|member| member.as_str());
+    let own_directory = members.filter(|member| !member.contains('/'));
+    Ok(["Cargo.toml", "Cargo.lock"]
+        .into_iter()
+        .chain(own_directory)
+        .map(str::to_owned)
+        .collect())
+}
 
 /// The workspace once more, within the target directory.
 pub struct Copy {
@@ -119,7 +123,9 @@ impl Copy {
         std::fs::create_dir_all(&tree).map_err(|e| format!("{}: {e}", tree.display()))?;
         let mut command = Command::new("cp");
         // Not with the times of the originals: older than what was last built with a defect, they wouldn't be built.
-        command.arg("-r").args(PARTS.map(|part| source.join(part)));
+        command
+            .arg("-r")
+            .args(parts(source)?.iter().map(|part| source.join(part)));
         let outcome = run(command.arg(&tree), PATIENCE).map_err(|e| format!("cp: {e}"))?;
         match outcome.code() {
             0 => Ok(Copy { root }),
