@@ -25,7 +25,7 @@ use std::time::Instant;
 #[derive(Parser)]
 #[command(name = "races")]
 struct Args {
-    /// 60 seconds fenced and 60 with kills instead of 2 and 2, and half of those where the bare kernel isn't known to lose
+    /// 60 seconds fenced and 60 with kills instead of 1.5 and 1.5, and half of those where the bare kernel isn't known to lose
     /// anything; bare up to 60 in throws of 5, until something is lost, instead of 25 in throws of 1; and the ways of one
     /// program on every filesystem, not only on the first for 2 seconds
     #[arg(long, conflicts_with = "demo")]
@@ -215,8 +215,8 @@ fn plan(args: &Args, cells: usize) -> Plan {
         bare: 1.0,
         throws: 25,
         curious: false,
-        fenced: 2.0,
-        kills: Some(2.0),
+        fenced: 1.5,
+        kills: Some(1.5),
         policy,
         seed,
     }
