@@ -7,6 +7,7 @@
 
 mod args;
 mod check;
+mod columns;
 mod doctor;
 mod elf;
 mod environment;

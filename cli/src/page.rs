@@ -1,11 +1,11 @@
 //! What a trace tells, for people: the verdict, then each file. What didn't happen isn't shown.
 
 use std::fmt::Write;
-use std::io::IsTerminal;
 use std::time::{Duration, UNIX_EPOCH};
 
-use comfy_table::{ContentArrangement, Table, presets};
 use report::{Account, Count, File};
+
+use crate::columns::columns;
 
 /// How many files, and rows of one, are shown to people; JSON has all.
 const FILES: usize = 20;
@@ -154,17 +154,5 @@ fn rows(out: &mut String, head: &[&str], rows: Vec<Vec<String>>) {
     if rows.is_empty() {
         return;
     }
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
-    if std::io::stdout().is_terminal()
-        && let Some((width, _)) = terminal_size::terminal_size()
-    {
-        table
-            .set_content_arrangement(ContentArrangement::Dynamic)
-            .set_width(width.0);
-    }
-    table.set_header(head).add_rows(rows);
-    for line in table.trim_fmt().lines() {
-        let _ = writeln!(out, " {line}");
-    }
+    out.push_str(&columns(head, rows));
 }

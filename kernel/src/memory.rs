@@ -1,34 +1,29 @@
 //! This process's memory.
 
+use core::ffi::c_int;
+
 use crate::call::Raw;
 use crate::known;
 
 pub fn map_anonymous(bytes: usize) -> Option<*mut u8> {
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-    let at = call!(
-        SYS_mmap,
-        0,
-        bytes,
-        libc::PROT_READ | libc::PROT_WRITE,
-        flags,
-        -1isize,
-        0
-    );
-    (!(-4095..=0).contains(&at)).then_some(at as *mut u8)
+    map(bytes, libc::MAP_PRIVATE | NOTHING_BEHIND, -1)
 }
 
 /// The same, shared with the children that are forked.
 pub fn map_shared(bytes: usize) -> Option<*mut u8> {
-    let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-    let both = libc::PROT_READ | libc::PROT_WRITE;
-    let at = call!(SYS_mmap, 0, bytes, both, flags, -1isize, 0);
-    (!(-4095..=0).contains(&at)).then_some(at as *mut u8)
+    map(bytes, libc::MAP_SHARED | NOTHING_BEHIND, -1)
 }
 
 /// A file's bytes, shared with all who map it.
-pub fn map_file(fd: core::ffi::c_int, bytes: usize) -> Option<*mut u8> {
+pub fn map_file(fd: c_int, bytes: usize) -> Option<*mut u8> {
+    map(bytes, libc::MAP_SHARED, fd)
+}
+
+const NOTHING_BEHIND: c_int = libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+
+fn map(bytes: usize, flags: c_int, fd: c_int) -> Option<*mut u8> {
     let both = libc::PROT_READ | libc::PROT_WRITE;
-    let at = call!(SYS_mmap, 0, bytes, both, libc::MAP_SHARED, fd, 0);
+    let at = call!(SYS_mmap, 0, bytes, both, flags, fd, 0);
     (!(-4095..=0).contains(&at)).then_some(at as *mut u8)
 }
 
@@ -37,7 +32,7 @@ pub fn unmap(at: *mut u8, bytes: usize) {
 }
 
 /// Who may do what with these pages. False: it isn't allowed.
-pub fn protect(at: usize, bytes: usize, protection: core::ffi::c_int) -> bool {
+pub fn protect(at: usize, bytes: usize, protection: c_int) -> bool {
     call!(SYS_mprotect, at, bytes, protection) == 0
 }
 

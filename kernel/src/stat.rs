@@ -162,17 +162,19 @@ pub fn fstatat(dir: c_int, path: *const libc::c_char, flags: c_int) -> Result<St
     Stat::from(n, &s)
 }
 
-/// The same by a name.
-pub fn filesystem_at(path: &CStr) -> Option<i64> {
-    // SAFETY: plain integers; all-zero is a value.
-    let mut s: libc::statfs = unsafe { core::mem::zeroed() };
-    (call!(SYS_statfs, path.as_ptr(), &raw mut s) == 0).then_some(s.f_type)
+pub fn filesystem_magic(fd: c_int) -> Option<i64> {
+    magic(|s| call!(SYS_fstatfs, fd, s))
 }
 
-pub fn filesystem_magic(fd: c_int) -> Option<i64> {
+/// The same by a name.
+pub fn filesystem_magic_at(path: &CStr) -> Option<i64> {
+    magic(|s| call!(SYS_statfs, path.as_ptr(), s))
+}
+
+fn magic(ask: impl FnOnce(*mut libc::statfs) -> Raw) -> Option<i64> {
     // SAFETY: plain integers; all-zero is a value.
     let mut s: libc::statfs = unsafe { core::mem::zeroed() };
-    (call!(SYS_fstatfs, fd, &raw mut s) == 0).then_some(s.f_type)
+    (ask(&raw mut s) == 0).then_some(s.f_type)
 }
 
 /// What direct I/O on this file must be aligned to: memory, and offsets and lengths. None: the

@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -94,6 +95,13 @@ UNUSED static struct both open_both(const char *dir, const char *name) {
     MUST(pread(file.buffered, dots, PAGE, 0));
     free(dots);
     return file;
+}
+
+// SIGALRM once, so many microseconds from now; 0: never. A handler that wants another arms it itself, at its end: where it takes
+// longer than the interval of a timer that goes on by itself, nothing else would run.
+UNUSED static void alarm_in(int microseconds) {
+    struct itimerval once = {{0, 0}, {0, microseconds}};
+    MUST(setitimer(ITIMER_REAL, &once, NULL));
 }
 
 // A shared writable mapping of one page: direct writes near it can't go direct when fenced.

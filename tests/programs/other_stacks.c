@@ -41,19 +41,12 @@ static void round_of(struct one *one, int value) {
 
 static int interval;
 
-// By the handler, for its next time: where it takes longer than the interval, a timer that goes on by itself leaves no time for
-// anything else.
-static void again_soon(void) {
-    struct itimerval soon = {{0, 0}, {0, interval}};
-    MUST(setitimer(ITIMER_REAL, &soon, NULL));
-}
-
 // Zero: never again.
 static void every(int microseconds, void (*handler)(int), int flags) {
     struct sigaction action = {.sa_handler = handler, .sa_flags = flags | SA_RESTART};
     MUST(sigaction(SIGALRM, &action, NULL));
     interval = microseconds;
-    again_soon();
+    alarm_in(interval);
 }
 
 static struct one thread_s, handler_s;
@@ -64,7 +57,7 @@ static void reads_another(int signal) {
     int before = errno;
     ssize_t n = pread(handler_s.fd, handler_s.read, 150001, 3);
     handler_s.wrong += n != 150001 || memcmp(handler_s.read, handler_s.wrote, n);
-    again_soon();
+    alarm_in(interval);
     errno = before;
 }
 
@@ -104,7 +97,7 @@ static void switches(int signal) {
     if (done)
         return;
     current = !from;
-    again_soon();
+    alarm_in(interval);
     swapcontext(&contexts[from], &contexts[!from]);
     errno = before;
 }
@@ -144,7 +137,7 @@ static volatile int inside;
 
 static void jumps(int signal) {
     (void)signal;
-    again_soon();
+    alarm_in(interval);
     if (inside)
         siglongjmp(out, 1);
 }

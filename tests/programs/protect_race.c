@@ -22,19 +22,13 @@ static void on_fault(int signal) {
 
 static int interval;
 
-// Once at a time: where the handler takes longer than the interval, nothing else would run.
-static void again_soon(void) {
-    struct itimerval soon = {{0, 0}, {0, interval}};
-    setitimer(ITIMER_REAL, &soon, NULL);
-}
-
 static void on_timer(int signal) {
     (void)signal;
     if (inside) {
         mprotect(page, PAGE, grow_races ? PROT_READ | PROT_WRITE : PROT_READ);
         hits++;
     }
-    again_soon();
+    alarm_in(interval);
 }
 
 static int busy, stop;
@@ -79,7 +73,7 @@ static void result(const char *what) {
 
 static void timer(int microseconds) {
     interval = microseconds;
-    again_soon();
+    alarm_in(interval);
 }
 
 static void series(void) {

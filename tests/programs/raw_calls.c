@@ -102,10 +102,8 @@ static sigjmp_buf out;
 static volatile int may_jump;
 enum { SIGNALS = 2000 };
 
-// Once at a time: on a slow machine a timer that goes on by itself leaves no time for anything but its handler.
 static void again_soon(void) {
-    struct itimerval soon = {{0, 0}, {0, handled < SIGNALS ? 200 : 0}};
-    MUST(setitimer(ITIMER_REAL, &soon, NULL));
+    alarm_in(handled < SIGNALS ? 200 : 0);
 }
 
 static void handler(int signal) {

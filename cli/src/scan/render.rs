@@ -1,14 +1,13 @@
 //! The page for people: the verdict, a row for each process and file, the way out.
 
 use std::fmt::Write;
-use std::io::IsTerminal;
 
 use anstyle::{AnsiColor, Style};
-use comfy_table::{ContentArrangement, Table, presets};
 use policy::Escaped;
 
 use super::Report;
 use super::modes::{File, Mode, User};
+use crate::columns::columns;
 
 /// How many files are shown to people; JSON has all.
 const SHOWN: usize = 40;
@@ -72,25 +71,10 @@ pub fn page(report: &Report) -> String {
 }
 
 fn rows(file: &File) -> String {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
-    if std::io::stdout().is_terminal()
-        && let Some((width, _)) = terminal_size::terminal_size()
-    {
-        table
-            .set_content_arrangement(ContentArrangement::Dynamic)
-            .set_width(width.0);
-    }
-    table.set_header([
+    let head = [
         "PID", "PROGRAM", "USER", "UNIT", "MODES", "BY", "FENCED", "POLICY",
-    ]);
-    for user in &file.users {
-        table.add_row(row(user));
-    }
-    let text = table.trim_fmt();
-    text.lines()
-        .map(|line| format!(" {line}\n"))
-        .collect::<String>()
+    ];
+    columns(&head, file.users.iter().map(row))
         .trim_end()
         .to_owned()
 }

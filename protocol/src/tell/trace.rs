@@ -47,7 +47,7 @@ pub fn open(path: &CStr) -> Result<(), &'static str> {
         Err(_) if kernel::fstatat(libc::AT_FDCWD, path.as_ptr(), 0).is_ok() => {}
         Err(_) => return Err("the trace's folder can't be made there"),
     }
-    let filesystem = kernel::filesystem_at(path).unwrap_or(0) as u64;
+    let filesystem = kernel::filesystem_magic_at(path).unwrap_or(0) as u64;
     if policy::copies_on_write(policy::filesystem_name(filesystem)) {
         return Err(
             "a trace can't lie on btrfs or another filesystem that copies on write: where such a disk fills up, a store to a \

@@ -46,12 +46,8 @@ pub fn ask(fd: i32, stat: &kernel::Stat) -> Said {
 }
 
 fn filesystem(fd: i32, stat: &kernel::Stat) -> &'static str {
-    let known = mount_of(stat).map_or(0, |(place, mount)| {
-        let seen = place.load(Relaxed);
-        if seen >> 32 == mount { seen as u32 } else { 0 }
-    });
-    if stat.mount_lasts && known != 0 {
-        return policy::filesystem_name(known.into());
+    if let Some(magic) = quick_magic(stat).filter(|magic| stat.mount_lasts && *magic != 0) {
+        return policy::filesystem_name(magic.into());
     }
     let magic = kernel::filesystem_magic(fd).unwrap_or(0) as u32;
     let name = policy::filesystem_name(magic.into());
@@ -71,11 +67,17 @@ fn mount_of(stat: &kernel::Stat) -> Option<(&'static AtomicU64, u64)> {
     fits.then_some((place, stat.mount))
 }
 
+/// What the mount is, if it answered so.
+fn quick_magic(stat: &kernel::Stat) -> Option<u32> {
+    let (place, mount) = mount_of(stat)?;
+    let seen = place.load(Relaxed);
+    (seen >> 32 == mount).then_some(seen as u32)
+}
+
 /// The same as `ask`, where the answer depends on no name and so costs next to nothing.
 pub fn ask_at_once(fd: i32, stat: &kernel::Stat) -> Option<Said> {
     let simple = process::policy().is_none_or(|policy| policy.for_all().is_some());
-    let known = mount_of(stat).is_some_and(|(place, mount)| place.load(Relaxed) >> 32 == mount);
-    (simple && known).then(|| ask(fd, stat))
+    (simple && quick_magic(stat).is_some()).then(|| ask(fd, stat))
 }
 
 /// None: no policy matters for it.
