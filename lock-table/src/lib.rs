@@ -223,12 +223,12 @@ pub use place::{SYSTEM_TABLE, default_path};
 pub use reading::Blocker;
 pub use scan::Mine;
 pub use sizes::{page, unit};
-pub use slots::Slot;
+pub use slots::{Announced, Slot};
 #[cfg(not(any(loom, shuttle)))]
 pub use snapshot::{
     MappingInfo, ProcessInfo, SlotInfo, SlotState, Snapshot, UnverifiedInfo, UseInfo,
 };
-pub use uses::{Others, USE_BUFFERED, USE_DIRECT, USE_OBSERVE, USE_RANGES, UseEntry};
+pub use uses::{Others, USE_BUFFERED, USE_DIRECT, USE_OBSERVE, USE_RANGES, UseEntry, UseWord};
 
 /// Who: for people to read. Numbers of another PID namespace are that namespace's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -119,17 +119,33 @@ impl Table {
 
     /// Announces a claim without looking at the others' and without a fence: for calls that take no lock but must be
     /// seen by those who do (observing; a file used in one mode only; I8). Ended by `release`.
-    #[inline]
     pub fn announce(&self, s: Slot, c: &Claim) {
-        if let Some(slot) = self.own(s)
-            && !self.write_again(slot, c)
-        {
-            self.write(s, slot, c);
-        }
+        self.announced(s, c);
     }
 
-    /// The same where the slot's last claim was this one, and a wide one: its fields and its hint stand as they are.
-    #[inline]
+    /// The same, for whoever lets go of it without looking for the slot again: the way of most calls. `None`: the slot isn't
+    /// this process's.
+    #[inline(always)]
+    pub fn announced(&self, s: Slot, c: &Claim) -> Option<Announced<'_>> {
+        let cell = self.own(s)?;
+        if !self.write_again(cell, c) {
+            self.write_first(s, cell, *c);
+        }
+        Some(Announced {
+            table: self,
+            cell,
+            slot: s,
+        })
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn write_first(&self, s: Slot, cell: &SlotCell, c: Claim) {
+        self.write(s, cell, &c);
+    }
+
+    /// Says it again where the slot's last claim was this one, and a wide one: its fields and its hint stand as they are.
+    #[inline(always)]
     fn write_again(&self, slot: &SlotCell, c: &Claim) -> bool {
         let stands = slot.ino.load(Relaxed) == c.file.ino
             && slot.dev.load(Relaxed) == c.file.dev
@@ -147,7 +163,6 @@ impl Table {
 
     /// Lets go of whatever the slot announces, and wakes those who sleep on it. A slot of the parent's is left alone
     /// in a forked child.
-    #[inline]
     pub fn release(&self, s: Slot) {
         let Some(slot) = self.mem.slot(s.0) else {
             return;
@@ -200,8 +215,40 @@ impl Table {
     /// One of the parent's is refused in a forked child.
     #[inline]
     pub(crate) fn own(&self, s: Slot) -> Option<&SlotCell> {
-        let slot = self.mem.slot(s.0)?;
+        self.mem
+            .slot(s.0)
+            .filter(|slot| self.is_of_this_process(slot))
+    }
+
+    #[inline(always)]
+    fn is_of_this_process(&self, slot: &SlotCell) -> bool {
         let me = self.me.load(Relaxed);
-        (me != 0 && slot.owner.load(Relaxed) == me).then_some(slot)
+        me != 0 && slot.owner.load(Relaxed) == me
+    }
+}
+
+/// What a slot announces: see [`Table::announced`].
+pub struct Announced<'t> {
+    table: &'t Table,
+    cell: &'t SlotCell,
+    slot: Slot,
+}
+
+impl Announced<'_> {
+    /// Lets go of it, as `release` does.
+    #[inline(always)]
+    pub fn end(self) {
+        let seen = self.cell.state.load(Acquire);
+        // I3: Release, as in `release`, which does all that isn't usual.
+        let has_ended = seen & (word::STATE | word::WAITERS) == word::HELD
+            && self.table.is_of_this_process(self.cell)
+            && self
+                .cell
+                .state
+                .compare_exchange(seen, word::with(seen, word::FREE), Release, Relaxed)
+                .is_ok();
+        if !has_ended {
+            self.table.release(self.slot);
+        }
     }
 }

@@ -71,6 +71,32 @@ impl Says {
     }
 }
 
+/// The word of one entry: see [`Table::use_word`].
+#[derive(Clone, Copy)]
+pub struct UseWord<'t>(&'t EntryCell);
+
+impl UseWord<'_> {
+    #[inline]
+    fn says(self) -> Says {
+        // I8: the announcement's stores stand before this load in program order; the other side's membarrier makes that
+        // the order that everybody sees.
+        compiler_fence(SeqCst);
+        Says(self.0.locks.load(Relaxed))
+    }
+
+    /// As [`Table::use_locks`].
+    #[inline]
+    pub fn locks(self) -> bool {
+        self.says().locks()
+    }
+
+    /// As [`Table::use_direct_alone`].
+    #[inline]
+    pub fn direct_alone(self) -> bool {
+        self.says().direct_alone()
+    }
+}
+
 /// Flags more, in a new version.
 fn raise(cell: &EntryCell, flags: u32) {
     let mut now = cell.locks.load(Relaxed);
@@ -311,13 +337,13 @@ impl Table {
 
     #[inline]
     fn says(&self, u: UseEntry) -> Says {
-        // I8: the announcement's stores stand before this load in program order; the other side's membarrier makes that
-        // the order that everybody sees.
-        compiler_fence(SeqCst);
-        match self.mem.uses().cell(u.0) {
-            Some(cell) => Says(cell.locks.load(Relaxed)),
-            None => Says(FLAGS),
-        }
+        self.use_word(u).map_or(Says(FLAGS), UseWord::says)
+    }
+
+    /// The entry's word, for who asks it twice.
+    #[inline]
+    pub fn use_word(&self, u: UseEntry) -> Option<UseWord<'_>> {
+        self.mem.uses().cell(u.0).map(UseWord)
     }
 
     /// What `use_mixed` is told from, to be compared with what it was; 0: it isn't mixed.

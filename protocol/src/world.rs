@@ -192,7 +192,13 @@ pub fn bare(call: &Transfer) -> isize {
 
 /// The call, fenced. In a process.
 pub fn fenced(call: &Transfer) -> isize {
-    transfer::transfer(call, || bare(call))
+    made_by(call, || bare(call))
+}
+
+/// The call, fenced, where the kernel's part is this.
+pub fn made_by(call: &Transfer, real: impl Fn() -> isize + Copy) -> isize {
+    let moved = || (call.data, call.at, call.flags);
+    transfer::transfer(call.fd, call.write, moved, real)
 }
 
 /// The same, and how often the kernel got the program's own call.
@@ -202,7 +208,7 @@ pub fn counted(call: &Transfer) -> (isize, u32) {
         calls.set(calls.get() + 1);
         bare(call)
     };
-    (transfer::transfer(call, real), calls.get())
+    (made_by(call, real), calls.get())
 }
 
 /// A call that stays in the kernel until it is let go.
@@ -225,7 +231,7 @@ impl Slow {
         let thread = process.spawn(move || {
             let buffer = Buffer::of(len, 7);
             let call = at(write, fd, buffer.all(), place);
-            transfer::transfer(&call, || {
+            made_by(&call, || {
                 entered.send(()).unwrap();
                 may_go.recv().unwrap();
                 bare(&call)

@@ -5,7 +5,7 @@
 //! ```text
 //! "reads from a place": [pread, pread64] unlisted [__pread64] = SYS_pread64
 //!     fn(fd: c_int, buf: *mut c_void, n: size_t, at: off64_t) -> ssize_t, |real| {
-//!     transfer(&reading(fd, Data::Buffer(buf, n), Position::At(at), 0), || real(fd, buf, n, at))
+//!     reads(fd, move || (Data::Buffer(buf, n), Position::At(at), 0), move || real(fd, buf, n, at))
 //! }
 //! ```
 //!

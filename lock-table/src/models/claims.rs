@@ -117,13 +117,14 @@ fn who_only_announces_is_seen() {
             .expect("there is room");
         together!(
             move || {
-                a.table.announce(a.slot(), &buffered);
+                let announced = a.table.announced(a.slot(), &buffered);
+                let announced = announced.expect("a slot of ours");
                 if a.table.use_locks(mine) {
-                    a.table.release(a.slot());
+                    announced.end();
                     a.pass(&buffered, 0);
                 } else {
                     a.inside[0].visit();
-                    a.table.release(a.slot());
+                    announced.end();
                 }
             },
             move || {

@@ -5,11 +5,11 @@ use crate::UseEntry;
 
 /// A call that announces itself only, where it may: inside, and out again.
 fn unheld(p: &Process, c: &Claim, may: impl Fn() -> bool) {
-    p.table.announce(p.slot(), c);
+    let announced = p.table.announced(p.slot(), c).expect("a slot of ours");
     if may() {
         p.inside[0].visit();
     }
-    p.table.release(p.slot());
+    announced.end();
 }
 
 fn directly(p: &Process, u: UseEntry) {

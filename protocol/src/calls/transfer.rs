@@ -15,7 +15,7 @@ use crate::hold::unmixed::{Closer, unmixed, unmixed_apart};
 use crate::hold::view::lock_offset;
 use crate::hold::way_back;
 use crate::tell::events;
-use crate::what::data::{Position, Transfer};
+use crate::what::data::{Data, Position, Transfer};
 use crate::what::descriptions::{self, Pinned};
 use crate::what::file::{GOES_PAST, STAYS_CACHED};
 use crate::what::words::{self, Peek};
@@ -23,12 +23,28 @@ use crate::what::{descriptors, files};
 use crate::who::thread::{self, Frame, Thread};
 use crate::who::{outlived, process};
 
-#[inline]
-pub fn transfer(call: &Transfer, real: impl Fn() -> isize) -> isize {
-    let mode = mode_of(call.write, false);
-    match unmixed::<false>(call.fd, mode, &real) {
+/// What the call moves is put together only for whoever looks closer: in one mode nobody does.
+#[inline(always)]
+pub fn transfer(
+    fd: i32,
+    write: bool,
+    moved: impl Fn() -> (Data, Position, i32),
+    real: impl Fn() -> isize + Copy,
+) -> isize {
+    let mode = mode_of(write, false);
+    match unmixed::<false>(fd, mode, real) {
         Ok(n) => n,
-        Err(why) => look_closer(call, mode, why, &real),
+        Err(why) => {
+            let ((data, at, flags), real) = (moved(), real);
+            let call = Transfer {
+                fd,
+                write,
+                data,
+                at,
+                flags,
+            };
+            look_closer(&call, mode, why, &real)
+        }
     }
 }
 
@@ -45,12 +61,14 @@ pub fn transfer_below(call: &Transfer, real: &dyn Fn() -> isize) -> isize {
 /// The number is used for the first time, or the file is mixed.
 #[inline(never)]
 fn look_closer(call: &Transfer, mode: Mode, why: Closer, real: &dyn Fn() -> isize) -> isize {
+    let why = match why {
+        Closer::Unknown => match first_use(call.fd, mode, real) {
+            Ok(n) => return n,
+            Err(why) => why,
+        },
+        known => known,
+    };
     match why {
-        Closer::Unknown => {
-            if let Some(n) = first_use(call.fd, mode, real) {
-                return n;
-            }
-        }
         Closer::Tells if call.write => return real(),
         Closer::Tells => {
             outlived::show_complete();
@@ -62,7 +80,13 @@ fn look_closer(call: &Transfer, mode: Mode, why: Closer, real: &dyn Fn() -> isiz
             }
             return n;
         }
-        Closer::Range => {}
+        Closer::Direct => {
+            if let Some(n) = all_direct(call, real) {
+                return n;
+            }
+        }
+        // Unknown again: another has put something else there.
+        Closer::Range | Closer::Unknown => {}
     }
     if process::has_other_ways() {
         match route_of(call.fd) {
@@ -74,8 +98,9 @@ fn look_closer(call: &Transfer, mode: Mode, why: Closer, real: &dyn Fn() -> isiz
         return n;
     }
     // Before it, with nothing held, and as little of the stack in use.
-    way_back::look_if_due(call.fd);
-    match all_direct(call, real) {
+    let looked = way_back::look_if_due(call.fd);
+    // It may be all direct now; and it wouldn't stay so if this call took a range.
+    match looked.then(|| all_direct(call, real)).flatten() {
         Some(n) => n,
         None => in_range(call, real),
     }
@@ -146,14 +171,14 @@ fn in_range(call: &Transfer, real: &dyn Fn() -> isize) -> isize {
     })
 }
 
-/// Finds out what the number stands for. None: look closer all the same.
+/// Finds out what the number stands for. Else: look closer all the same.
 #[inline(never)]
-fn first_use(fd: i32, mode: Mode, real: &dyn Fn() -> isize) -> Option<isize> {
+fn first_use(fd: i32, mode: Mode, real: &dyn Fn() -> isize) -> Result<isize, Closer> {
     match descriptors::pin(fd) {
-        None => return Some(real()),
+        None => return Ok(real()),
         Some(pinned) => pinned.unpin(),
     }
-    unmixed::<false>(fd, mode, &real).ok()
+    unmixed::<false>(fd, mode, real)
 }
 
 /// Take the range and make the call. None: the number stands for another file now.

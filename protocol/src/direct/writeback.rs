@@ -9,6 +9,7 @@ use crate::direct::second::{self, InHand};
 use crate::hold::slots::slot_of;
 use crate::what::file::File;
 use crate::what::seconds;
+use crate::who::process;
 use crate::who::thread::{Frame, Thread};
 
 /// Look at the file's writeback error through the second descriptor. None: the kernel doesn't let us look.
@@ -72,7 +73,7 @@ pub fn after_sync(thread: &Thread, frame: &Frame, file: &File, result: isize) ->
         // The kernel has told this descriptor itself; ours sees the same error, and nobody is told twice.
         let errno = kernel::errno();
         for purpose in seconds::ALL {
-            let slot = slot_of(thread, frame);
+            let slot = process::table().and_then(|table| slot_of(table, thread, frame));
             let there = slot.and_then(|_| second::borrow_existing(frame, file, purpose));
             if let Some(ours) = there {
                 let _ = seen(file, || kernel::writeback_error(ours.number(), 0, 1));

@@ -17,7 +17,7 @@ use crate::tell::counters::{self, Counter};
 use crate::what::data::{Position, Transfer};
 use crate::what::descriptions::{self, Pinned, pin_index};
 use crate::what::words::{self, Peek};
-use crate::what::{files, identity, places};
+use crate::what::{identity, places};
 use crate::who::process;
 use crate::who::thread::{self, Frame, Holds, Thread};
 
@@ -32,9 +32,7 @@ pub fn all_direct(call: &Transfer, real: &dyn Fn() -> isize) -> Option<isize> {
     let Peek::Description { seen, index } = words::peek(call.fd) else {
         return None;
     };
-    let description = descriptions::description(index)?;
-    let file = files::get(description.file_index())?;
-    if !file.is_direct_alone() || call.appends(description.flags()) {
+    if call.appends(descriptions::description(index)?.flags()) {
         return None;
     }
     let frame = thread.enter(give_back::abandoned)?;
@@ -61,7 +59,8 @@ fn announced(
     pinned: &Pinned,
     real: &dyn Fn() -> isize,
 ) -> Option<isize> {
-    let (table, slot) = (process::table()?, slot_of(thread, frame)?);
+    let table = process::table()?;
+    let slot = slot_of(table, thread, frame)?;
     if !announce(table, slot, frame, call, pinned) {
         return None;
     }

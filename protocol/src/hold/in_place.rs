@@ -93,7 +93,7 @@ impl Seen {
     /// False: somebody is in the way, or something. The frame gives back what was announced.
     #[inline]
     fn take(&self, table: &Table, thread: &Thread, frame: &Frame) -> bool {
-        let Some(slot) = slot_of(thread, frame) else {
+        let Some(slot) = slot_of(table, thread, frame) else {
             return false;
         };
         let mode = mode_of(self.write, false);

@@ -53,7 +53,7 @@ fn take_alone(thread: &Thread, frame: &Frame, terms: &Terms, claim: &Claim, no_w
         return Got::Go;
     };
     for _ in 0..SLOTS_TRIED {
-        let Some(slot) = slot_of(thread, frame) else {
+        let Some(slot) = slot_of(table, thread, frame) else {
             break;
         };
         if let Some(got) = take_in(table, slot, thread, frame, terms, claim, no_wait) {
@@ -149,7 +149,10 @@ pub(super) fn outer<'a>(
 #[cold]
 #[inline(never)]
 pub fn take_within(thread: &Thread, frame: &Frame, claim: &Claim, ns: u64) -> bool {
-    let (Some(table), Some(slot)) = (process::table(), slot_of(thread, frame)) else {
+    let Some(table) = process::table() else {
+        return false;
+    };
+    let Some(slot) = slot_of(table, thread, frame) else {
         return false;
     };
     let mut slots = [slot; LEVELS];

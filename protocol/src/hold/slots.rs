@@ -8,8 +8,7 @@ use crate::who::thread::{Frame, Holds, Thread};
 
 /// The frame's slot, claimed at first need and kept.
 #[inline(always)]
-pub fn slot_of(thread: &Thread, frame: &Frame) -> Option<Slot> {
-    let table = process::table()?;
+pub fn slot_of(table: &Table, thread: &Thread, frame: &Frame) -> Option<Slot> {
     match frame.slot.get().checked_sub(1) {
         Some(index) => table.slot_at(index),
         None => claim_slot(thread, frame),
@@ -93,19 +92,33 @@ pub fn release(frame: &Frame) {
         return;
     }
     match kept(frame.slot.get()) {
-        Some((table, slot)) => let_go(table, slot, frame),
+        Some((table, slot)) => {
+            table.release(slot);
+            has_let_go(table, frame);
+        }
         None => frame.holds.set(Holds::Nothing),
     }
 }
 
-/// The same of one that holds its range by this slot.
-#[inline]
-pub fn let_go(table: &Table, slot: Slot, frame: &Frame) {
-    table.release(slot);
+/// Its slot announces nothing any more.
+#[inline(always)]
+pub fn has_let_go(table: &Table, frame: &Frame) {
     frame.holds.set(Holds::Nothing);
     if frame.is_scarce.get() {
-        // Forgotten first: a handler that jumps out in between costs a slot, and not another's claim.
-        frame.slot.set(0);
+        give_scarce_back(table, frame);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn give_scarce_back(table: &Table, frame: &Frame) {
+    // Forgotten first: a handler that jumps out in between costs a slot, and not another's claim.
+    if let Some(slot) = frame
+        .slot
+        .replace(0)
+        .checked_sub(1)
+        .and_then(|index| table.slot_at(index))
+    {
         table.give_slot(slot);
     }
 }

@@ -54,7 +54,7 @@ pub fn take_both(thread: &Thread, parts: [&Part; 2]) -> Got {
     };
     const TRIES: u32 = 8;
     for _ in 0..TRIES {
-        let [Some(one), Some(other)] = parts.map(|part| slot_of(thread, part.frame)) else {
+        let [Some(one), Some(other)] = parts.map(|part| slot_of(table, thread, part.frame)) else {
             break;
         };
         if let Some(got) = in_slots(table, [one, other], thread, parts) {

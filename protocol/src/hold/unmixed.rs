@@ -4,7 +4,7 @@ use core::sync::atomic::{Ordering::*, compiler_fence, fence};
 
 use lock_table::{Claim, Mode};
 
-use crate::hold::slots::{let_go, slot_of};
+use crate::hold::slots::{has_let_go, slot_of};
 use crate::hold::terms::END_OF_TIME;
 use crate::hold::{cancellation, give_back};
 use crate::what::file::File;
@@ -19,6 +19,8 @@ pub enum Closer {
     Unknown,
     /// An eventfd that tells of completions.
     Tells,
+    /// All use of the file is direct, as far as is known.
+    Direct,
     /// The file is used past the page cache, too, or its policy wants more: the call must take its range, or be
     /// routed.
     Range,
@@ -27,11 +29,11 @@ pub enum Closer {
 /// A file in one mode (P10): say in the table what this call does, without waiting, and make it.
 ///
 /// `LOOKED`: a routed file's request has been looked at, or needs no look. Else it isn't made, either.
-#[inline]
+#[inline(always)]
 pub fn unmixed<const LOOKED: bool>(
     fd: i32,
     mode: Mode,
-    real: &impl Fn() -> isize,
+    real: impl Fn() -> isize,
 ) -> Result<isize, Closer> {
     let Some(thread) = process::active() else {
         return Ok(real());
@@ -46,21 +48,20 @@ pub fn unmixed<const LOOKED: bool>(
     let description = descriptions::description(index).ok_or(Closer::Range)?;
     let file = files::get(description.file_index()).ok_or(Closer::Range)?;
     let table = process::table().ok_or(Closer::Range)?;
-    let entry = file.use_entry_in(table).ok_or(Closer::Range)?;
+    let word = file.use_word_in(table).ok_or(Closer::Range)?;
     let known = file.settings();
     let is_plain = match LOOKED {
         true => known.is_plain(),
         false => known.is_plain_as_asked(),
     };
-    if table.use_locks(entry) || !is_plain {
-        return Err(Closer::Range);
+    if word.locks() || !is_plain {
+        return Err(match word.direct_alone() && is_plain {
+            true => Closer::Direct,
+            false => Closer::Range,
+        });
     }
     let frame = thread.enter(give_back::abandoned).ok_or(Closer::Range)?;
     frame.cancel_state.set(cancellation::UNTOUCHED);
-    let Some(slot) = slot_of(thread, frame) else {
-        thread.leave(frame);
-        return Err(Closer::Range);
-    };
     let claim = Claim {
         file: file.id(),
         first: 0,
@@ -69,25 +70,35 @@ pub fn unmixed<const LOOKED: bool>(
         atomic: false,
     };
     frame.holds.set(Holds::Perhaps);
-    table.announce(slot, &claim);
+    let Some(announced) =
+        slot_of(table, thread, frame).and_then(|slot| table.announced(slot, &claim))
+    else {
+        frame.holds.set(Holds::Nothing);
+        thread.leave(frame);
+        return Err(Closer::Range);
+    };
     // The store above and the look below may pass each other in this processor: the opener that makes
     // the file mixed sets `locks`, has every processor pass a barrier (membarrier), and only then looks
     // at the slots. The compiler must keep their order.
     compiler_fence(SeqCst);
     // And what was read of the file's record was read before the number is looked at again.
     fence(Acquire);
-    let stands = !table.use_locks(entry) && words::still(fd, seen);
-    let result = stands.then(|| made(file, mode, real));
+    let stands = !word.locks() && words::still(fd, seen);
+    let result = match stands {
+        true => Ok(made(file, mode, real)),
+        false => Err(Closer::Range),
+    };
     // Nothing: a handler forked meanwhile, and this is the child.
     if frame.holds.get() != Holds::Nothing {
-        let_go(table, slot, frame);
+        announced.end();
+        has_let_go(table, frame);
     }
     thread.leave(frame);
-    result.ok_or(Closer::Range)
+    result
 }
 
 #[inline(always)]
-fn made(file: &File, mode: Mode, real: &impl Fn() -> isize) -> isize {
+fn made(file: &File, mode: Mode, real: impl Fn() -> isize) -> isize {
     if mode == Mode::Layout {
         file.is_cut_off(0); // for when the file is mixed (P12)
     }
@@ -101,5 +112,5 @@ pub fn unmixed_apart<const LOOKED: bool>(
     mode: Mode,
     real: &dyn Fn() -> isize,
 ) -> Result<isize, Closer> {
-    unmixed::<LOOKED>(fd, mode, &real)
+    unmixed::<LOOKED>(fd, mode, real)
 }

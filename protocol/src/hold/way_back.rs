@@ -39,16 +39,18 @@ pub fn is_due(file: &File) -> bool {
     }
 }
 
-/// Looks if it is time to.
+/// Looks if it is time to. Whether it was.
 #[inline(never)]
-pub fn look_if_due(fd: i32) {
+pub fn look_if_due(fd: i32) -> bool {
     if let Peek::Description { index, .. } = words::peek(fd)
         && let Some(description) = descriptions::description(index)
         && let Some(file) = files::get(description.file_index())
         && is_due(file)
     {
         look(fd);
+        return true;
     }
+    false
 }
 
 /// Looks, with nothing held.

@@ -155,7 +155,8 @@ fn announced(
         return None;
     }
     let frame = &request.frame;
-    let (table, slot) = (process::table()?, slot_of(thread, frame)?);
+    let table = process::table()?;
+    let slot = slot_of(table, thread, frame)?;
     // Others only announce themselves, and give way to nobody: who needs more waits for a moment by itself.
     let alone = Some(Admitted::Alone);
     if call.appends(pinned.description.flags()) {

@@ -1,6 +1,5 @@
 //! What is told, by whom and how often.
 
-use crate::calls::transfer;
 use crate::hold::call;
 use crate::tell::events::{self, Event, Kind};
 use crate::tell::kept::PLACES;
@@ -9,7 +8,7 @@ use crate::tell::{once, records, trace};
 use crate::who::owned::Process;
 use crate::who::process::active;
 use crate::who::thread::Holds;
-use crate::world::{A_WHILE, Buffer, Slow, World, at, bare, c_path};
+use crate::world::{A_WHILE, Buffer, Slow, World, at, bare, c_path, made_by};
 
 fn lines(path: &std::path::Path) -> Vec<String> {
     let mut folder = report::Folder::open(path).unwrap();
@@ -129,7 +128,7 @@ fn what_happens_under_a_range_is_told_when_that_is_given_back() {
     let writer = a.spawn(move || {
         let page = Buffer::of(4096, 2);
         let call = at(true, direct, page.all(), 0);
-        transfer::transfer(&call, || {
+        made_by(&call, || {
             inside.send(()).unwrap();
             may_go.recv().unwrap();
             // A handler's, in this moment.

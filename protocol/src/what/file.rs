@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::*};
 
 use kernel::arena::Zeroed;
-use lock_table::{FileId, Table, UseEntry};
+use lock_table::{FileId, Table, UseEntry, UseWord};
 use policy::{Isolation, Mode, OnInvalidateFailure, OnLockTimeout, OnTableError, Settings};
 
 use crate::tell::told;
@@ -139,8 +139,14 @@ impl File {
     }
 
     #[inline]
-    pub fn use_entry_in(&self, table: &Table) -> Option<UseEntry> {
+    fn use_entry_in(&self, table: &Table) -> Option<UseEntry> {
         table.use_at(self.use_entry.load(Relaxed).checked_sub(1)?)
+    }
+
+    /// What that says, for who asks it twice.
+    #[inline(always)]
+    pub fn use_word_in<'t>(&self, table: &'t Table) -> Option<UseWord<'t>> {
+        table.use_word(self.use_entry_in(table)?)
     }
 
     /// Whether calls must take ranges that aren't direct: somebody uses the file past the page cache, or this is

@@ -105,12 +105,21 @@ pub fn peek(fd: i32) -> Peek {
         Some(w) => w.load(Acquire),
         None => UNKNOWN,
     };
-    match seen & 0xff {
+    match tag(seen) {
         DESCRIPTION => Peek::Description {
             seen,
             index: carried(seen),
         },
         PASS => Peek::Pass,
+        other => peek_at_other(fd, other),
+    }
+}
+
+/// Apart: with all of them in one place, the compiler makes a table of jumps of it, which no processor that has just been in
+/// the kernel foresees.
+#[inline(never)]
+fn peek_at_other(fd: i32, tag: u64) -> Peek {
+    match tag {
         OURS => Peek::Ours,
         TELLS => Peek::Tells,
         _ if fd < 0 || fd as u32 >= CAPACITY => Peek::Pass,

@@ -77,6 +77,8 @@ impl OwnStack {
         self.has(stack_here())
     }
 
+    #[cold]
+    #[inline(never)]
     fn seen_from(&self, here: usize) -> usize {
         match self.has(here) {
             true => here.wrapping_add(self.shift.get()),

@@ -122,6 +122,19 @@ impl Thread {
         if self.generation.get() != generation() {
             self.forget_parent();
         }
+        if self.top.get() == 0
+            && let Some(Some(frame)) = self.next_frame(0, stack)
+        {
+            frame.waited.set(0);
+            return Some(frame);
+        }
+        self.enter_above(stack, give_back)
+    }
+
+    /// Other calls of the thread's are under way, or were jumped out of.
+    #[cold]
+    #[inline(never)]
+    fn enter_above(&self, stack: usize, give_back: GiveBack) -> Option<&Frame> {
         loop {
             let mut before = self.top.get();
             if before != 0 {

@@ -15,7 +15,7 @@ use protocol::calls::numbers;
 use protocol::calls::transfer::{seek, transfer};
 use protocol::hold::cancellation::{hold_cancellation, restore_cancellation};
 use protocol::tell::stderr;
-use protocol::what::data::{Data, Position, Transfer};
+use protocol::what::data::{Data, Position};
 use protocol::what::words;
 
 use super::stdio::number;
@@ -240,14 +240,8 @@ unsafe extern "C" fn read_slot(stream: *mut FILE, into: *mut c_void, n: ssize_t)
     let own = own!(0, fn(*mut FILE, *mut c_void, ssize_t) -> ssize_t);
     // SAFETY: what libc was about to call.
     let real = || unsafe { own(stream, into, n) };
-    let call = Transfer {
-        fd: number(stream),
-        write: false,
-        data: Data::Buffer(into, n as usize),
-        at: Position::Offset,
-        flags: 0,
-    };
-    as_cancelled(stream, || transfer(&call, real))
+    let moved = || (Data::Buffer(into, n as usize), Position::Offset, 0);
+    as_cancelled(stream, || transfer(number(stream), false, moved, real))
 }
 
 /// As libc's own: until all is written, or an error, which the stream notes.
@@ -259,16 +253,10 @@ unsafe extern "C" fn write_slot(stream: *mut FILE, from: *const c_void, n: ssize
     let mut done = 0;
     while done < n {
         let (at, left) = (from.wrapping_byte_offset(done), (n - done) as usize);
-        let call = Transfer {
-            fd,
-            write: true,
-            data: Data::Buffer(at.cast_mut(), left),
-            at: Position::Offset,
-            flags: 0,
-        };
+        let moved = || (Data::Buffer(at.cast_mut(), left), Position::Offset, 0);
         // SAFETY: the rest of the stream's bytes.
         let real = || unsafe { write::real()(fd, at, left) };
-        match as_cancelled(stream, || transfer(&call, real)) {
+        match as_cancelled(stream, || transfer(fd, true, moved, real)) {
             written @ 0.. => done += written,
             _ => {
                 Fields::of(stream).flags().fetch_or(ERROR_SEEN, Relaxed);

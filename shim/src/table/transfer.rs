@@ -5,26 +5,19 @@ use crate::table::calls;
 use core::ffi::{c_int, c_void};
 use libc::{iovec, off64_t, size_t, ssize_t};
 use protocol::calls::transfer::{seek, transfer};
-use protocol::what::data::{Data, Position, Transfer};
+use protocol::what::data::{Data, Position};
 
-fn reading(fd: c_int, data: Data, at: Position, flags: c_int) -> Transfer {
-    Transfer {
-        fd,
-        write: false,
-        data,
-        at,
-        flags,
-    }
+/// What a call moves, from or to where, and how; looked at only if the file isn't in one mode.
+type Moved = (Data, Position, c_int);
+
+#[inline(always)]
+fn reads(fd: c_int, moved: impl Fn() -> Moved, real: impl Fn() -> ssize_t + Copy) -> ssize_t {
+    transfer(fd, false, moved, real)
 }
 
-fn writing(fd: c_int, data: Data, at: Position, flags: c_int) -> Transfer {
-    Transfer {
-        fd,
-        write: true,
-        data,
-        at,
-        flags,
-    }
+#[inline(always)]
+fn writes(fd: c_int, moved: impl Fn() -> Moved, real: impl Fn() -> ssize_t + Copy) -> ssize_t {
+    transfer(fd, true, moved, real)
 }
 
 fn vector(iov: *const iovec, count: c_int) -> Data {
@@ -44,64 +37,64 @@ fn offset_or_current(offset: off64_t) -> Position {
 calls! { Libc "Reading and writing" {
 "reads at the offset": [read] unlisted [__read] = SYS_read
     fn(fd: c_int, buf: *mut c_void, n: size_t) -> ssize_t, |real| {
-    transfer(&reading(fd, Data::Buffer(buf, n), Position::Offset, 0), || real(fd, buf, n))
+    reads(fd, move || (Data::Buffer(buf, n), Position::Offset, 0), move || real(fd, buf, n))
 }
 "reads at the offset, into a buffer of known size": unlisted [__read_chk]
     fn(fd: c_int, buf: *mut c_void, n: size_t, room: size_t) -> ssize_t, |real| {
-    transfer(&reading(fd, Data::Buffer(buf, n), Position::Offset, 0), || real(fd, buf, n, room))
+    reads(fd, move || (Data::Buffer(buf, n), Position::Offset, 0), move || real(fd, buf, n, room))
 }
 "reads a counter": [eventfd_read]
     fn(fd: c_int, value: *mut u64) -> c_int, |real| {
-    let read = || if real(fd, value) == 0 { 8 } else { -1 };
-    let n = transfer(&reading(fd, Data::Buffer(value.cast(), 8), Position::Offset, 0), read);
+    let read = move || if real(fd, value) == 0 { 8 } else { -1 };
+    let n = reads(fd, move || (Data::Buffer(value.cast(), 8), Position::Offset, 0), read);
     if n == 8 { 0 } else { -1 }
 }
 "reads at a place": [pread, pread64] unlisted [__pread64] = SYS_pread64
     fn(fd: c_int, buf: *mut c_void, n: size_t, at: off64_t) -> ssize_t, |real| {
-    transfer(&reading(fd, Data::Buffer(buf, n), Position::At(at), 0), || real(fd, buf, n, at))
+    reads(fd, move || (Data::Buffer(buf, n), Position::At(at), 0), move || real(fd, buf, n, at))
 }
 "reads at a place, into a buffer of known size": unlisted [__pread_chk, __pread64_chk]
     fn(fd: c_int, buf: *mut c_void, n: size_t, at: off64_t, room: size_t) -> ssize_t, |real| {
-    transfer(&reading(fd, Data::Buffer(buf, n), Position::At(at), 0), || real(fd, buf, n, at, room))
+    reads(fd, move || (Data::Buffer(buf, n), Position::At(at), 0), move || real(fd, buf, n, at, room))
 }
 "reads into several buffers at the offset": [readv] = SYS_readv
     fn(fd: c_int, iov: *const iovec, count: c_int) -> ssize_t, |real| {
-    transfer(&reading(fd, vector(iov, count), Position::Offset, 0), || real(fd, iov, count))
+    reads(fd, move || (vector(iov, count), Position::Offset, 0), move || real(fd, iov, count))
 }
 "reads into several buffers at a place": [preadv, preadv64] = SYS_preadv
     fn(fd: c_int, iov: *const iovec, count: c_int, at: off64_t) -> ssize_t, |real| {
-    transfer(&reading(fd, vector(iov, count), Position::At(at), 0), || real(fd, iov, count, at))
+    reads(fd, move || (vector(iov, count), Position::At(at), 0), move || real(fd, iov, count, at))
 }
 "reads into several buffers at a place or the offset, with flags": [preadv2 2.26, preadv64v2 2.26]
     fn(fd: c_int, iov: *const iovec, count: c_int, at: off64_t, flags: c_int) -> ssize_t, |real| {
-    transfer(&reading(fd, vector(iov, count), offset_or_current(at), flags), || real(fd, iov, count, at, flags))
+    reads(fd, move || (vector(iov, count), offset_or_current(at), flags), move || real(fd, iov, count, at, flags))
 }
     by SYS_preadv2 fn(fd: c_int, iov: *const iovec, count: c_int, at: off64_t, high: usize, flags: c_int) -> ssize_t, |real| {
-    transfer(&reading(fd, vector(iov, count), offset_or_current(at), flags), || real(fd, iov, count, at, high, flags))
+    reads(fd, move || (vector(iov, count), offset_or_current(at), flags), move || real(fd, iov, count, at, high, flags))
 }
 
 "writes at the offset": [write] unlisted [__write] = SYS_write
     fn(fd: c_int, buf: *const c_void, n: size_t) -> ssize_t, |real| {
-    transfer(&writing(fd, Data::Buffer(buf.cast_mut(), n), Position::Offset, 0), || real(fd, buf, n))
+    writes(fd, move || (Data::Buffer(buf.cast_mut(), n), Position::Offset, 0), move || real(fd, buf, n))
 }
 "writes at a place": [pwrite, pwrite64] unlisted [__pwrite64] = SYS_pwrite64
     fn(fd: c_int, buf: *const c_void, n: size_t, at: off64_t) -> ssize_t, |real| {
-    transfer(&writing(fd, Data::Buffer(buf.cast_mut(), n), Position::At(at), 0), || real(fd, buf, n, at))
+    writes(fd, move || (Data::Buffer(buf.cast_mut(), n), Position::At(at), 0), move || real(fd, buf, n, at))
 }
 "writes several buffers at the offset": [writev] = SYS_writev
     fn(fd: c_int, iov: *const iovec, count: c_int) -> ssize_t, |real| {
-    transfer(&writing(fd, vector(iov, count), Position::Offset, 0), || real(fd, iov, count))
+    writes(fd, move || (vector(iov, count), Position::Offset, 0), move || real(fd, iov, count))
 }
 "writes several buffers at a place": [pwritev, pwritev64] = SYS_pwritev
     fn(fd: c_int, iov: *const iovec, count: c_int, at: off64_t) -> ssize_t, |real| {
-    transfer(&writing(fd, vector(iov, count), Position::At(at), 0), || real(fd, iov, count, at))
+    writes(fd, move || (vector(iov, count), Position::At(at), 0), move || real(fd, iov, count, at))
 }
 "writes several buffers at a place or the offset, with flags": [pwritev2 2.26, pwritev64v2 2.26]
     fn(fd: c_int, iov: *const iovec, count: c_int, at: off64_t, flags: c_int) -> ssize_t, |real| {
-    transfer(&writing(fd, vector(iov, count), offset_or_current(at), flags), || real(fd, iov, count, at, flags))
+    writes(fd, move || (vector(iov, count), offset_or_current(at), flags), move || real(fd, iov, count, at, flags))
 }
     by SYS_pwritev2 fn(fd: c_int, iov: *const iovec, count: c_int, at: off64_t, high: usize, flags: c_int) -> ssize_t, |real| {
-    transfer(&writing(fd, vector(iov, count), offset_or_current(at), flags), || real(fd, iov, count, at, high, flags))
+    writes(fd, move || (vector(iov, count), offset_or_current(at), flags), move || real(fd, iov, count, at, high, flags))
 }
 
 "moves the offset": [lseek, lseek64] unlisted [__lseek] = SYS_lseek
