@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{Ordering::*, compiler_fence, fence};
 
-use lock_table::{Claim, Mode};
+use lock_table::{Claim, Mode, Table, UseWord};
 
 use crate::hold::slots::{has_let_go, slot_of};
 use crate::hold::terms::END_OF_TIME;
@@ -11,7 +11,7 @@ use crate::what::file::File;
 use crate::what::words::{self, Peek};
 use crate::what::{descriptions, files};
 use crate::who::process;
-use crate::who::thread::Holds;
+use crate::who::thread::{Holds, Thread};
 
 /// Why a call isn't made so.
 pub enum Closer {
@@ -60,41 +60,70 @@ pub fn unmixed<const LOOKED: bool>(
             false => Closer::Range,
         });
     }
-    let frame = thread.enter(give_back::abandoned).ok_or(Closer::Range)?;
-    frame.cancel_state.set(cancellation::UNTOUCHED);
-    let claim = Claim {
-        file: file.id(),
-        first: 0,
-        last: END_OF_TIME,
+    let call = InOneMode {
+        fd,
+        seen,
+        file,
+        word,
         mode,
-        atomic: false,
     };
-    frame.holds.set(Holds::Perhaps);
-    let Some(announced) =
-        slot_of(table, thread, frame).and_then(|slot| table.announced(slot, &claim))
-    else {
-        frame.holds.set(Holds::Nothing);
+    call.make(thread, table, real)
+}
+
+/// A call that may go without a range, as far as is known.
+struct InOneMode<'t> {
+    fd: i32,
+    /// The number's word.
+    seen: u64,
+    file: &'t File,
+    word: UseWord<'t>,
+    mode: Mode,
+}
+
+impl InOneMode<'_> {
+    #[inline(always)]
+    fn make(
+        &self,
+        thread: &Thread,
+        table: &Table,
+        real: impl Fn() -> isize,
+    ) -> Result<isize, Closer> {
+        let frame = thread.enter(give_back::abandoned).ok_or(Closer::Range)?;
+        frame.cancel_state.set(cancellation::UNTOUCHED);
+        let claim = Claim {
+            file: self.file.id(),
+            first: 0,
+            last: END_OF_TIME,
+            mode: self.mode,
+            atomic: false,
+        };
+        frame.holds.set(Holds::Perhaps);
+        let Some(announced) =
+            slot_of(table, thread, frame).and_then(|slot| table.announced(slot, &claim))
+        else {
+            frame.holds.set(Holds::Nothing);
+            thread.leave(frame);
+            return Err(Closer::Range);
+        };
+        // The store above and the look below may pass each other in this processor: the opener that makes
+        // the file mixed sets `locks`, has every processor pass a barrier (membarrier), and only then looks
+        // at the slots. The compiler must keep their order.
+        compiler_fence(SeqCst);
+        // And what was read of the file's record was read before the number is looked at again.
+        fence(Acquire);
+        let stands = !self.word.locks() && words::still(self.fd, self.seen);
+        let result = match stands {
+            true => Ok(made(self.file, self.mode, real)),
+            false => Err(Closer::Range),
+        };
+        // Nothing: a handler forked meanwhile, and this is the child.
+        if frame.holds.get() != Holds::Nothing {
+            announced.end();
+            has_let_go(table, frame);
+        }
         thread.leave(frame);
-        return Err(Closer::Range);
-    };
-    // The store above and the look below may pass each other in this processor: the opener that makes
-    // the file mixed sets `locks`, has every processor pass a barrier (membarrier), and only then looks
-    // at the slots. The compiler must keep their order.
-    compiler_fence(SeqCst);
-    // And what was read of the file's record was read before the number is looked at again.
-    fence(Acquire);
-    let stands = !word.locks() && words::still(fd, seen);
-    let result = match stands {
-        true => Ok(made(file, mode, real)),
-        false => Err(Closer::Range),
-    };
-    // Nothing: a handler forked meanwhile, and this is the child.
-    if frame.holds.get() != Holds::Nothing {
-        announced.end();
-        has_let_go(table, frame);
+        result
     }
-    thread.leave(frame);
-    result
 }
 
 #[inline(always)]
