@@ -20,8 +20,8 @@ use crate::say::tell;
 pub struct Environment(Vec<(OsString, OsString)>);
 
 impl Environment {
-    /// Our own environment and what the arguments say on top of it.
-    pub fn new(arguments: &RunArgs, library: &Path) -> Result<Environment, Failure> {
+    /// Our own environment and what the arguments say on top of it; and the policy that it names.
+    pub fn new(arguments: &RunArgs, library: &Path) -> Result<(Environment, Policy), Failure> {
         let mut environment = Environment(std::env::vars_os().collect());
         let before = environment.get(library::PRELOAD).map(OsStr::to_owned);
         environment.set(library::PRELOAD, library::preload(library, before));
@@ -47,7 +47,7 @@ impl Environment {
         if !arguments.json {
             environment.tell_warnings(&policy);
         }
-        Ok(environment)
+        Ok((environment, policy))
     }
 
     /// What is right in the policy and perhaps not meant, unless this run says the mode for all.

@@ -7,8 +7,10 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use kernel::obstacle::{Obstacle, obstacle};
 use kernel::privilege;
-use kernel::program::{MOST_INTERPRETERS, Obstacle, obstacle};
+use kernel::program::MOST_INTERPRETERS;
+use policy::Policy;
 use rustix::fs::{Access, AtFlags, CWD};
 
 use crate::elf::{self, Elf};
@@ -144,9 +146,9 @@ pub fn follow_to_elf(program: &Path) -> Result<Option<Followed>, Failure> {
 }
 
 /// Says why the library can't be loaded into a program.
-pub fn check(program: &Path) -> Result<(), Failure> {
+pub fn check(program: &Path, policy: &Policy) -> Result<(), Failure> {
     match follow_to_elf(program)? {
-        Some(followed) => check_elf(&followed.path, &followed.file, &followed.elf),
+        Some(followed) => check_elf(&followed, policy),
         None => Ok(()),
     }
 }
@@ -177,10 +179,13 @@ fn follow(path: &Path, file: &File) -> Result<Option<PathBuf>, Failure> {
     }
 }
 
-fn check_elf(path: &Path, file: &File, elf: &Elf) -> Result<(), Failure> {
+fn check_elf(followed: &Followed, policy: &Policy) -> Result<(), Failure> {
+    let Followed { path, file, elf } = followed;
     let facts = privilege::facts(file.as_raw_fd());
     let facts = facts.ok_or_else(|| Failure::own(format!("can't stat {}", path.display()), ""))?;
-    match obstacle(file.as_raw_fd(), &facts, elf, path.as_os_str().as_bytes()) {
+    let name = path.as_os_str().as_bytes();
+    let covers = policy.covers_own_calls();
+    match obstacle(file.as_raw_fd(), &facts, elf, name, covers) {
         // It can be loaded there, and sees a part.
         Some(it @ Obstacle::Go) => say::tell(format_args!(
             "pagefence: {}: {it}: what it does so is not fenced\n  {}",

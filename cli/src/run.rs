@@ -17,13 +17,13 @@ use crate::{library, program, supervise};
 
 pub fn run(arguments: &RunArgs) -> Result<i32, Failure> {
     let library = library::find()?;
-    let mut environment = Environment::new(arguments, &library)?;
+    let (mut environment, policy) = Environment::new(arguments, &library)?;
     let name = arguments
         .command
         .first()
         .ok_or_else(|| Failure::own("no program is given", "pagefence run -- PROGRAM ARGUMENTS"))?;
     let path = program::find(name)?;
-    program::check(&path)?;
+    program::check(&path, &policy)?;
     if !arguments.summary {
         let plan = Plan::new(path, &arguments.command, environment.strings()?)?;
         return Err(plan.exec());

@@ -11,6 +11,9 @@ use std::process::{Command, Output};
 use common::{Fixture, Running, is_root, library, stderr, stdout};
 use serde_json::Value;
 
+/// System calls that a program makes without libc are covered (on x86-64).
+const SYSCALLS: &[u8] = b"[defaults]\ncoverage = \"syscalls\"\n";
+
 const NOBODY: u32 = 65534;
 
 fn ask(fixture: &Fixture, arguments: &[&str]) -> Output {
@@ -142,6 +145,12 @@ fn programs_that_no_preload_can_enter() {
     fixture.write("go.c", b"__asm__(\".section .note.go.buildid,\\\"a\\\",@note\\n.balign 4\\n.long 4, 4, 4\\n.asciz \\\"Go\\\\0\\\"\\n.long 1\\n.previous\\n\");\nint main(void) { return 0; }\n");
     fixture.cc(&["-o", "go", "go.c"]);
     assert_eq!(state_of(&answer(&fixture, &["./go"], 1), "go"), "uncovered");
+    fixture.write("syscalls.toml", SYSCALLS);
+    let seen = answer(&fixture, &["--policy", "syscalls.toml", "./go"], 0);
+    assert_eq!(state_of(&seen, "loader"), "covered");
+    fixture.cc(&["-nostdlib", "-pie", "-Wl,-e,main", "-o", "alone", "go.c"]);
+    let alone = answer(&fixture, &["--policy", "syscalls.toml", "./alone"], 1);
+    assert_eq!(state_of(&alone, "go"), "uncovered");
     let mut foreign = std::fs::read("/bin/true").unwrap();
     foreign[18..20].copy_from_slice(&8_u16.to_le_bytes());
     fixture.executable("foreign", &foreign);
@@ -164,6 +173,7 @@ fn programs_that_no_preload_can_enter() {
 #[test]
 fn system_calls_in_its_code_and_its_libraries() {
     let fixture = Fixture::new();
+    fixture.write("syscalls.toml", SYSCALLS);
     let call = |number: i64| {
         format!(
             "long f(long n) {{ long r; (void)n; __asm__ volatile(\"syscall\" : \"=a\"(r) : \"0\"({number}L) : \"rcx\", \"r11\"); return r; }}\n"
@@ -193,8 +203,20 @@ fn system_calls_in_its_code_and_its_libraries() {
                     .all(|(_, what)| what.contains(words) && what.starts_with(by)),
                 "{said:?}"
             );
+            if state == "uncovered" {
+                let of = answer(&fixture, &["--policy", "syscalls.toml", program], 0);
+                assert_eq!(state_of(&of, "raw-calls"), "note", "{program}: {of}");
+            }
         }
     }
+    // Nobody comes into a static one, whatever the policy says.
+    fixture.write("f.c", call(libc::SYS_pread64).as_bytes());
+    fixture.cc(&["-static", "-o", "static", "main.c", "f.c"]);
+    let of = answer(&fixture, &["--policy", "syscalls.toml", "./static"], 1);
+    assert!(
+        !of.to_string().contains("the policy has them covered"),
+        "{of}"
+    );
 }
 
 #[test]

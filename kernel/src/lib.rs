@@ -30,6 +30,7 @@ pub mod known;
 pub mod locks;
 mod memory;
 mod numbers;
+pub mod obstacle;
 mod paths;
 pub mod privilege;
 mod process;

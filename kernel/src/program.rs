@@ -6,7 +6,6 @@ use core::ffi::c_int;
 use core::fmt;
 
 use crate::bytes::move_at;
-use crate::privilege::{self, Privilege};
 
 /// As much as the kernel takes of a `#!` line.
 pub const LINE_MAX: usize = 256;
@@ -16,6 +15,7 @@ const PATH_MAX: usize = 4096;
 /// More program headers than the kernel takes (it wants them in 64 KiB).
 const MOST_HEADERS: usize = 65_536 / 56;
 
+const PT_DYNAMIC: u32 = 2;
 const PT_INTERP: u32 = 3;
 const PT_NOTE: u32 = 4;
 
@@ -50,6 +50,8 @@ pub struct Elf {
     pub abi: Abi,
     /// Go's own mark: whatever else it links, it makes system calls of its own.
     pub is_go: bool,
+    /// It is linked with libraries, and so with libc.
+    pub has_libraries: bool,
     loader: Option<usize>,
     name: [u8; PATH_MAX],
 }
@@ -95,74 +97,6 @@ pub fn interpreter(start: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = line.iter().position(blank).unwrap_or(line.len());
     let (path, argument) = line.split_at_checked(end)?;
     (!path.is_empty()).then(|| (path, argument.trim_ascii()))
-}
-
-/// What keeps a library that is preloaded out of a program, or leaves it blind there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Obstacle<'a> {
-    Abi(Abi),
-    Static,
-    Loader(&'a [u8]),
-    Privilege(Privilege),
-    Go,
-}
-
-/// Of a program that is open. `path` is what it is called by: glibc's loader, started as a program, preloads too.
-pub fn obstacle<'a>(
-    fd: c_int,
-    facts: &libc::stat,
-    elf: &'a Elf,
-    path: &[u8],
-) -> Option<Obstacle<'a>> {
-    if elf.abi != Abi::OWN {
-        return Some(Obstacle::Abi(elf.abi));
-    }
-    match elf.loader() {
-        None if !is_glibc_loader(path) => return Some(Obstacle::Static),
-        Some(loader) if !is_glibc_loader(loader) => return Some(Obstacle::Loader(loader)),
-        _ => {}
-    }
-    let gained = privilege::privilege(fd, facts).map(Obstacle::Privilege);
-    gained.or(elf.is_go.then_some(Obstacle::Go))
-}
-
-impl Obstacle<'_> {
-    /// What to do about it.
-    pub fn hint(&self) -> &'static str {
-        match self {
-            Obstacle::Abi(_) => "use a pagefence that is built for that architecture",
-            Obstacle::Static => "use a dynamically linked build of it",
-            Obstacle::Loader(_) => "use a build of it for glibc (musl's own is another)",
-            Obstacle::Privilege(Privilege::Caller) => {
-                "give up the other user or group for good (setresuid, setresgid) before it is started"
-            }
-            Obstacle::Privilege(_) => {
-                "run it as the user that it would become, or use a copy without the privilege"
-            }
-            Obstacle::Go => {
-                "keep it away from files that are used directly, or build it with gccgo, whose calls are libc's"
-            }
-        }
-    }
-}
-
-impl fmt::Display for Obstacle<'_> {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const IGNORED: &str = "the loader ignores LD_PRELOAD in such a program";
-        match self {
-            Obstacle::Abi(abi) => write!(out, "it is {abi}, and this pagefence is {}", Abi::OWN),
-            Obstacle::Static => {
-                out.write_str("it is static, so no library can be preloaded into it")
-            }
-            Obstacle::Loader(name) => {
-                let name = name.escape_ascii();
-                write!(out, "its loader is {name}, and the library needs glibc's")
-            }
-            Obstacle::Privilege(privilege) => write!(out, "{privilege}, and {IGNORED}"),
-            Obstacle::Go => out
-                .write_str("it is a Go program, which makes system calls of its own, without libc"),
-        }
-    }
 }
 
 impl fmt::Display for Abi {
@@ -219,6 +153,7 @@ impl Reader<'_> {
                 machine: self.head(18, 18, 2)? as u16,
             },
             is_go: false,
+            has_libraries: false,
             loader: None,
             name: [0; PATH_MAX],
         };
@@ -241,6 +176,7 @@ impl Reader<'_> {
             match part.kind {
                 PT_INTERP if elf.loader.is_none() => self.loader(&part, &mut elf)?,
                 PT_NOTE => elf.is_go |= self.has_go_note(&part),
+                PT_DYNAMIC => elf.has_libraries |= self.needs_any(&part),
                 _ => {}
             }
         }
@@ -260,6 +196,16 @@ impl Reader<'_> {
         let end = name.iter().position(|byte| *byte == 0);
         elf.loader = Some(end.unwrap_or(length));
         Ok(())
+    }
+
+    /// Whether it names a library; those come first.
+    fn needs_any(&self, part: &Part) -> bool {
+        const NEEDED: u64 = 1;
+        let mut first = [0; 8];
+        let tag = first.get_mut(..if self.wide { 8 } else { 4 });
+        tag.is_some_and(|tag| {
+            part.length != 0 && self.bytes(part.offset, tag) && self.number(tag) == NEEDED
+        })
     }
 
     /// The build's number, which Go's own linker leaves, and which other linkers keep.

@@ -140,6 +140,11 @@ impl Policy {
         self.all_settings().any(|s| s.mode == Mode::Enforce)
     }
 
+    /// Whether the library covers system calls that programs make without libc.
+    pub fn covers_own_calls(&self) -> bool {
+        cfg!(target_arch = "x86_64") && self.defaults().coverage == Coverage::Syscalls
+    }
+
     /// Are there files that may not be used without a lock table?
     pub fn may_refuse(&self) -> bool {
         self.all_settings()

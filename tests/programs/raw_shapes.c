@@ -44,6 +44,7 @@ int main(int count, char **arguments) {
     SHAPE("entered", raw_entered(direct, page, PAGE, 0));
     SHAPE("table", raw_by_table(direct, page, PAGE, 0, 3));
     SHAPE("hand", raw_by_hand(direct, page, PAGE, 0));
+    SHAPE("popped", raw_popped(direct, page, PAGE, 0));
 #ifdef UNKNOWN
     SHAPE("unknown", raw_unknown(direct, page, PAGE, 0));
 #endif

@@ -19,6 +19,27 @@ impl Program {
     }
 }
 
+/// Builds a Go program with Go's own toolchain; linked with C, or not.
+pub fn go(source: &Path, how: &[&str], with_c: bool) -> Program {
+    let dir = tempfile::tempdir().expect("a directory for a compiled program");
+    let path = dir.path().join(source.file_stem().expect("a source"));
+    let mut go = Command::new("go");
+    go.args(["build", "-o"]).arg(&path).args(how).arg(source);
+    go.env("GO111MODULE", "off");
+    go.env("CGO_ENABLED", if with_c { "1" } else { "0" });
+    let built = go.output();
+    let built = built.expect("go: install golang-go");
+    let said = String::from_utf8_lossy(&built.stderr);
+    assert!(built.status.success(), "{}: {said}", source.display());
+    Program { _dir: dir, path }
+}
+
+/// `programs/NAME.go`.
+pub fn go_source(name: &str) -> PathBuf {
+    let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs");
+    programs.join(format!("{name}.go"))
+}
+
 /// Compiles `programs/NAME.c` with the machine's C compiler and further flags.
 pub fn compile(name: &str, flags: &[&str]) -> Program {
     use std::os::unix::fs::PermissionsExt;

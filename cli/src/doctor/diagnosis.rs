@@ -41,6 +41,11 @@ impl Section {
         }
     }
 
+    /// Nothing in it isn't.
+    pub fn is_covered(&self) -> bool {
+        self.findings.iter().all(|f| f.state != State::Uncovered)
+    }
+
     pub fn covered(&mut self, about: &'static str, what: impl Display) {
         self.add(State::Covered, about, what, "");
     }

@@ -1,7 +1,7 @@
 //! `pagefence doctor`: what of a program, a process or this machine is covered and what not, why, and what to do.
 //!
 //! It looks only: nothing is started, made or changed. Whether the library can come into a program is asked of the same code
-//! that the library asks at exec ([`kernel::program`]).
+//! that the library asks at exec ([`kernel::obstacle`]).
 
 mod calls;
 pub mod diagnosis;

@@ -2,7 +2,7 @@
 
 use std::os::unix::ffi::OsStrExt;
 
-use kernel::program::obstacle;
+use kernel::obstacle::obstacle;
 use policy::Policy;
 use policy::environment as names;
 
@@ -25,7 +25,7 @@ pub fn diagnose(number: u32, given: Option<Policy>) -> Result<Diagnosis, Failure
         ""
     };
     fence.note("program", format_args!("it runs {shown}{note}"), "");
-    let table = is_fenced(&process, &mut fence);
+    let table = is_fenced(&process, &policy, &mut fence);
     if process.says("Seccomp") == "2" {
         fence.note(
             "sandbox",
@@ -35,7 +35,8 @@ pub fn diagnose(number: u32, given: Option<Policy>) -> Result<Diagnosis, Failure
     }
     let mut code = Section::new("what it does by itself");
     let closure = loaded(&process);
-    program::inside(&mut code, &closure, &policy);
+    let covers = fence.is_covered() && policy.covers_own_calls();
+    program::inside(&mut code, &closure, &policy, covers);
     code.findings
         .retain(|finding| finding.about != "dlopen" && finding.about != "missing-library");
     let mut surroundings = Section::new("table and policy");
@@ -72,10 +73,10 @@ fn policy_of(process: &Process, given: Option<Policy>, section: &mut Section) ->
 }
 
 /// Whether it is, and by which table; or why not.
-fn is_fenced(process: &Process, section: &mut Section) -> Option<Named> {
+fn is_fenced(process: &Process, policy: &Policy, section: &mut Section) -> Option<Named> {
     let table = match process.fence() {
         Fence::NotLoaded => {
-            why_not(process, section);
+            why_not(process, policy, section);
             return None;
         }
         Fence::NoTable(library) => {
@@ -108,7 +109,7 @@ fn is_fenced(process: &Process, section: &mut Section) -> Option<Named> {
     })
 }
 
-fn why_not(process: &Process, section: &mut Section) {
+fn why_not(process: &Process, policy: &Policy, section: &mut Section) {
     let preload = process.variable(library::PRELOAD).unwrap_or_default();
     let wanted = String::from_utf8_lossy(preload).contains("libpagefence.so");
     let file = std::fs::File::open(process.executable()).ok();
@@ -119,7 +120,8 @@ fn why_not(process: &Process, section: &mut Section) {
         use std::os::fd::AsRawFd;
         let facts = kernel::privilege::facts(file.as_raw_fd());
         let path = process.path.as_os_str().as_bytes();
-        let obstacle = facts.and_then(|facts| obstacle(file.as_raw_fd(), &facts, elf, path));
+        let (fd, covers) = (file.as_raw_fd(), policy.covers_own_calls());
+        let obstacle = facts.and_then(|facts| obstacle(fd, &facts, elf, path, covers));
         if let Some(obstacle) = obstacle.filter(|_| !process.is_secure) {
             return section.uncovered(
                 program::word(&obstacle),

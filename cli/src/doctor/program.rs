@@ -5,8 +5,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use kernel::obstacle::{Obstacle, obstacle};
 use kernel::privilege;
-use kernel::program::{Obstacle, obstacle};
 use policy::Policy;
 
 use super::diagnosis::{Diagnosis, Section, State};
@@ -36,7 +36,7 @@ pub fn diagnose(name: &OsStr, policy: &Policy) -> Result<Diagnosis, Failure> {
     let mut code = Section::new("what it does by itself");
     match &followed {
         Ok(Some(followed)) => {
-            enters(&mut file, &path, followed)?;
+            enters(&mut file, &path, followed, policy)?;
             of_its_own(&mut code, &followed.path, &file, policy);
         }
         Ok(None) => file.uncovered(
@@ -68,11 +68,14 @@ pub fn diagnose(name: &OsStr, policy: &Policy) -> Result<Diagnosis, Failure> {
 /// What stands in its code, and in that of its libraries.
 fn of_its_own(section: &mut Section, path: &Path, file: &Section, policy: &Policy) {
     match libraries::closure(path) {
-        Ok(closure) => inside(section, &closure, policy),
+        Ok(closure) => {
+            let covers = file.is_covered() && policy.covers_own_calls();
+            inside(section, &closure, policy, covers);
+        }
         Err(error) => section.note("code", format_args!("its code can't be read: {error}"), ""),
     }
     // Where nothing is seen, its calls are no reason of their own.
-    if file.findings.iter().any(|f| f.state == State::Uncovered) {
+    if !file.is_covered() {
         let calls = section.findings.iter_mut();
         calls
             .filter(|f| f.about == "raw-calls")
@@ -81,7 +84,12 @@ fn of_its_own(section: &mut Section, path: &Path, file: &Section, policy: &Polic
 }
 
 /// Whether the library comes in.
-fn enters(section: &mut Section, asked: &Path, followed: &Followed) -> Result<(), Failure> {
+fn enters(
+    section: &mut Section,
+    asked: &Path,
+    followed: &Followed,
+    policy: &Policy,
+) -> Result<(), Failure> {
     let path = &followed.path;
     if asked != path {
         section.note(
@@ -99,7 +107,8 @@ fn enters(section: &mut Section, asked: &Path, followed: &Followed) -> Result<()
     };
     let facts = privilege::facts(followed.file.as_raw_fd()).ok_or_else(unlooked)?;
     let fd = followed.file.as_raw_fd();
-    match obstacle(fd, &facts, &followed.elf, path.as_os_str().as_bytes()) {
+    let (name, covers) = (path.as_os_str().as_bytes(), policy.covers_own_calls());
+    match obstacle(fd, &facts, &followed.elf, name, covers) {
         Some(obstacle) => section.uncovered(word(&obstacle), obstacle, obstacle.hint()),
         None => {
             let loader = followed
@@ -177,8 +186,8 @@ fn preloads(section: &mut Section) {
     }
 }
 
-/// What the program and its libraries do past the names that the library watches.
-pub fn inside(section: &mut Section, closure: &Closure, policy: &Policy) {
+/// What the program and its libraries do past the names that the library watches. `covers`: that is seen, too, where it can be.
+pub fn inside(section: &mut Section, closure: &Closure, policy: &Policy, covers: bool) {
     for name in &closure.missing {
         section.note(
             "missing-library",
@@ -193,7 +202,7 @@ pub fn inside(section: &mut Section, closure: &Closure, policy: &Policy) {
         .collect();
     rings(section, &own, policy);
     for loaded in &own {
-        raw_calls(section, loaded);
+        raw_calls(section, loaded, covers);
         sanitizers(section, loaded);
     }
     if let Some(program) = closure.all.first() {
@@ -271,7 +280,7 @@ fn rings(section: &mut Section, own: &[&Loaded], policy: &Policy) {
 }
 
 /// System calls on files that stand in its code.
-fn raw_calls(section: &mut Section, loaded: &Loaded) {
+fn raw_calls(section: &mut Section, loaded: &Loaded, covers: bool) {
     let name = loaded.name();
     // Its functions come in by their names.
     let known = name.starts_with("libaio.so") || name.starts_with("liburing");
@@ -286,15 +295,22 @@ fn raw_calls(section: &mut Section, loaded: &Loaded) {
         .filter_map(|n| names::of_files(*n))
         .collect();
     calls.retain(|call| !rings.contains(call));
-    if !calls.is_empty() {
-        section.uncovered(
+    let what = format!(
+        "{name} makes system calls on files without libc: {}",
+        calls.join(", ")
+    );
+    match calls.is_empty() {
+        true => {}
+        false if covers => section.note(
             "raw-calls",
-            format_args!(
-                "{name} makes system calls on files without libc: {}",
-                calls.join(", ")
-            ),
-            "what these do is not fenced: keep it away from files that are used directly",
-        );
+            format_args!("{what}; the policy has them covered (coverage = \"syscalls\")"),
+            "what of its code can't be read or changed is said when it starts (`uncovered`)",
+        ),
+        false => section.uncovered(
+            "raw-calls",
+            what,
+            "what these do is not fenced: keep it away from files that are used directly, or write coverage = \"syscalls\" under [defaults]",
+        ),
     }
     if loaded.calls.unknown > 0 {
         section.note(

@@ -8,10 +8,12 @@
 
 use core::ffi::{CStr, c_char, c_int};
 
+use kernel::obstacle::{Obstacle, obstacle};
 use kernel::privilege::{self, Privilege};
-use kernel::program::{self, MOST_INTERPRETERS, Obstacle};
+use kernel::program::{self, MOST_INTERPRETERS};
 use kernel::text::Text;
 use lock_table::FileId;
+use policy::Policy;
 
 use crate::life::variables::{self, List};
 use crate::tell::events::{self, Event, Kind};
@@ -224,7 +226,8 @@ fn judge(open: &Open, met: impl FnOnce(&Why) -> bool) -> Judged {
                 None => kernel::path_of(open.fd, &mut name),
                 Some(_) => &[],
             };
-            match program::obstacle(open.fd, &open.facts, &elf, path) {
+            let covers = process::policy().is_some_and(Policy::covers_own_calls);
+            match obstacle(open.fd, &open.facts, &elf, path, covers) {
                 Some(obstacle) => Judged::Obstacle(met(&Why::Obstacle(obstacle))),
                 None => Judged::Fine,
             }

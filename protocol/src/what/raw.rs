@@ -2,13 +2,13 @@
 //! (`coverage = "syscalls"`). What of them stays uncovered then is said, once for each file that they stand in.
 
 use kernel::text::Text;
-use policy::{Coverage, Escaped};
+use policy::{Escaped, Policy};
 
 use crate::tell::events;
 use crate::who::process::{active, policy, program_in};
 
 pub fn wanted() -> bool {
-    let wanted = policy().is_some_and(|p| p.defaults().coverage == Coverage::Syscalls);
+    let wanted = policy().is_some_and(Policy::covers_own_calls);
     wanted && active().is_some()
 }
 

@@ -1,10 +1,11 @@
 //! The door below the symbols: system calls that stand in a library, or in the program, as instructions of its own, and
 //! that no name leads to.
 //!
-//! One instruction takes the place of one of the same length: `mov eax, number`, which says which call the `syscall` behind
-//! it makes, becomes a jump to a [`stub`] that asks us first. (For the last kind also other instructions: see [`plan`].) What is replaced is proven before ([`patch`]): the function
-//! that it belongs to is known from the table that unwinding uses, and read from its start. Whatever can't be proven is left
-//! alone, and said. Four kinds are looked for:
+//! One instruction takes the place of one of the same length: `mov eax, number`, which says which call the `syscall`
+//! behind it makes, becomes a jump to a [`stub`] that asks us first. (For the last kind also other instructions: see
+//! [`plan`].) What is replaced is proven before ([`patch`]): the function that it belongs to is known from the table
+//! that unwinding uses, or from Go's, and read from its start. Whatever can't be proven is left alone, and said. Four
+//! kinds are looked for:
 //!
 //! | whose | when | who is asked |
 //! |---|---|---|
@@ -16,6 +17,7 @@
 mod code;
 mod entries;
 mod flow;
+mod go;
 mod image;
 pub mod loader;
 mod patch;

@@ -10,6 +10,7 @@ mod direct;
 mod doors;
 mod dropped;
 mod environment;
+mod go;
 mod join;
 mod modes;
 mod names;

@@ -376,57 +376,6 @@ fn users_without_rights() {
     }
 }
 
-/// What Go's own toolchain makes.
-#[test]
-fn real_go_programs() {
-    if !Command::new("go")
-        .arg("version")
-        .output()
-        .is_ok_and(|o| o.status.success())
-    {
-        return skip("there is no Go compiler (apt: golang-go)");
-    }
-    let dir = tempfile::tempdir().expect("a directory");
-    let cgo = "package main\n// #include <unistd.h>\nimport \"C\"\nimport \"os\"\nfunc main() { os.Exit(41 + int(C.getpid()/C.getpid())) }\n";
-    let plain = "package main\nimport \"os\"\nfunc main() { os.Exit(42) }\n";
-    for (name, source, flags, reason) in [
-        ("plain", plain, &[] as &[&str], "it is static"),
-        ("cgo", cgo, &[], "it is a Go program"),
-        (
-            "without-id",
-            cgo,
-            &["-ldflags=-buildid= -s -w"],
-            "it is a Go program",
-        ),
-    ] {
-        let source_file = dir.path().join(format!("{name}.go"));
-        std::fs::write(&source_file, source).expect("a source");
-        let program = dir.path().join(name);
-        let mut go = Command::new("go");
-        go.args(["build", "-o"])
-            .arg(&program)
-            .args(flags)
-            .arg(&source_file);
-        let built = go.env("GO111MODULE", "off").output().expect("go");
-        assert!(
-            built.status.success(),
-            "{}",
-            String::from_utf8_lossy(&built.stderr)
-        );
-        for (policy, code) in [("", 42), (REFUSE, 126)] {
-            let fence = Fence::with_policy(policy);
-            let mut shell = Command::new("bash");
-            shell
-                .arg("-c")
-                .arg(format!("{}; exit $?", program.display()));
-            fence.apply_traced(&mut shell);
-            let outcome = outcome(&mut shell);
-            assert_eq!(outcome.code(), code, "{name}: {}", outcome.report());
-            assert_eq!(told(&fence, reason).len(), 1, "{name}");
-        }
-    }
-}
-
 /// A library in a namespace of its own makes calls that no hook sees.
 #[test]
 fn namespaces() {

@@ -35,7 +35,7 @@ fn said(outcome: &Outcome) -> Vec<String> {
 }
 
 /// Each shape, with how often it writes.
-const SHAPES: [(&str, u64); 8] = [
+const SHAPES: [(&str, u64); 9] = [
     ("argument", 1),
     ("near", 1),
     ("far", 1),
@@ -44,6 +44,7 @@ const SHAPES: [(&str, u64); 8] = [
     ("entered", 1),
     ("table", 1),
     ("hand", 1),
+    ("popped", 1),
 ];
 
 /// Compilers put what belongs to a call in any order, and people write it in other ways again.

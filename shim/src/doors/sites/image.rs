@@ -1,8 +1,10 @@
 //! A program or a library as ELF has it: where its code stands, and which function an address belongs to. Read where it is
 //! loaded, or, while the loader is still at it, in its file.
 
+use core::cell::OnceCell;
 use core::ffi::{CStr, c_char};
 
+use super::go::Functions;
 use gimli::{BaseAddresses, CfaRule, EhFrame, EhFrameHdr, LittleEndian, Pointer, UnwindSection};
 use libc::{Elf64_Ehdr, Elf64_Phdr, PF_R, PF_X, PT_GNU_EH_FRAME, PT_LOAD};
 
@@ -27,6 +29,8 @@ pub struct Image {
     segments: [Segment; MOST],
     /// Of the index of functions; 0: there is none.
     index: usize,
+    /// What Go has in its place, once somebody has asked.
+    go: OnceCell<Option<Functions>>,
     /// The loader's own text; null: it isn't known yet.
     name: *const c_char,
 }
@@ -82,6 +86,7 @@ impl Image {
             base,
             segments: [Segment::default(); MOST],
             index: 0,
+            go: OnceCell::new(),
             name: core::ptr::null(),
         };
         for (segment, h) in image.segments.iter_mut().zip(headers.iter().filter(loads)) {
@@ -119,6 +124,12 @@ impl Image {
             .iter()
             .filter(|s| s.is_code)
             .map(|s| (s.address, s.bytes()))
+    }
+
+    /// All of it that has bytes: each part with its address.
+    pub fn parts(&self) -> impl Iterator<Item = (usize, &[u8])> {
+        let there = self.segments.iter().filter(|s| s.len != 0);
+        there.map(|s| (s.address, s.bytes()))
     }
 
     /// Whether its code is there where it is loaded.
@@ -189,12 +200,15 @@ impl Image {
 
     /// The function that the address belongs to.
     pub fn function(&self, address: usize) -> Option<Function<'_>> {
-        let (start, len) = self.unwinding(address, |u| {
-            Some((u.entry.initial_address(), u.entry.len()))
-        })?;
+        let known = self.unwinding(address, |u| {
+            let (start, len) = (u.entry.initial_address(), u.entry.len());
+            Some((start as usize, start.checked_add(len)? as usize))
+        });
+        let go = || self.go.get_or_init(|| Functions::of(self)).as_ref();
+        let (start, end) = known.or_else(|| go()?.around(self, address))?;
         Some(Function {
-            start: start as usize,
-            code: self.from(start as usize)?.get(..len as usize)?,
+            start,
+            code: self.bytes(start, end)?,
         })
     }
 

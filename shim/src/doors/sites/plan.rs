@@ -244,14 +244,10 @@ fn says_number(i: &Instruction) -> Option<u32> {
     }
 }
 
-/// Whether it can be made to do the same elsewhere, and leaves the stack where it is.
+/// Whether it can be made to do the same elsewhere. (A stub has the stack pointer where the site had it by then.)
 fn can_be_moved(i: &Instruction) -> bool {
     use Opcode::*;
-    let known = match i.opcode() {
-        PUSH | POP => false,
-        CDQE | CWDE => true,
-        _ => only_calculates(i),
-    };
+    let known = matches!(i.opcode(), CDQE | CWDE) || only_calculates(i);
     let moves_stack = matches!(i.operand(0), Operand::Register { reg } if reg == RegSpec::rsp());
     let constant = (0..i.operand_count()).any(|n| is_constant(&i.operand(n)));
     known && !moves_stack && !(has_distance(i) && constant)

@@ -47,6 +47,10 @@ pub unsafe extern "C" fn asked(
         registers.rax = (libc::EPERM as usize).wrapping_neg();
         return 1;
     }
+    if takes_thread_register(number, &registers.arguments()) {
+        no_longer();
+        return 0;
+    }
     if !has_meaning(number) {
         return 0;
     }
@@ -67,13 +71,26 @@ fn makes_process(number: c_long, arguments: &[usize; 6]) -> Option<c_int> {
     }
 }
 
+/// Whether libc's own data of the thread, and ours, are not found from then on.
+fn takes_thread_register(number: c_long, arguments: &[usize; 6]) -> bool {
+    const SET_FS: usize = 0x1002;
+    number == libc::SYS_arch_prctl && arguments.first() == Some(&SET_FS)
+}
+
+/// Threads are no longer those that libc, and so the library, knows.
+fn no_longer() {
+    let errno = kernel::errno();
+    WANTED.iter().for_each(|wanted| wanted.store(0, Relaxed));
+    raw::threads_unknown();
+    kernel::set_errno(errno);
+}
+
 /// What must be done before there is one; false: the policy refuses it.
 fn may_make_child(number: c_long, flags: c_int) -> bool {
     let errno = kernel::errno();
     // It may have this thread's record for its own.
     if flags & libc::CLONE_VM != 0 && flags & libc::CLONE_VFORK == 0 {
-        WANTED.iter().for_each(|wanted| wanted.store(0, Relaxed));
-        raw::threads_unknown();
+        no_longer();
     }
     let may = match number {
         libc::SYS_fork => {
@@ -93,8 +110,10 @@ pub fn at_start() -> bool {
     }
     let each = WANTED.iter().enumerate();
     for (number, wanted) in each.take(syscall::MOST) {
-        let counts =
-            has_meaning(number as c_long) || makes_process(number as c_long, &[0; 6]).is_some();
+        let number = number as c_long;
+        let counts = has_meaning(number)
+            || makes_process(number, &[0; 6]).is_some()
+            || number == libc::SYS_arch_prctl;
         wanted.store(u8::from(counts), Relaxed);
     }
     true
