@@ -55,12 +55,12 @@ enum Point {
 /// Many of these sleep until a survivor asks whether somebody lives, so several go on at once.
 const THREADS: usize = 4;
 /// An operation of at most so many instructions is tried whole.
-const WHOLE: usize = 600;
+const WHOLE: usize = 300;
 const RECORDS: usize = 3;
 /// How often the same point is tried when the child doesn't come to it.
 const TRIES: usize = 3;
 /// How many of the others are tried where not all are.
-const SAMPLE: usize = 100;
+const SAMPLE: usize = 60;
 
 impl Operation<'_> {
     fn start(&self, world: &World) -> (Traced, Ranges) {

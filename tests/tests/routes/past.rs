@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::Command;
 use summary::Counter;
 
-use super::{LIMIT, loses_nothing};
+use super::{LIMIT, all_lose_nothing};
 
 /// What is said of files for which nothing can be done.
 const SAID: &[&str] = &[
@@ -223,12 +223,10 @@ fn what_is_read_is_what_is_on_the_device() {
 /// Where bare ext4 and xfs lose data.
 #[test]
 fn what_races_bare_loses_nothing() {
-    for name in ["mapped-store", "next-page", "stale-reader"] {
-        loses_nothing(name, PAST, &|fence, what| {
-            assert_eq!(fence.count(Counter::LockTimeouts), 0, "{what}");
-            assert_eq!(fence.count(Counter::Deadlocks), 0, "{what}");
-        });
-    }
+    all_lose_nothing(PAST, &|fence, what| {
+        assert_eq!(fence.count(Counter::LockTimeouts), 0, "{what}");
+        assert_eq!(fence.count(Counter::Deadlocks), 0, "{what}");
+    });
 }
 
 /// Who only looks on changes nothing.
