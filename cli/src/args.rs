@@ -121,6 +121,9 @@ pub struct RunArgs {
     pub log: Option<OsString>,
 
     /// At the end, say on standard error what was mixed, by whom, and what that cost
+    ///
+    /// Daemons that PROGRAM leaves behind are waited for, and that is said: the summary comes when the last of them has ended;
+    /// at once with Ctrl-C or SIGTERM, and they go on; as it stands, with SIGUSR1.
     #[arg(long)]
     pub summary: bool,
 

@@ -14,6 +14,7 @@ mod environment;
 mod exec;
 mod explain;
 mod failure;
+mod leftover;
 mod library;
 mod page;
 mod probe;

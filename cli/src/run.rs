@@ -1,8 +1,8 @@
 //! `pagefence run`: checks everything, then becomes the program, or waits for it and sums up.
 
 use std::ffi::CString;
-use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use policy::environment as names;
 use summary::Summary;
@@ -11,9 +11,11 @@ use crate::args::RunArgs;
 use crate::environment::Environment;
 use crate::exec::{Plan, c_string};
 use crate::failure::Failure;
+use crate::leftover::Leftover;
 use crate::report::Report;
 use crate::say::tell;
-use crate::{library, program, supervise};
+use crate::supervise::{self, Ended, Next};
+use crate::{library, program};
 
 pub fn run(arguments: &RunArgs) -> Result<i32, Failure> {
     let library = library::find()?;
@@ -29,23 +31,58 @@ pub fn run(arguments: &RunArgs) -> Result<i32, Failure> {
         return Err(plan.exec());
     }
     let counters = Counters::create()?;
-    environment.set(names::SUMMARY, &counters.path);
+    environment.set(names::SUMMARY, counters.file.path());
     let plan = Plan::new(path, &arguments.command, environment.strings()?)?;
     let start = Instant::now();
-    let end = supervise::run(&plan)?;
-    let report = Report::new(&counters.summary, name, &end, start.elapsed());
+    let ended = supervise::run(&plan)?;
+    let show = || {
+        let report = Report::new(&counters.summary, name, &ended.end, start.elapsed());
+        match arguments.json {
+            true => tell(report.json()),
+            false => tell(&report),
+        }
+    };
+    wait_for_others(&ended, &show);
+    show();
     drop(counters);
-    if arguments.json {
-        tell(report.json());
-    } else {
-        tell(&report);
+    Ok(ended.mirror())
+}
+
+/// What the program has left behind goes on with its files: daemons.
+fn wait_for_others(ended: &Ended, show: &dyn Fn()) {
+    // What is about to end, too, is no news.
+    let soon = Some(Duration::from_millis(200));
+    if !ended.is_waited_for() || !matches!(ended.next(soon), Next::GoesOn) {
+        return;
     }
-    Ok(end.mirror())
+    let others = ended.others();
+    let few = others.iter().take(5);
+    let names: Vec<String> = few
+        .map(|(number, name)| format!("{name} ({number})"))
+        .collect();
+    let more = if others.len() > names.len() {
+        ", ..."
+    } else {
+        ""
+    };
+    tell(format_args!(
+        "the program has ended, and {}{more} that it started goes on: the summary comes when the last such process has ended; \
+         at once with Ctrl-C or SIGTERM to {}; as it stands, with SIGUSR1",
+        names.join(", "),
+        std::process::id()
+    ));
+    loop {
+        match ended.next(None) {
+            Next::AllEnded | Next::Enough => return,
+            Next::Look => show(),
+            Next::GoesOn => {}
+        }
+    }
 }
 
 /// The shared file of one run, gone at its end.
 struct Counters {
-    path: PathBuf,
+    file: Leftover,
     summary: Summary,
 }
 
@@ -64,7 +101,10 @@ impl Counters {
             let path = directory.join(format!("pagefence-summary-{process}-{attempt}"));
             let c_path: CString = c_string(path.as_os_str())?;
             match Summary::create(&c_path) {
-                Ok(summary) => return Ok(Counters { path, summary }),
+                Ok(summary) => {
+                    let file = Leftover::of(path);
+                    return Ok(Counters { file, summary });
+                }
                 Err(rustix::io::Errno::EXIST) if attempt < 100 => attempt += 1,
                 Err(error) => {
                     let advice = match error {
@@ -80,11 +120,5 @@ impl Counters {
                 }
             }
         }
-    }
-}
-
-impl Drop for Counters {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
     }
 }

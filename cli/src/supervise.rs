@@ -1,4 +1,5 @@
-//! `run --summary`: starts the program, stands aside, and ends as it ended.
+//! `run --summary`: starts the program, stands aside, and waits for it and for what it leaves behind (daemons become children
+//! of this process); it ends as the program ended.
 //!
 //! Signals are blocked and taken one by one (`sigwaitinfo`), so there are no handlers; the
 //! program gets the mask and the dispositions that we were given.
@@ -6,6 +7,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::ptr;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 
@@ -30,8 +32,28 @@ pub enum End {
     Killed(i32),
 }
 
+/// A program that has ended, and what it has left behind.
+pub struct Ended {
+    pub end: End,
+    signals: Signals,
+}
+
+/// What happens while others go on.
+pub enum Next {
+    /// The last of them has ended.
+    AllEnded,
+    /// Somebody doesn't want to wait for that.
+    Enough,
+    /// Somebody wants to see how it stands (SIGUSR1).
+    Look,
+    /// Nothing, for as long as was asked.
+    GoesOn,
+}
+
 /// Runs the program to its end.
-pub fn run(plan: &Plan) -> Result<End, Failure> {
+pub fn run(plan: &Plan) -> Result<Ended, Failure> {
+    // It can't fail for a flag. Without it daemons would become children of the first process of all, and go unseen.
+    let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     let signals = Signals::take();
     // SAFETY: this process has one thread, so the child may go on as any program.
     let child = unsafe { libc::fork() };
@@ -47,11 +69,12 @@ pub fn run(plan: &Plan) -> Result<End, Failure> {
         return Err(Failure::own(format!("can't start a process: {error}"), ""));
     };
     loop {
-        let (signal, from_terminal) = signals.wait();
+        let Some((signal, from_terminal)) = signals.wait(None) else {
+            continue;
+        };
         if signal == libc::SIGCHLD {
             if let Some(end) = ended(child)? {
-                signals.give_back();
-                return Ok(end);
+                return Ok(Ended { end, signals });
             }
         } else if !from_terminal {
             forward(child, signal);
@@ -59,10 +82,65 @@ pub fn run(plan: &Plan) -> Result<End, Failure> {
     }
 }
 
+/// How the program ended, if it has; what it left behind and has ended, too, is gone now.
 fn ended(child: Pid) -> Result<Option<End>, Failure> {
-    let waited = rustix::process::waitpid(Some(child), WaitOptions::NOHANG)
-        .map_err(|error| Failure::own(format!("can't wait for the program: {error}"), ""))?;
-    Ok(waited.and_then(|(_, status)| end(status)))
+    loop {
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Ok(Some((ended, status))) if ended == child => return Ok(end(status)),
+            Ok(Some(_)) => {}
+            Ok(None) => return Ok(None),
+            Err(error) => {
+                let message = format!("can't wait for the program: {error}");
+                return Err(Failure::own(message, ""));
+            }
+        }
+    }
+}
+
+impl Ended {
+    /// Those that the program has left behind and that go on, each with its name.
+    pub fn others(&self) -> Vec<(u32, String)> {
+        let this = std::process::id();
+        let children = std::fs::read_to_string(format!("/proc/{this}/task/{this}/children"));
+        let numbers = children.unwrap_or_default();
+        let named = numbers.split_whitespace().filter_map(|number| {
+            let name = std::fs::read_to_string(format!("/proc/{number}/comm")).ok()?;
+            Some((number.parse().ok()?, name.trim_end().to_owned()))
+        });
+        named.collect()
+    }
+
+    /// Whether any goes on. Those that have ended are gone now.
+    pub fn is_waited_for(&self) -> bool {
+        loop {
+            match rustix::process::wait(WaitOptions::NOHANG) {
+                Ok(Some(_)) => {}
+                Ok(None) => return true,
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// Waits for them, or for so long.
+    pub fn next(&self, at_most: Option<Duration>) -> Next {
+        let until = at_most.map(|long| Instant::now() + long);
+        loop {
+            match self.signals.wait(until) {
+                None => return Next::GoesOn,
+                Some((libc::SIGCHLD, _)) if self.is_waited_for() => {}
+                Some((libc::SIGCHLD, _)) => return Next::AllEnded,
+                Some((libc::SIGUSR1, _)) => return Next::Look,
+                Some((libc::SIGUSR2, _)) => {}
+                Some(_) => return Next::Enough,
+            }
+        }
+    }
+
+    /// Ends this process as the program ended, or returns the exit code to end with.
+    pub fn mirror(&self) -> i32 {
+        self.signals.give_back();
+        self.end.mirror()
+    }
 }
 
 fn end(status: WaitStatus) -> Option<End> {
@@ -78,8 +156,7 @@ fn forward(child: Pid, signal: libc::c_int) {
 }
 
 impl End {
-    /// Ends this process as the program ended, or returns the exit code to end with.
-    pub fn mirror(self) -> i32 {
+    fn mirror(self) -> i32 {
         let signal = match self {
             End::Exited(code) => return code,
             End::Killed(signal) => signal,
@@ -143,16 +220,25 @@ impl Signals {
     }
 
     /// The next signal, and whether the terminal sent it: then the program, in the same process
-    /// group, got it too.
-    fn wait(&self) -> (libc::c_int, bool) {
+    /// group, got it too. None: there was none until then.
+    fn wait(&self, until: Option<Instant>) -> Option<(libc::c_int, bool)> {
         let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
         loop {
-            // SAFETY: both pointers are to values of the right type.
-            let signal = unsafe { libc::sigwaitinfo(&self.taken, info.as_mut_ptr()) };
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            let left = left.map(|left| libc::timespec {
+                tv_sec: left.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+                tv_nsec: left.subsec_nanos().into(),
+            });
+            let left = left.as_ref().map_or(ptr::null(), ptr::from_ref);
+            // SAFETY: all pointers are to values of the right type, or null where that says for ever.
+            let signal = unsafe { libc::sigtimedwait(&self.taken, info.as_mut_ptr(), left) };
             if signal > 0 {
                 // SAFETY: filled in by the kernel, and valid when zeroed.
                 let info = unsafe { info.assume_init_ref() };
-                return (signal, info.si_code == libc::SI_KERNEL);
+                return Some((signal, info.si_code == libc::SI_KERNEL));
+            }
+            if until.is_some_and(|until| until <= Instant::now()) {
+                return None;
             }
         }
     }
