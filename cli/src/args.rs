@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::probe::args::{PROBE_ABOUT, PROBE_MORE, ProbeArgs};
 use crate::scan::args::{SCAN_ABOUT, SCAN_MORE, ScanArgs};
+use crate::told::args::{REPORT_ABOUT, REPORT_MORE, ReportArgs};
 
 #[derive(Parser)]
 #[command(
@@ -142,46 +143,6 @@ pub enum IsolationArg {
     Coherent,
     /// Every call's whole range at once, too
     Atomic,
-}
-
-const REPORT_ABOUT: &str = "\
-Say what a trace tells: who mixed what, and what came of it.
-
-A trace is a folder that `pagefence run --trace FOLDER` (or PAGEFENCE_TRACE) names: in it each fenced process that has \
-something to tell keeps a ring of 4 MiB, in which some 30,000 events have room; then the oldest are overwritten. A process \
-that is killed leaves its ring as it is. All rings are merged, by time. What is missing is counted and said: events that were \
-overwritten, that a killed process didn't finish, or for which there was no room on the disk.";
-
-const REPORT_MORE: &str = "\
-EXAMPLES:
-      pagefence run --observe --trace /tmp/trace -- ./backup.sh /srv/db
-      pagefence report /tmp/trace
-      pagefence report --ndjson /tmp/trace | jq 'select(.event == \"collision\")'
-  While the programs run:
-      pagefence report --ndjson --follow /tmp/trace
-
-EXIT CODES:
-  0    all of it was read
-  1    something could not be read, and standard error says what: all else is shown
-  2    the arguments make no sense: no such folder";
-
-#[derive(Args)]
-pub struct ReportArgs {
-    /// The trace's folder
-    #[arg(value_name = "FOLDER")]
-    pub folder: PathBuf,
-
-    /// The account as one line of JSON (docs/report.schema.json says how)
-    #[arg(long, conflicts_with = "ndjson")]
-    pub json: bool,
-
-    /// Every event as a line of JSON
-    #[arg(long)]
-    pub ndjson: bool,
-
-    /// And go on: events as they come, until this is interrupted
-    #[arg(long, requires = "ndjson")]
-    pub follow: bool,
 }
 
 const DOCTOR_ABOUT: &str = "\

@@ -127,22 +127,22 @@ const STRETCH: u64 = 2 << 20;
 const STRETCHES: usize = 8;
 
 /// The programs of processes that tell something: of the other party the kernel's short name is known.
-struct Names<'a>(BTreeMap<u32, &'a [u8]>);
+pub(crate) struct Names<'a>(BTreeMap<u32, &'a [u8]>);
 
 impl<'a> Names<'a> {
-    fn of(events: &'a [Event]) -> Names<'a> {
+    pub fn of(events: &'a [Event]) -> Names<'a> {
         let name = |e: &'a Event| (e.told.record.process, &*e.program);
         Names(events.iter().map(name).collect())
     }
 
-    fn other<'b>(&'b self, event: &'b Event) -> Option<&'b [u8]> {
+    pub fn other<'b>(&'b self, event: &'b Event) -> Option<&'b [u8]> {
         let process = event.told.record.other.as_ref()?.process;
         let known = self.0.get(&process).copied();
         known.or_else(|| event.other_program())
     }
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     Escaped(bytes).to_string()
 }
 
@@ -155,10 +155,8 @@ impl Account {
         let mut by_file: BTreeMap<(u64, u64), Vec<&Event>> = BTreeMap::new();
         let mut others: BTreeMap<_, Other> = BTreeMap::new();
         for event in events {
-            let kind = event.told.record.kind;
-            let elsewhere = [Kind::Uncovered, Kind::TableError, Kind::TraceError].contains(&kind);
             match event.told.record.file {
-                Some(file) if !elsewhere => by_file.entry(file).or_default().push(event),
+                Some(file) if event.is_of_a_file() => by_file.entry(file).or_default().push(event),
                 _ => note(&mut others, event),
             }
         }

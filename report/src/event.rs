@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use policy::Escaped;
-use trace::Told;
+use trace::{Kind, Told};
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Event {
@@ -20,6 +20,13 @@ impl Event {
     pub fn other_program(&self) -> Option<&[u8]> {
         let name = &self.told.record.other.as_ref()?.program;
         name.split(|byte| *byte == 0).next()
+    }
+
+    /// Whether it says how a file was used.
+    pub fn is_of_a_file(&self) -> bool {
+        let elsewhere = [Kind::Uncovered, Kind::TableError, Kind::TraceError];
+        let record = &self.told.record;
+        record.file.is_some() && !elsewhere.contains(&record.kind)
     }
 
     /// An object on one line. What there isn't has no key.

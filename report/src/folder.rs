@@ -27,6 +27,27 @@ impl fmt::Display for Problem {
     }
 }
 
+/// A ring that can be read.
+pub struct OneRing {
+    clock: merge::Clock,
+    path: PathBuf,
+}
+
+impl OneRing {
+    /// When CLOCK_MONOTONIC was zero, by CLOCK_REALTIME in nanoseconds: the same for all of one boot.
+    pub fn began(&self) -> u64 {
+        self.clock.began
+    }
+
+    pub fn process(&self) -> u32 {
+        self.clock.process
+    }
+
+    pub fn program(&self) -> &[u8] {
+        &self.clock.program
+    }
+}
+
 enum Ring {
     Read(Reader),
     /// To its end, for the last time: it keeps no number. There may be more rings than a process may have numbers.
@@ -107,6 +128,46 @@ impl Folder {
             }
         }
         merge::in_order(told)
+    }
+
+    /// Which rings can be read, in the order in which they were made, to be read one by one: what many tell needs the room
+    /// of one. Instead of [`read`](Folder::read).
+    pub fn one_by_one(&mut self) -> Vec<OneRing> {
+        let _ = self.find();
+        let mut rings = Vec::new();
+        for (path, ring) in &mut self.rings {
+            match Reader::open(path) {
+                // It is opened again when its turn comes: there may be more than a process may have open.
+                Ok(reader) => rings.push((merge::Clock::of(&reader), path.clone())),
+                Err(why) => {
+                    *ring = Ring::Wrong;
+                    let ring = path.clone();
+                    self.problems.push(Problem { ring, why });
+                }
+            }
+        }
+        merge::by_boot(&mut rings);
+        rings.sort_by_key(|(clock, _)| (clock.began, clock.made));
+        let all = rings.into_iter();
+        all.map(|(clock, path)| OneRing { clock, path }).collect()
+    }
+
+    /// What one of them tells, in its order, once.
+    pub fn read_one(&mut self, one: &OneRing) -> Vec<Event> {
+        let read = Reader::open(&one.path).and_then(|mut reader| {
+            let told = reader.read(true)?;
+            Ok((told, reader.lost()))
+        });
+        let (ring, told) = match read {
+            Ok((told, lost)) => (Ring::Over(lost), told),
+            Err(why) => {
+                let ring = one.path.clone();
+                self.problems.push(Problem { ring, why });
+                (Ring::Wrong, Vec::new())
+            }
+        };
+        self.rings.insert(one.path.clone(), ring);
+        merge::of_one(&one.clock, told).collect()
     }
 
     /// Rings that could not be read, since the last time.

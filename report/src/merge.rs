@@ -16,34 +16,50 @@ const ONE_BOOT: u64 = 1_000_000_000;
 /// How a ring's time goes, and whose it is.
 pub struct Clock {
     /// When CLOCK_MONOTONIC was zero, by CLOCK_REALTIME.
-    began: u64,
-    program: Arc<[u8]>,
+    pub began: u64,
+    /// When the ring was made, by CLOCK_MONOTONIC.
+    pub made: u64,
+    pub process: u32,
+    pub program: Arc<[u8]>,
 }
 
 impl Clock {
     pub fn of(reader: &Reader) -> Clock {
         Clock {
             began: reader.realtime.wrapping_sub(reader.monotonic),
+            made: reader.monotonic,
+            process: reader.process,
             program: reader.program.clone(),
         }
     }
 }
 
-pub fn in_order(mut rings: Vec<(Clock, Vec<Told>)>) -> Vec<Event> {
+/// Rings of one boot get the same time of day.
+pub fn by_boot<T>(rings: &mut [(Clock, T)]) {
     rings.sort_by_key(|(clock, _)| clock.began);
-    let mut all = Vec::new();
     let mut boot = None;
+    for (clock, _) in rings {
+        match boot {
+            Some(boot) if clock.began.abs_diff(boot) < ONE_BOOT => clock.began = boot,
+            _ => boot = Some(clock.began),
+        }
+    }
+}
+
+/// What one ring tells, in its order.
+pub fn of_one<'a>(clock: &'a Clock, told: Vec<Told>) -> impl Iterator<Item = Event> + 'a {
+    told.into_iter().map(|told| Event {
+        time: clock.began.wrapping_add(told.record.time),
+        program: clock.program.clone(),
+        told,
+    })
+}
+
+pub fn in_order(mut rings: Vec<(Clock, Vec<Told>)>) -> Vec<Event> {
+    by_boot(&mut rings);
+    let mut all = Vec::new();
     for (clock, told) in rings {
-        let began = match boot {
-            Some(boot) if clock.began.abs_diff(boot) < ONE_BOOT => boot,
-            _ => clock.began,
-        };
-        boot = Some(began);
-        all.extend(told.into_iter().map(|told| Event {
-            time: began.wrapping_add(told.record.time),
-            program: clock.program.clone(),
-            told,
-        }));
+        all.extend(of_one(&clock, told));
     }
     // Stable: what one ring tells at one moment stays in its order.
     all.sort_by_key(|event| event.time);

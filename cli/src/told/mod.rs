@@ -1,5 +1,8 @@
 //! `pagefence report`: what a trace tells.
 
+pub mod args;
+mod put;
+
 use std::fmt::Write;
 use std::thread::sleep;
 use std::time::Duration;
@@ -7,10 +10,11 @@ use std::time::Duration;
 use report::{Account, Event, Folder};
 use trace::Lost;
 
-use crate::args::ReportArgs;
 use crate::failure::{Failure, USAGE};
 use crate::page;
 use crate::say::{answer, tell};
+use args::ReportArgs;
+use put::put;
 
 /// How often is looked for more.
 const EVERY: Duration = Duration::from_millis(200);
@@ -31,16 +35,7 @@ pub fn report(arguments: &ReportArgs) -> Result<i32, Failure> {
     if arguments.follow {
         return follow(folder);
     }
-    let events = folder.read(true);
-    if arguments.ndjson {
-        lines(&events)?;
-    } else {
-        let account = Account::of(&events, folder.rings(), &folder.lost());
-        match arguments.json {
-            true => answer(account.json())?,
-            false => answer(page::page(&account))?,
-        }
-    }
+    show(&mut folder, arguments)?;
     let whole = !tell_problems(&mut folder);
     tell_lost(&folder.lost());
     if folder.rings() == 0 && whole {
@@ -49,6 +44,25 @@ pub fn report(arguments: &ReportArgs) -> Result<i32, Failure> {
         ));
     }
     Ok(i32::from(!whole))
+}
+
+/// All that there is, in the form that is asked for.
+fn show(folder: &mut Folder, arguments: &ReportArgs) -> Result<(), Failure> {
+    if let Some(path) = &arguments.perfetto {
+        return put(path, |out| report::perfetto(folder, out));
+    }
+    let events = folder.read(true);
+    if arguments.ndjson {
+        return lines(&events);
+    }
+    let account = Account::of(&events, folder.rings(), &folder.lost());
+    if let Some(path) = &arguments.html {
+        return put(path, |out| report::html(&account, &events, out));
+    }
+    match arguments.json {
+        true => answer(account.json()),
+        false => answer(page::page(&account)),
+    }
 }
 
 /// Until this is interrupted, or nobody reads any more.
