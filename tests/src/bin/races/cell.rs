@@ -55,7 +55,7 @@ impl Plan {
 
 /// These look for halves of ordinary writes, too, which ordinary reads show bare where nothing is opened directly: so it
 /// stays where nobody holds anything.
-const SEE_HALVES: [&str; 3] = ["copies", "streams", "layout"];
+const SEE_HALVES: [&str; 4] = ["copies", "streams", "layout", "raw-records"];
 
 /// What one run of the program counted.
 #[derive(Clone, Serialize)]
@@ -232,7 +232,8 @@ fn must_be_clean(failures: &mut Vec<String>, end: End, phase: &str) -> Option<Co
     }
 }
 
-const SYSCALLS: &str = "[defaults]\ncoverage = \"syscalls\"\n";
+const DEFAULTS: &str = "[defaults]\n";
+const SYSCALLS: &str = "coverage = \"syscalls\"\n";
 
 #[derive(Clone, Copy)]
 struct Phase {
@@ -278,7 +279,7 @@ impl Phase {
         });
         if self.fenced {
             command.arg("run").arg("--table").arg(&table);
-            if let Some(policy) = self.policy {
+            if let Some(policy) = self.policy_for(app) {
                 let file = memory.path().join("policy.toml");
                 if let Err(error) = std::fs::write(&file, policy) {
                     return End::Failed(format!("{}: {error}", file.display()));
@@ -288,13 +289,6 @@ impl Phase {
             let sees_halves = SEE_HALVES.contains(&app.program());
             if app.needs_atomic || (sees_halves && self.policy == Some(fence::ROUTED)) {
                 command.args(["--isolation", "atomic"]);
-            }
-            if app.needs_syscalls {
-                let policy = memory.path().join("policy.toml");
-                if let Err(error) = std::fs::write(&policy, SYSCALLS) {
-                    return End::Failed(format!("{}: {error}", policy.display()));
-                }
-                command.arg("--policy").arg(policy);
             }
             command.arg("--").arg(&tools.app);
         }
@@ -322,6 +316,14 @@ impl Phase {
                 }
                 (end, _) => end,
             },
+        }
+    }
+
+    /// What it asks for, and what the program needs.
+    fn policy_for(&self, app: &App) -> Option<String> {
+        match app.needs_syscalls {
+            true => Some(self.policy.unwrap_or(DEFAULTS).to_owned() + SYSCALLS),
+            false => self.policy.map(str::to_owned),
         }
     }
 
