@@ -173,3 +173,29 @@ fn one_that_makes_its_threads_is_left_alone() {
         outcome.report()
     );
 }
+
+const LIBRARY: &str = "package main\nimport \"C\"\nimport \"os\"\n//export Made\nfunc Made() C.int { _, err := os.Stat(\"/\"); if err != nil { return 1 }; return 42 }\nfunc main() {}\n";
+
+/// A library of Go's that is loaded later isn't described yet where its functions begin: that its calls stay is said.
+#[test]
+fn a_library_of_its_is_said() {
+    if !is_there() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("library.go");
+    std::fs::write(&file, LIBRARY).expect("a source");
+    let library = go(&file, &["-buildmode=c-shared"], true);
+    let library = library.path.display();
+    let fence = Fence::with_policy(SYSCALLS);
+    let mut python = Command::new("python3");
+    let load = format!("import ctypes, sys; sys.exit(ctypes.CDLL('{library}').Made())");
+    python.args(["-c", &load]);
+    let outcome = outcome(&mut python, Some(&fence));
+    assert_eq!(outcome.code(), 42, "{}", outcome.report());
+    let said = split_own_lines(&outcome.stderr).1;
+    let telling = said
+        .iter()
+        .filter(|line| line.contains(&format!("that {library} may make")));
+    assert_eq!(telling.count(), 1, "{}", outcome.report());
+}
