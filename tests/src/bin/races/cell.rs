@@ -55,7 +55,13 @@ impl Plan {
 
 /// These look for halves of ordinary writes, too, which ordinary reads show bare where nothing is opened directly: so it
 /// stays where nobody holds anything.
-const SEE_HALVES: [&str; 4] = ["copies", "streams", "layout", "raw-records"];
+const SEE_HALVES: [&str; 5] = [
+    "copies",
+    "streams",
+    "layout",
+    "raw-records",
+    "async-records",
+];
 
 /// What one run of the program counted.
 #[derive(Clone, Serialize)]
