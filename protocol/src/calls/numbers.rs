@@ -85,10 +85,14 @@ pub fn made_other(fd: i32) -> i32 {
 
 #[inline(never)]
 pub fn close(fd: i32, real: impl Fn() -> i32) -> i32 {
-    if process::follows_numbers() && is_ours(fd) {
+    if !process::follows_numbers() {
+        early::closed(fd);
+        return real();
+    }
+    if is_ours(fd) {
         return bad_descriptor();
     }
-    closing_elsewhere(fd, real)
+    forgetting(fd, real)
 }
 
 /// A call that closes the number: forgotten before, because another thread may have it at once after.
@@ -97,10 +101,13 @@ pub fn closing_elsewhere<R>(fd: i32, real: impl Fn() -> R) -> R {
         early::closed(fd);
         return real();
     }
-    let fenced = matches!(words::peek(fd), words::Peek::Description { .. });
-    let frame = process::active()
-        .filter(|_| fenced)
-        .and_then(|thread| Some((thread, call::begin(thread, true)?)));
+    forgetting(fd, real)
+}
+
+#[inline(always)]
+fn forgetting<R>(fd: i32, real: impl Fn() -> R) -> R {
+    let thread = words::is_description(fd).then(process::active).flatten();
+    let frame = thread.and_then(|thread| Some((thread, call::begin(thread, true)?)));
     let Some((thread, frame)) = frame else {
         closed(closing(fd));
         return real();

@@ -172,6 +172,12 @@ pub fn known_in(first: u32, last: u32) -> impl Iterator<Item = i32> {
         .map(|n| n as i32)
 }
 
+/// Whether it is known to stand for a description.
+#[inline]
+pub fn is_description(fd: i32) -> bool {
+    word(fd).is_some_and(|w| tag(w.load(Acquire)) == DESCRIPTION)
+}
+
 #[inline]
 pub fn is_ours(fd: i32) -> bool {
     word(fd).is_some_and(|w| tag(w.load(Acquire)) == OURS)
