@@ -6,11 +6,15 @@ use rustix::io::Errno;
 use crate::call::{own_call, result};
 
 fn one_byte(kind: i32, at: u64) -> libc::flock {
+    bytes(kind, at, 1)
+}
+
+fn bytes(kind: i32, at: u64, count: u64) -> libc::flock {
     libc::flock {
         l_type: kind as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,
         l_start: at as libc::off_t,
-        l_len: 1,
+        l_len: count as libc::off_t,
         l_pid: 0, // the kernel insists on zero for locks of an open file description
     }
 }
@@ -57,6 +61,11 @@ fn lock_call(fd: RawFd, command: i32, lock: &mut libc::flock) -> Result<(), Errn
 /// Takes byte `at` exclusively, through `fd`. Never waits.
 pub fn lock_byte(holder: Holder, fd: RawFd, at: u64) -> Result<(), Errno> {
     lock_call(fd, holder.set(), &mut one_byte(libc::F_WRLCK, at))
+}
+
+/// Takes so many bytes from `at` on, all or none.
+pub fn lock_bytes(holder: Holder, fd: RawFd, at: u64, count: u64) -> Result<(), Errno> {
+    lock_call(fd, holder.set(), &mut bytes(libc::F_WRLCK, at, count))
 }
 
 /// Lets go of byte `at`.

@@ -7,11 +7,11 @@ use core::sync::atomic::Ordering::{Relaxed, Release};
 use kernel::high;
 use kernel::locks::Holder;
 use rustix::fd::{AsFd, RawFd};
-use rustix::fs;
+use rustix::fs::{self, Stat};
 use rustix::mm::{MapFlags, ProtFlags};
 
 use crate::cells::ProcessCell;
-use crate::checks::{identity, look};
+use crate::checks::{Fd, identity, look};
 use crate::error::{Fault, Path, TableError};
 use crate::geometry::Geometry;
 use crate::making::make;
@@ -24,7 +24,7 @@ const TRIES: u32 = 8;
 /// How long who finds no place looks again, in nanoseconds: who is turned away stays away for its whole life.
 const GRACE_NS: u64 = 20_000_000;
 
-fn path_of(path: &CStr) -> Result<Path, TableError> {
+pub(crate) fn path_of(path: &CStr) -> Result<Path, TableError> {
     Path::new(path).ok_or_else(|| {
         let cut = Path::new(c"(path)").unwrap_or(Path::EMPTY);
         TableError::new(Fault::PathTooLong, &cut)
@@ -54,11 +54,15 @@ impl Table {
         let mut last = Fault::Missing;
         for _ in 0..TRIES {
             last = match open(&path) {
-                Ok(table) => {
-                    table.register().map_err(fail)?;
-                    table.reap();
-                    return Ok(table);
-                }
+                Ok(table) => match table.register() {
+                    Ok(()) => {
+                        table.reap();
+                        return Ok(table);
+                    }
+                    // Somebody was removing it: see `removing`.
+                    Err(Fault::Full | Fault::Poisoned) if table.was_removed() => Fault::Replaced,
+                    Err(fault) => return Err(fail(fault)),
+                },
                 Err(Fault::Missing) => match make(&path, &Geometry::default()) {
                     Ok(()) | Err(Fault::Exists) => Fault::Missing,
                     Err(fault) => return Err(fail(fault)),
@@ -91,6 +95,10 @@ impl Table {
         let vacant = || self.vacant(Holder::Description, fd.0);
         let owner = self.or_reap_within(GRACE_NS, vacant);
         let owner = owner.ok_or(Fault::Full)?;
+        // Who removes a table marks it before he lets go of the bytes.
+        if self.is_poisoned() {
+            return Err(Fault::Poisoned);
+        }
         let page = death::live(fd.as_fd()).map_err(Fault::from_errno)?;
         self.sign_in(owner, page.as_ptr() as usize)
     }
@@ -157,15 +165,23 @@ fn halves(comm: [u8; 16]) -> [u64; 2] {
 }
 
 /// And maps it.
-fn open(path: &Path) -> Result<Table, Fault> {
-    let (fd, stat, geometry) = look(path)?;
+pub(crate) fn open(path: &Path) -> Result<Table, Fault> {
+    map(path, look(path)?, ProtFlags::READ | ProtFlags::WRITE)
+}
+
+/// A table without `WRITE` is only read.
+pub(crate) fn map(
+    path: &Path,
+    (fd, stat, geometry): (Fd, Stat, Geometry),
+    rights: ProtFlags,
+) -> Result<Table, Fault> {
     let length = geometry.layout().length;
     // SAFETY: a new mapping at an address of the kernel's choice.
     let base = unsafe {
         rustix::mm::mmap(
             core::ptr::null_mut(),
             length as usize,
-            ProtFlags::READ | ProtFlags::WRITE,
+            rights,
             MapFlags::SHARED,
             &fd,
             0,

@@ -45,8 +45,25 @@ impl Drop for Fd {
     }
 }
 
-/// Opens and checks the table at the path.
+/// Opens and checks the table at the path: one to be attached to.
 pub(crate) fn look(path: &Path) -> Result<(Fd, Stat, Geometry), Fault> {
+    let (fd, stat) = open(path, OPEN)?;
+    check_file(path, &stat)?;
+    let geometry = check_header(&fd, stat.st_size as u64)?;
+    Ok((fd, stat, geometry))
+}
+
+/// The same of one that is only read, whoever may write it.
+pub(crate) fn look_on(path: &Path) -> Result<(Fd, Stat, Geometry), Fault> {
+    let (fd, stat) = open(path, OPEN.difference(OFlags::RDWR))?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(Fault::NotRegular);
+    }
+    let geometry = check_header(&fd, stat.st_size as u64)?;
+    Ok((fd, stat, geometry))
+}
+
+fn open(path: &Path, flags: OFlags) -> Result<(Fd, Stat), Fault> {
     // Opening a device can do things.
     let at = fs::lstat(path.as_c_str()).map_err(Fault::from_errno)?;
     match FileType::from_raw_mode(at.st_mode) {
@@ -54,12 +71,10 @@ pub(crate) fn look(path: &Path) -> Result<(Fd, Stat, Geometry), Fault> {
         FileType::Symlink => return Err(Fault::SymbolicLink),
         _ => return Err(Fault::NotRegular),
     }
-    let fd = fs::openat(fs::CWD, path.as_c_str(), OPEN, Mode::empty());
+    let fd = fs::openat(fs::CWD, path.as_c_str(), flags, Mode::empty());
     let fd = Fd::from(fd.map_err(Fault::from_errno)?);
     let stat = fs::fstat(&fd).map_err(Fault::from_errno)?;
-    check_file(path, &stat)?;
-    let geometry = check_header(&fd, stat.st_size as u64)?;
-    Ok((fd, stat, geometry))
+    Ok((fd, stat))
 }
 
 /// Is it a file that nobody can have put there but us, root, or whom root lets into the table's directory?

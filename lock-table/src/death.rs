@@ -65,6 +65,11 @@ fn byte(owner: u32) -> u64 {
     BYTES.saturating_add(u64::from(owner))
 }
 
+/// Locks the bytes of so many processes at once: none of them lives, and none signs in as long as `fd` is open.
+pub(crate) fn lock_all(fd: RawFd, processes: u32) -> Result<(), Errno> {
+    kernel::locks::lock_bytes(Holder::Description, fd, byte(1), u64::from(processes))
+}
+
 /// Locks a process's byte through `fd`.
 pub(crate) fn lock(holder: Holder, fd: RawFd, owner: u32) -> Result<(), Errno> {
     kernel::locks::lock_byte(holder, fd, byte(owner))

@@ -92,6 +92,8 @@ pub enum Fault {
     Full,
     /// Contents that no fenced process writes.
     Poisoned,
+    /// A process that lives is attached to it.
+    InUse,
     Other(i32),
 }
 
@@ -185,6 +187,7 @@ impl fmt::Display for Fault {
             Fault::Permission => "permission denied",
             Fault::Full => "all its process entries are taken",
             Fault::Poisoned => "its contents are damaged",
+            Fault::InUse => "a process that lives is attached to it",
             Fault::Other(errno) => return write!(f, "{}", Errno::from_raw_os_error(errno)),
         })
     }
@@ -217,6 +220,7 @@ impl fmt::Display for TableError {
                 write!(f, "stop the fenced programs, then remove it: rm {p}")
             }
             Fault::Replaced => f.write_str("try again"),
+            Fault::InUse => f.write_str("stop the fenced programs first"),
             Fault::NoSpace => f.write_str("free some, or name another with --table"),
             Fault::FileLimit => write!(
                 f,

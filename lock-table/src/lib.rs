@@ -134,8 +134,8 @@
 //! *What excludes what*: `matrix`, `sizes`. *Claims*: `slots` (the pool, the announcement), `reading` (what a slot says, in
 //! one piece), `hints` and `scan` (whose claim is in the way), `waiting` (taking ranges), `queue` (the bakery), `patience`
 //! (sleeping, and when it stops), `deadlock`, `bell`. *Registers*: `register`, `mappings`, `uses`, `unverified`. *Processes*:
-//! `place`, `making` and `checks` (the file), `attach`, `reattach` (after a fork), `probe`, `death`, `handles`.
-//! *To be looked at*: `snapshot`, `under_way`.
+//! `place`, `making` and `checks` (the file), `attach`, `reattach` (after a fork), `probe`, `death`, `handles`,
+//! `removing`. *To be looked at*: `view`, `snapshot`, `under_way`.
 //!
 //! # Proofs
 //!
@@ -198,6 +198,8 @@ mod reading;
 #[cfg(not(any(loom, shuttle)))]
 mod reattach;
 mod register;
+#[cfg(not(any(loom, shuttle)))]
+mod removing;
 mod scan;
 mod sizes;
 mod slots;
@@ -206,6 +208,8 @@ mod snapshot;
 mod under_way;
 mod unverified;
 mod uses;
+#[cfg(not(any(loom, shuttle)))]
+mod view;
 mod waiting;
 
 use core::sync::atomic::Ordering::Relaxed;
@@ -226,9 +230,12 @@ pub use sizes::{page, unit};
 pub use slots::{Announced, Slot};
 #[cfg(not(any(loom, shuttle)))]
 pub use snapshot::{
-    MappingInfo, ProcessInfo, SlotInfo, SlotState, Snapshot, UnverifiedInfo, UseInfo,
+    COUNTS_TO, MappingInfo, ProcessInfo, SlotCount, SlotInfo, SlotState, Snapshot, UnverifiedInfo,
+    UseInfo,
 };
 pub use uses::{Others, USE_BUFFERED, USE_DIRECT, USE_OBSERVE, USE_RANGES, UseEntry, UseWord};
+#[cfg(not(any(loom, shuttle)))]
+pub use view::View;
 
 /// Who: for people to read. Numbers of another PID namespace are that namespace's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -72,7 +72,7 @@ mod real {
 
     impl Bytes {
         /// # Safety
-        /// `base` must be a shared, writable, page-aligned mapping that outlives this, of as many bytes as the layout
+        /// `base` must be a shared, page-aligned mapping, writable unless it is only read, that outlives this, of as many bytes as the layout
         /// says that the caller reaches it by.
         pub(crate) unsafe fn new(base: NonNull<u8>) -> Bytes {
             Bytes(base)

@@ -19,7 +19,7 @@ pub(crate) mod word {
     pub const STATE: u32 = 7;
     pub const WAITERS: u32 = 8;
     pub const GENERATION: u32 = !15;
-    const ONE_GENERATION: u32 = 16;
+    pub const ONE_GENERATION: u32 = 16;
 
     #[inline]
     pub fn next(word: u32, state: u32) -> u32 {

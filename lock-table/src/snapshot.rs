@@ -31,7 +31,11 @@ pub enum SlotState {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SlotInfo {
     pub index: u32,
+    /// `ProcessInfo::index` of its owner.
+    pub process: u32,
     pub owner: Owner,
+    /// Another one: another claim.
+    pub generation: u32,
     /// 0: an asynchronous request.
     pub thread: u32,
     pub state: SlotState,
@@ -44,6 +48,7 @@ pub struct SlotInfo {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MappingInfo {
+    pub process: u32,
     pub owner: Owner,
     pub file: FileId,
     pub first: u64,
@@ -53,6 +58,7 @@ pub struct MappingInfo {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct UseInfo {
+    pub process: u32,
     pub owner: Owner,
     pub file: FileId,
     /// `USE_*`.
@@ -71,6 +77,20 @@ pub struct UnverifiedInfo {
     pub first: u64,
     pub last: u64,
 }
+
+/// What a slot has announced so far, since the table was made: whoever had it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SlotCount {
+    pub index: u32,
+    /// `ProcessInfo::index` of its owner.
+    pub process: u32,
+    pub thread: u32,
+    /// Modulo `COUNTS_TO`. A call that waits announces more than once.
+    pub announced: u32,
+}
+
+/// A slot's count begins anew there.
+pub const COUNTS_TO: u32 = 1 << 28;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Snapshot {
@@ -101,6 +121,7 @@ impl Table {
             slots: self.slot_infos(),
             mappings: entries(self.mem.mappings())
                 .map(|(_, e)| MappingInfo {
+                    process: e.owner.saturating_sub(1),
                     owner: self.owner_at(e.owner),
                     file: e.file,
                     first: e.first,
@@ -112,6 +133,7 @@ impl Table {
                 .map(|(cell, e)| {
                     let says = Says(cell.locks.load(Relaxed));
                     UseInfo {
+                        process: e.owner.saturating_sub(1),
                         owner: self.owner_at(e.owner),
                         file: e.file,
                         bits: e.bits,
@@ -135,6 +157,30 @@ impl Table {
                 })
                 .collect(),
         }
+    }
+
+    /// How much each slot that somebody has announced, for rates: the differences between two looks.
+    pub fn counts(&self) -> Vec<SlotCount> {
+        let mut counts = Vec::new();
+        for (base, cells) in self.mem.used_slots() {
+            for (index, cell) in (base..).zip(cells) {
+                let Some(process) = cell.owner.load(Relaxed).checked_sub(1) else {
+                    continue;
+                };
+                counts.push(SlotCount {
+                    index,
+                    process,
+                    thread: cell.thread.load(Relaxed),
+                    announced: (cell.state.load(Relaxed) & word::GENERATION) / word::ONE_GENERATION,
+                });
+            }
+        }
+        counts
+    }
+
+    /// How many claims have queued since the table was made.
+    pub fn queued(&self) -> u64 {
+        self.mem.header().ticket.load(Relaxed)
     }
 
     fn process_infos(&self) -> Vec<ProcessInfo> {
@@ -170,7 +216,9 @@ impl Table {
                 };
                 infos.push(SlotInfo {
                     index,
+                    process: found.owner.saturating_sub(1),
                     owner: self.owner_at(found.owner),
+                    generation: found.word & word::GENERATION,
                     thread: found.thread,
                     state,
                     claim: found.claim,
