@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use lock_table::Geometry;
 use serde::Serialize;
 
+use crate::locks::args::{LOCKS_ABOUT, LOCKS_MORE, LocksArgs};
 use crate::probe::args::{PROBE_ABOUT, PROBE_MORE, ProbeArgs};
 use crate::scan::args::{SCAN_ABOUT, SCAN_MORE, ScanArgs};
 use crate::told::args::{REPORT_ABOUT, REPORT_MORE, ReportArgs};
@@ -43,6 +44,9 @@ pub enum Command {
     /// Say who uses a file, a directory or a block device, in which modes, and whether they are fenced
     #[command(long_about = SCAN_ABOUT, after_help = SCAN_MORE)]
     Scan(ScanArgs),
+    /// Say which ranges are held and waited for, by whom, since when
+    #[command(long_about = LOCKS_ABOUT, after_help = LOCKS_MORE)]
+    Locks(LocksArgs),
     /// Say what direct I/O really does in a directory, by trying it
     #[command(long_about = PROBE_ABOUT, after_help = PROBE_MORE)]
     Probe(ProbeArgs),

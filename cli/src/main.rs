@@ -16,6 +16,7 @@ mod explain;
 mod failure;
 mod leftover;
 mod library;
+mod locks;
 mod page;
 mod probe;
 mod process;
@@ -27,6 +28,7 @@ mod scan;
 mod script;
 mod supervise;
 mod table;
+mod tables;
 mod told;
 
 use clap::Parser;
@@ -51,6 +53,7 @@ fn dispatch(cli: Cli) -> libc::c_int {
         Command::Doctor(arguments) => doctor::doctor(&arguments),
         Command::Probe(arguments) => probe::probe(&arguments),
         Command::Scan(arguments) => scan::scan(&arguments),
+        Command::Locks(arguments) => locks::locks(&arguments),
         Command::Report(arguments) => told::report(&arguments),
         Command::Table(TableCommand::Create(arguments)) => table::create(&arguments),
     };

@@ -143,7 +143,7 @@ fn listed(counts: &[Count]) -> String {
     all.collect::<Vec<_>>().join(", ")
 }
 
-fn bytes(first: u64, last: u64) -> String {
+pub fn bytes(first: u64, last: u64) -> String {
     match last {
         u64::MAX => format!("{first} to the end"),
         last => format!("{first} to {last}"),

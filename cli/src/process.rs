@@ -5,7 +5,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use lock_table::Table;
+use lock_table::View;
 
 use crate::exec::c_string;
 use crate::failure::{Failure, OWN_FAILURE, USAGE};
@@ -129,7 +129,7 @@ impl Process {
         };
         let table_at = |path: &Path| {
             let name = c_string(self.inside(path).as_os_str()).ok()?;
-            Table::inspect(&name).ok()
+            View::open(&name).ok()
         };
         let mut all = self.mapped.iter();
         let Some((path, table)) = all.find_map(|path| Some((path, table_at(path)?))) else {

@@ -29,3 +29,23 @@ fn lines(out: &mut impl Write, text: impl Display) -> io::Result<()> {
     out.write_all(format!("{text}{end}").as_bytes())?;
     out.flush()
 }
+
+/// A name that comes from elsewhere, on one line and without a word to the terminal: what isn't text, and what steers one,
+/// as `\xNN`.
+pub fn plain(bytes: &[u8]) -> String {
+    let escaped = policy::Escaped(bytes).to_string();
+    if !escaped.contains(char::is_control) {
+        return escaped;
+    }
+    let mut out = String::new();
+    for c in escaped.chars() {
+        match c.is_control() {
+            true => c
+                .to_string()
+                .bytes()
+                .for_each(|byte| out += &format!("\\x{byte:02x}")),
+            false => out.push(c),
+        }
+    }
+    out
+}

@@ -6,7 +6,7 @@ use crate::primitive::{FutexWord, Gap, W32, W64};
 
 pub(crate) const MAGIC: u64 = u64::from_ne_bytes(*b"pagefnce");
 /// Raised with every change of a cell below: tables of another version are refused, not guessed at.
-pub(crate) const VERSION: u32 = 7;
+pub const VERSION: u32 = 7;
 pub(crate) const HEADER_BYTES: u64 = 4096;
 
 /// The first page. What changes often stands on lines of its own.

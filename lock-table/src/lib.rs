@@ -216,6 +216,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use primitive::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize};
 
+pub use cells::VERSION;
 pub use death::Reaped;
 pub use error::{Fault, TableError};
 pub use geometry::Geometry;

@@ -8,7 +8,7 @@ use rustix::process::{Resource, getrlimit};
 
 use super::diagnosis::{Diagnosis, Section};
 use super::place;
-use crate::library;
+use crate::{library, tables};
 
 pub fn diagnose(policy: &Policy) -> Diagnosis {
     let release = release();
@@ -39,7 +39,7 @@ pub fn diagnose(policy: &Policy) -> Diagnosis {
     let user = rustix::process::geteuid().as_raw();
     place::examine(
         &mut surroundings,
-        &place::table_of(user, place::variable(), policy),
+        &tables::place::table_of(user, tables::place::variable(), policy),
     );
     let sections = vec![kernel, filesystems, all_limits, surroundings];
     Diagnosis::new("machine", release, sections, Vec::new())

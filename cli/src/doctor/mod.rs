@@ -29,12 +29,10 @@ const NOT_COVERED: i32 = 1;
 pub fn doctor(arguments: &DoctorArgs) -> Result<i32, Failure> {
     let given = policy(arguments.policy.as_deref())?;
     let or_own = |given: Option<Policy>| -> Result<Policy, Failure> {
-        let own = std::env::var_os(policy::environment::POLICY).filter(|path| !path.is_empty());
-        let own = policy(own.map(PathBuf::from).as_deref())?;
-        Ok(given
-            .or(own)
-            .unwrap_or_else(Policy::built_in)
-            .with_overrides(overrides()))
+        Ok(match given {
+            Some(given) => given.with_overrides(overrides()),
+            None => own_policy()?,
+        })
     };
     let diagnosis = match &arguments.target {
         None => machine::diagnose(&or_own(given)?),
@@ -49,6 +47,15 @@ pub fn doctor(arguments: &DoctorArgs) -> Result<i32, Failure> {
         say::answer(&diagnosis)?;
     }
     Ok(if diagnosis.covered { 0 } else { NOT_COVERED })
+}
+
+/// What a program would be under that is started here.
+pub fn own_policy() -> Result<Policy, Failure> {
+    let own = std::env::var_os(policy::environment::POLICY).filter(|path| !path.is_empty());
+    let own = policy(own.map(PathBuf::from).as_deref())?;
+    Ok(own
+        .unwrap_or_else(Policy::built_in)
+        .with_overrides(overrides()))
 }
 
 /// None: it is the name of a program.

@@ -1,78 +1,14 @@
-//! Which lock table a program would join, who else can, and which rules of the policy speak of it.
+//! What is to be said of the lock table that a program would join, who else can, and which rules of the policy speak of it.
 
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use lock_table::Table;
 use policy::Policy;
-use policy::environment as names;
 
 use super::diagnosis::Section;
 use crate::exec::c_string;
-
-const SYSTEM: &str = "/run/pagefence/table";
-const MEMORY: &str = "/dev/shm";
-
-/// Where a table's name comes from.
-pub struct Named {
-    pub path: PathBuf,
-    pub by: &'static str,
-}
-
-/// The table for a user's programs, made by nobody yet perhaps. `variable`: what the environment says.
-pub fn table_of(user: u32, variable: Option<PathBuf>, policy: &Policy) -> Named {
-    let named = |path: PathBuf, by| Named { path, by };
-    if let Some(path) = variable {
-        return named(path, "the variable PAGEFENCE_TABLE");
-    }
-    if let Some(path) = policy.table() {
-        return named(path.to_owned(), "the policy");
-    }
-    let own = rustix::process::geteuid().as_raw() == user;
-    if Path::new(SYSTEM).exists() && (!own || usable(Path::new(SYSTEM))) {
-        return named(SYSTEM.into(), "the administrator, for the machine");
-    }
-    let mut all = of_users();
-    all.retain(|(_, of)| *of == user);
-    let path = all.into_iter().map(|(path, _)| path).next();
-    let usual = || Path::new(MEMORY).join(format!("pagefence-user-{user}/table"));
-    named(path.unwrap_or_else(usual), "nobody, so this user's own")
-}
-
-/// As the environment of this command says.
-pub fn variable() -> Option<PathBuf> {
-    std::env::var_os(names::TABLE)
-        .filter(|name| !name.is_empty())
-        .map(PathBuf::from)
-}
-
-fn usable(path: &Path) -> bool {
-    use rustix::fs::{Access, AtFlags, CWD, accessat};
-    accessat(
-        CWD,
-        path,
-        Access::READ_OK | Access::WRITE_OK,
-        AtFlags::EACCESS,
-    )
-    .is_ok()
-}
-
-/// Tables of single users: each with its owner.
-fn of_users() -> Vec<(PathBuf, u32)> {
-    let entries = std::fs::read_dir(MEMORY).into_iter().flatten().flatten();
-    let mut all: Vec<(PathBuf, u32)> = entries
-        .map(|entry| entry.path())
-        .filter(|path| {
-            path.file_name()
-                .is_some_and(|n| n.as_bytes().starts_with(b"pagefence-user-"))
-        })
-        .filter_map(|dir| Some((dir.join("table"), dir.metadata().ok()?.uid())))
-        .filter(|(table, _)| table.exists())
-        .collect();
-    all.sort();
-    all
-}
+use crate::tables::place::{Named, all_tables, usable};
 
 /// What is to be said of it.
 pub fn examine(section: &mut Section, table: &Named) {
@@ -115,14 +51,6 @@ pub fn examine(section: &mut Section, table: &Named) {
             "programs in different tables don't exclude each other: have all that use a file name the same one",
         );
     }
-}
-
-fn all_tables() -> Vec<PathBuf> {
-    let system = Path::new(SYSTEM).exists().then(|| PathBuf::from(SYSTEM));
-    system
-        .into_iter()
-        .chain(of_users().into_iter().map(|(path, _)| path))
-        .collect()
 }
 
 /// Who can join, by the permissions of the file and of its directory.

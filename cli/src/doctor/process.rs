@@ -8,10 +8,11 @@ use policy::environment as names;
 
 use super::diagnosis::{Diagnosis, Section};
 use super::libraries::{self, Closure};
-use super::place::{self, Named};
+use super::place;
 use super::{files, machine, object, program};
 use crate::failure::Failure;
 use crate::process::{Fence, Process};
+use crate::tables::place::{Named, table_of};
 use crate::{elf, library};
 
 pub fn diagnose(number: u32, given: Option<Policy>) -> Result<Diagnosis, Failure> {
@@ -40,8 +41,8 @@ pub fn diagnose(number: u32, given: Option<Policy>) -> Result<Diagnosis, Failure
     code.findings
         .retain(|finding| finding.about != "dlopen" && finding.about != "missing-library");
     let mut surroundings = Section::new("table and policy");
-    let table = table
-        .unwrap_or_else(|| place::table_of(process.user, process.path_of(names::TABLE), &policy));
+    let table =
+        table.unwrap_or_else(|| table_of(process.user, process.path_of(names::TABLE), &policy));
     place::examine(&mut surroundings, &table);
     let base = process.program();
     place::rules(&mut surroundings, &policy, base);

@@ -14,8 +14,8 @@ use super::libraries::{self, Closure};
 use super::object::Loaded;
 use super::{machine, names, place};
 use crate::failure::{Failure, OWN_FAILURE, USAGE};
-use crate::library;
 use crate::program::{self, Followed};
+use crate::{library, tables};
 
 pub fn diagnose(name: &OsStr, policy: &Policy) -> Result<Diagnosis, Failure> {
     let not_there = |failure: Failure| Failure {
@@ -50,7 +50,7 @@ pub fn diagnose(name: &OsStr, policy: &Policy) -> Result<Diagnosis, Failure> {
     let user = rustix::process::geteuid().as_raw();
     place::examine(
         &mut surroundings,
-        &place::table_of(user, place::variable(), policy),
+        &tables::place::table_of(user, tables::place::variable(), policy),
     );
     let base = run.file_name().unwrap_or_default().as_bytes();
     place::rules(&mut surroundings, policy, base);

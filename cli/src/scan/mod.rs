@@ -5,13 +5,14 @@
 pub mod args;
 mod changes;
 mod fence;
+mod maps;
 mod modes;
 mod mounts;
-mod owner;
-mod processes;
-mod render;
-mod seen;
-mod target;
+pub mod owner;
+pub mod processes;
+pub mod render;
+pub mod seen;
+pub mod target;
 mod verdict;
 mod watch;
 

@@ -10,6 +10,7 @@ use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
 use rustix::io::Errno;
 use serde::Serialize;
 
+use super::maps::Line;
 use super::seen::{self, Id, Seen};
 use super::target::{Candidate, Targets, namespace};
 
@@ -95,7 +96,7 @@ pub fn holds_of(process: u32, targets: &mut Targets) -> Result<Vec<Hold>, Gone> 
 
 /// Its descriptors of one file, and nothing else: what is quickest.
 pub fn glimpse_of(process: u32, id: Id) -> Vec<Hold> {
-    let mut targets = Targets::of(id);
+    let mut targets = Targets::of([id]);
     let mut look = Look {
         process,
         namespace: 0,
@@ -105,6 +106,42 @@ pub fn glimpse_of(process: u32, id: Id) -> Vec<Hold> {
     // It may be gone: what was seen before was seen.
     let _ = look.descriptors();
     look.holds
+}
+
+/// A file that a process has mapped shared.
+pub struct Shared {
+    pub id: Id,
+    /// As the process's namespace has it.
+    pub path: Vec<u8>,
+    /// By this mapping nothing can be read or written.
+    pub without_rights: bool,
+}
+
+/// What a process has mapped shared.
+pub fn shared_by(process: u32) -> Result<Vec<Shared>, Gone> {
+    let look = Look {
+        process,
+        namespace: 0,
+        targets: &mut Targets::of([]),
+        holds: Vec::new(),
+    };
+    let maps = std::fs::read(look.at("maps")).map_err(errno)?;
+    let lines = maps.split(|byte| *byte == b'\n').filter_map(Line::parse);
+    let mut lines = lines
+        .filter(|line| line.rights.get(3) == Some(&b's'))
+        .peekable();
+    if lines.peek().is_none() {
+        return Ok(Vec::new());
+    }
+    let files = look.directory("map_files")?;
+    let found = lines.filter_map(|line| {
+        Some(Shared {
+            id: look.seen_by(&files, &line)?.id,
+            path: line.path.to_vec(),
+            without_rights: line.rights.starts_with(b"---"),
+        })
+    });
+    Ok(found.collect())
 }
 
 struct Look<'a> {
@@ -293,78 +330,4 @@ fn errno(error: std::io::Error) -> Errno {
 fn link(directory: &OwnedFd, name: &std::ffi::CStr) -> Option<Vec<u8>> {
     let path = rustix::fs::readlinkat(directory, name, Vec::new()).ok()?;
     Some(path.into_bytes())
-}
-
-/// `start-end perms offset major:minor inode   path`, of a file.
-struct Line<'a> {
-    address: &'a str,
-    rights: &'a [u8],
-    device: u64,
-    inode: u64,
-    path: &'a [u8],
-    /// Device, inode and path: the same for mappings of one file that stand beside each other.
-    file: &'a [u8],
-}
-
-impl<'a> Line<'a> {
-    fn parse(line: &'a [u8]) -> Option<Line<'a>> {
-        let mut words = line.splitn(4, |byte| *byte == b' ');
-        let (address, rights, file) = (words.next()?, words.next()?, words.nth(1)?);
-        let mut words = file.splitn(3, |byte| *byte == b' ');
-        let (device, inode) = (words.next()?, words.next()?);
-        if inode == b"0" {
-            return None;
-        }
-        let path = words.next()?.trim_ascii_start();
-        let (major, minor) = std::str::from_utf8(device).ok()?.split_once(':')?;
-        let hex = |text| u32::from_str_radix(text, 16).ok();
-        Some(Line {
-            address: std::str::from_utf8(address).ok()?,
-            rights,
-            device: rustix::fs::makedev(hex(major)?, hex(minor)?),
-            inode: std::str::from_utf8(inode).ok()?.parse().ok()?,
-            path,
-            file,
-        })
-    }
-
-    /// As map_files has it: without the zeros in front.
-    fn link(&self) -> String {
-        let short = |text: &str| match text.trim_start_matches('0') {
-            "" => "0".to_owned(),
-            rest => rest.to_owned(),
-        };
-        let (start, end) = self.address.split_once('-').unwrap_or((self.address, ""));
-        format!("{}-{}", short(start), short(end))
-    }
-
-    fn mapping(&self) -> Mapping {
-        Mapping {
-            address: self.address.to_owned(),
-            shared: self.rights.get(3) == Some(&b's'),
-            writable: self.rights.get(1) == Some(&b'w'),
-            touched_kib: None,
-            dirty_kib: None,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_of_maps() {
-        let line = b"00400000-00452000 rw-s 00000000 08:02 173521      /usr/my file (deleted)";
-        let line = Line::parse(line).expect("a file");
-        assert_eq!(
-            (line.inode, line.path),
-            (173521, b"/usr/my file (deleted)".as_slice())
-        );
-        assert_eq!(line.link(), "400000-452000");
-        assert!(line.mapping().shared && line.mapping().writable);
-        assert!(Line::parse(b"7f00-7f01 rw-p 00000000 00:00 0          [heap]").is_none());
-        assert!(Line::parse(b"7f00-7f01 rw-p 00000000 00:00 0 ").is_none());
-        assert!(Line::parse(b"").is_none());
-    }
 }

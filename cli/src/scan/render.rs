@@ -70,7 +70,8 @@ pub fn page(report: &Report) -> String {
     out
 }
 
-fn rows(file: &File) -> String {
+/// A row for each of its users.
+pub fn rows(file: &File) -> String {
     let head = [
         "PID", "PROGRAM", "USER", "UNIT", "MODES", "BY", "FENCED", "POLICY",
     ];

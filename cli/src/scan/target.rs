@@ -59,13 +59,21 @@ impl Targets {
         })
     }
 
-    /// One file.
-    pub fn of(id: Id) -> Targets {
+    /// These files.
+    pub fn of(ids: impl IntoIterator<Item = Id>) -> Targets {
         Targets {
-            all: vec![What::File(id)],
+            all: ids.into_iter().map(What::File).collect(),
             mounts: Mounts(HashMap::new()),
             namespaces: HashSet::new(),
             on_device: HashMap::new(),
+        }
+    }
+
+    /// If it is one.
+    pub fn only_file(&self) -> Option<Id> {
+        match self.all.as_slice() {
+            [What::File(id) | What::Device(id)] => Some(*id),
+            _ => None,
         }
     }
 

@@ -4,6 +4,8 @@
 // Each test file is a program of its own and uses a part.
 #![allow(dead_code)]
 
+pub mod held;
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
