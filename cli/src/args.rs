@@ -3,14 +3,13 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::builder::RangedI64ValueParser;
-use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
-use lock_table::Geometry;
-use serde::Serialize;
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::locks::args::{LOCKS_ABOUT, LOCKS_MORE, LocksArgs};
 use crate::probe::args::{PROBE_ABOUT, PROBE_MORE, ProbeArgs};
 use crate::scan::args::{SCAN_ABOUT, SCAN_MORE, ScanArgs};
+use crate::status::args::{STATUS_ABOUT, STATUS_MORE, StatusArgs};
+use crate::table::args::TableCommand;
 use crate::told::args::{REPORT_ABOUT, REPORT_MORE, ReportArgs};
 
 #[derive(Parser)]
@@ -44,6 +43,9 @@ pub enum Command {
     /// Say who uses a file, a directory or a block device, in which modes, and whether they are fenced
     #[command(long_about = SCAN_ABOUT, after_help = SCAN_MORE)]
     Scan(ScanArgs),
+    /// Say which lock tables there are, who is in them, and which files are in mixed use
+    #[command(long_about = STATUS_ABOUT, after_help = STATUS_MORE)]
+    Status(StatusArgs),
     /// Say which ranges are held and waited for, by whom, since when
     #[command(long_about = LOCKS_ABOUT, after_help = LOCKS_MORE)]
     Locks(LocksArgs),
@@ -56,7 +58,7 @@ pub enum Command {
     /// Check a policy, or explain what it does to a file
     #[command(subcommand)]
     Policy(PolicyCommand),
-    /// Make a lock table with as much room as is asked for
+    /// Make, list, show, repair or remove lock tables
     #[command(subcommand)]
     Table(TableCommand),
 }
@@ -258,82 +260,4 @@ pub struct ExplainArgs {
     /// The answer as JSON
     #[arg(long)]
     pub json: bool,
-}
-
-#[derive(Subcommand)]
-pub enum TableCommand {
-    /// Make a lock table with as much room as is asked for
-    #[command(long_about = CREATE_ABOUT, after_help = CREATE_MORE)]
-    Create(CreateArgs),
-}
-
-const CREATE_ABOUT: &str = "\
-Make a lock table with as much room as is asked for.
-
-The first fenced program makes one of the default size where there is none. This makes it beforehand, \
-larger or smaller, or for several users: in a directory of root's that has the set-group-ID bit, the \
-members of its group share it. What doesn't fit into a table is reported and not fenced.";
-
-const CREATE_MORE: &str = "\
-EXAMPLES:
-  Room for 8,192 processes, where this user's programs look for the table:
-      pagefence table create --processes 8192
-  One for the whole system, shared by the members of a group:
-      install -d -o root -g storage -m 2770 /run/pagefence
-      pagefence table create --table /run/pagefence/table
-
-EXIT CODES:
-  0  made
-  1  not made: it exists already, or can't be written
-  2  the arguments make no sense
-
-ENVIRONMENT:
-  PAGEFENCE_TABLE stands for --table, which comes first.";
-
-/// From 1 to what a table may have at most.
-fn up_to(most: u32) -> RangedI64ValueParser<u32> {
-    value_parser!(u32).range(1..=i64::from(most))
-}
-
-#[derive(Args)]
-pub struct CreateArgs {
-    /// Where; without it, where programs look that no policy tells another place
-    #[arg(long, value_name = "FILE")]
-    pub table: Option<PathBuf>,
-
-    #[command(flatten)]
-    pub room: Room,
-
-    /// What was made, as JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// How many of each thing fit.
-#[derive(Args, Serialize)]
-pub struct Room {
-    /// Fenced processes at a time
-    #[arg(long, value_name = "N", default_value_t = Geometry::DEFAULT.processes,
-          value_parser = up_to(Geometry::MOST.processes))]
-    pub processes: u32,
-
-    /// Threads that use files at a time (one more for each that does in a signal handler)
-    #[arg(long, value_name = "N", default_value_t = Geometry::DEFAULT.slots,
-          value_parser = up_to(Geometry::MOST.slots))]
-    pub threads: u32,
-
-    /// Asynchronous requests in flight
-    #[arg(long, value_name = "N", default_value_t = Geometry::DEFAULT.requests,
-          value_parser = up_to(Geometry::MOST.requests))]
-    pub requests: u32,
-
-    /// Writable shared mappings
-    #[arg(long, value_name = "N", default_value_t = Geometry::DEFAULT.mappings,
-          value_parser = up_to(Geometry::MOST.mappings))]
-    pub mappings: u32,
-
-    /// Uses of files: one for each process and file
-    #[arg(long, value_name = "N", default_value_t = Geometry::DEFAULT.uses,
-          value_parser = up_to(Geometry::MOST.uses))]
-    pub uses: u32,
 }

@@ -26,6 +26,7 @@ mod run;
 mod say;
 mod scan;
 mod script;
+mod status;
 mod supervise;
 mod table;
 mod tables;
@@ -33,7 +34,7 @@ mod told;
 
 use clap::Parser;
 
-use args::{Cli, Command, PolicyCommand, TableCommand};
+use args::{Cli, Command, PolicyCommand};
 use failure::{OWN_FAILURE, USAGE};
 
 /// Where the C library's start-up code enters.
@@ -53,9 +54,10 @@ fn dispatch(cli: Cli) -> libc::c_int {
         Command::Doctor(arguments) => doctor::doctor(&arguments),
         Command::Probe(arguments) => probe::probe(&arguments),
         Command::Scan(arguments) => scan::scan(&arguments),
+        Command::Status(arguments) => status::status(&arguments),
         Command::Locks(arguments) => locks::locks(&arguments),
         Command::Report(arguments) => told::report(&arguments),
-        Command::Table(TableCommand::Create(arguments)) => table::create(&arguments),
+        Command::Table(command) => table::table(&command),
     };
     match result {
         Ok(code) => code,

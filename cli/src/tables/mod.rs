@@ -2,6 +2,7 @@
 //! machine that is. It only looks, also at tables that mean harm: nothing is written to them, and who may write them may
 //! cut them off meanwhile.
 
+pub mod account;
 pub mod cut_off;
 pub mod files;
 pub mod live;

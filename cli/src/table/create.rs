@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use lock_table::{Geometry, Table};
 use serde::Serialize;
 
-use crate::args::{CreateArgs, Room};
+use super::args::{CreateArgs, Room};
 use crate::failure::Failure;
 use crate::say::answer;
 
