@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Output;
 
 use common::held::until;
-use common::{Fixture, Running, stderr, stdout};
+use common::{Fixture, Running, is_root, library, skip, stderr, stdout};
 use serde_json::Value;
 
 /// Opens a file both ways and uses it, or one way; says so, and waits.
@@ -249,4 +249,40 @@ fn what_makes_no_sense() {
         page.contains("da\\x1b[31mta\\x0ab").then_some(page)
     });
     assert!(!page.contains('\u{1b}'), "{page}");
+}
+
+/// Root trusts no other user's table, and sees all the same who is in it: here, and with `scan`.
+#[test]
+fn root_sees_who_is_in_another_users_table() {
+    const NOBODY: u32 = 65534;
+    if !is_root() {
+        return skip("only root can be somebody else");
+    }
+    use std::os::unix::fs::chown;
+    use std::os::unix::process::CommandExt;
+    let scene = Scene::new();
+    std::fs::create_dir(scene.fixture.path("own")).unwrap();
+    for name in ["own", "data"] {
+        chown(scene.fixture.path(name), Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    // Where nobody may read it.
+    let copy = scene.fixture.path("libpagefence.so");
+    std::fs::copy(library(), &copy).unwrap();
+    let mut command = scene.fixture.fenced(Path::new(&scene.path("own/table")));
+    let command = command.env("LD_PRELOAD", &copy).uid(NOBODY).gid(NOBODY);
+    let script = scene.fixture.path("uses.py");
+    let mut running = Running::start(command.arg(script).args(["data", "direct", "buffered"]));
+    running.wait_for_line();
+    let (answer, code) = scene.json(&["data"]);
+    let of = table(&answer, &scene.path("own/table"));
+    assert_eq!(
+        (&of["processes"][0]["pid"], &of["user"]),
+        (&Value::from(running.pid()), &Value::from("nobody"))
+    );
+    let user = &answer["scan"]["files"][0]["users"][0];
+    assert_eq!(
+        (&user["fenced"], &user["table"]),
+        (&Value::Bool(true), &Value::from(scene.path("own/table")))
+    );
+    assert!(code != 1, "{answer}");
 }
