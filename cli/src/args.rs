@@ -11,6 +11,7 @@ use crate::scan::args::{SCAN_ABOUT, SCAN_MORE, ScanArgs};
 use crate::status::args::{STATUS_ABOUT, STATUS_MORE, StatusArgs};
 use crate::table::args::TableCommand;
 use crate::told::args::{REPORT_ABOUT, REPORT_MORE, ReportArgs};
+use crate::top::args::{TOP_ABOUT, TOP_MORE, TopArgs};
 
 #[derive(Parser)]
 #[command(
@@ -49,6 +50,9 @@ pub enum Command {
     /// Say which ranges are held and waited for, by whom, since when
     #[command(long_about = LOCKS_ABOUT, after_help = LOCKS_MORE)]
     Locks(LocksArgs),
+    /// Watch a lock table on the terminal
+    #[command(long_about = TOP_ABOUT, after_help = TOP_MORE)]
+    Top(TopArgs),
     /// Say what direct I/O really does in a directory, by trying it
     #[command(long_about = PROBE_ABOUT, after_help = PROBE_MORE)]
     Probe(ProbeArgs),

@@ -31,6 +31,8 @@ mod supervise;
 mod table;
 mod tables;
 mod told;
+mod top;
+mod watched;
 
 use clap::Parser;
 
@@ -56,6 +58,7 @@ fn dispatch(cli: Cli) -> libc::c_int {
         Command::Scan(arguments) => scan::scan(&arguments),
         Command::Status(arguments) => status::status(&arguments),
         Command::Locks(arguments) => locks::locks(&arguments),
+        Command::Top(arguments) => top::top(&arguments),
         Command::Report(arguments) => told::report(&arguments),
         Command::Table(command) => table::table(&command),
     };

@@ -178,6 +178,16 @@ impl Table {
         counts
     }
 
+    /// How much has been announced in all since the table was made. A slot's share begins anew at `COUNTS_TO`.
+    pub fn announcements(&self) -> u64 {
+        let slots = self.mem.used_slots();
+        let cells = slots.iter().flat_map(|(_, cells)| *cells);
+        cells.fold(0, |all, cell| {
+            let own = (cell.state.load(Relaxed) & word::GENERATION) / word::ONE_GENERATION;
+            all.wrapping_add(own.into())
+        })
+    }
+
     /// How many claims have queued since the table was made.
     pub fn queued(&self) -> u64 {
         self.mem.header().ticket.load(Relaxed)

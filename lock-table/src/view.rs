@@ -41,6 +41,11 @@ impl View {
         self.0.counts()
     }
 
+    /// See [`Table::announcements`].
+    pub fn announcements(&self) -> u64 {
+        self.0.announcements()
+    }
+
     /// See [`Table::queued`].
     pub fn queued(&self) -> u64 {
         self.0.queued()

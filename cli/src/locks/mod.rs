@@ -2,7 +2,7 @@
 
 mod ages;
 pub mod args;
-mod render;
+pub mod render;
 
 use std::path::Path;
 

@@ -9,7 +9,7 @@ use crate::page::bytes;
 /// How many ranges are shown to people; JSON has all.
 const SHOWN: usize = 400;
 
-pub fn page(report: &Report) -> String {
+pub(super) fn page(report: &Report) -> String {
     let mut out = format!("{}\n", report.verdict);
     let shown = report.locks.get(..SHOWN).unwrap_or(&report.locks);
     // Writing to a String can't fail.
@@ -51,11 +51,15 @@ fn row(lock: &Lock) -> [String; 8] {
         lock.who.program.clone(),
         thread,
         format!("{}{atomic}", lock.access),
-        bytes(lock.first, lock.last.unwrap_or(u64::MAX)),
+        bytes_of(lock),
         state(lock),
         age(lock.at_least_seconds),
         blockers(lock),
     ]
+}
+
+pub fn bytes_of(lock: &Lock) -> String {
+    bytes(lock.first, lock.last.unwrap_or(u64::MAX))
 }
 
 pub fn state(lock: &Lock) -> String {

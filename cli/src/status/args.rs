@@ -32,7 +32,7 @@ JSON, one object:
   verdict, hint, complete (all processes were looked at)
   tables[]: table, state (in use | unused | removed: it has no name any more | unusable), problem, version, bytes, user, mode, \
 room (processes, threads, requests, mappings, uses), mapped_by (numbers of processes), queued (claims that had to queue since it \
-was made)
+was made), unverified (ranges that killed processes were writing)
   ...processes[]: pid, program, user, alive, stopped, attached_seconds
   ...files[]: path, kind, device, inode, mixed, modes (direct | buffered | mapped writable), writable_mappings, claims (held or \
 announced), waiting, unverified (ranges that a killed process was writing); users[]: pid, program, modes, observes

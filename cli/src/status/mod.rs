@@ -10,7 +10,6 @@ use serde::Serialize;
 
 use crate::failure::{Failure, USAGE};
 use crate::say::answer;
-use crate::scan::seen::Id;
 use crate::scan::target::Targets;
 use crate::scan::{self, Scanner};
 use crate::tables::account::{self, Account, FileUse};
@@ -117,7 +116,7 @@ fn of_one(file: &Path) -> Result<Report, Failure> {
     let scan = Scanner::new(targets).report();
     let mapped = Mapped::look(&[]);
     let mut tables = account::all(&mapped);
-    let is_it = |one: &FileUse| Some(one.file.id()) == id;
+    let is_it = |one: &FileUse| Some(one.file.id) == id;
     tables.retain_mut(|table| {
         table.files.retain(is_it);
         !table.files.is_empty()
@@ -159,17 +158,5 @@ fn are(who: &[String]) -> String {
         [one] => format!("{one} is"),
         [one, others @ ..] => format!("{one} and {} more are", others.len()),
         [] => String::new(),
-    }
-}
-
-impl crate::tables::files::Named {
-    fn id(&self) -> Id {
-        let (major, minor) = self.device.split_once(':').unwrap_or_default();
-        let number = |text: &str| text.parse().unwrap_or(0);
-        Id {
-            is_device: self.kind != "file",
-            device: rustix::fs::makedev(number(major), number(minor)),
-            inode: self.inode,
-        }
     }
 }

@@ -121,7 +121,11 @@ pub fn now(file: &FileUse) -> String {
             "writable mapping",
             "writable mappings",
         ),
-        (file.unverified, "range to repair", "ranges to repair"),
+        (
+            file.unverified,
+            "unchecked write of a killed process",
+            "unchecked writes of killed processes",
+        ),
     ];
     let some = all.into_iter().filter(|(count, ..)| *count > 0);
     let some: Vec<String> = some

@@ -65,7 +65,7 @@ const REPAIR_ABOUT: &str = "\
 Clean away what dead processes have left in a lock table: ranges, uses of files, mappings.
 
 It is never necessary: whoever attaches, and whoever waits for a dead one, does the same. What a killed process was writing \
-directly stays noted: the next user of the file repairs it.";
+directly stays noted, for the next fenced program that opens the file, which says so (reaped).";
 
 const REPAIR_MORE: &str = "\
 EXAMPLES:
@@ -97,7 +97,7 @@ EXIT CODES:
   2    there is no table
   125  it can't be removed: it is another user's, damaged or of another version
 
-JSON, one object: table, removed, unverified (ranges that a killed process was writing, which nobody will repair now)";
+JSON, one object: table, removed, unverified (ranges that a killed process was writing, of which nobody will be told now)";
 
 #[derive(Args)]
 pub struct ListArgs {

@@ -98,7 +98,7 @@ pub fn repair(arguments: &OneArgs) -> Result<i32, Failure> {
         let noted = match unverified {
             0 => String::new(),
             more => format!(
-                "; {} noted for the next user of the file, who repairs it",
+                "; {} noted for the next fenced program that opens the file, which says so",
                 counted(
                     more,
                     "direct write of a killed process stays",

@@ -42,6 +42,8 @@ pub struct Account {
     pub files: Vec<FileUse>,
     /// How many claims have queued since the table was made.
     pub queued: u64,
+    /// Ranges that a killed process was writing directly, also of files that nobody uses now.
+    pub unverified: usize,
     #[serde(skip)]
     pub path: PathBuf,
 }
@@ -60,7 +62,7 @@ pub struct FileUse {
     /// Claims that hold or announce something.
     pub claims: usize,
     pub waiting: usize,
-    /// Ranges that a killed process was writing directly, which the next user of the file repairs.
+    /// Ranges that a killed process was writing directly: the next user of the file is told.
     pub unverified: usize,
 }
 
@@ -96,6 +98,7 @@ impl Account {
             mapped_by: Vec::new(),
             files: Vec::new(),
             queued: 0,
+            unverified: 0,
             path,
         };
         if let Ok(file) = account.path.symlink_metadata() {
@@ -178,6 +181,7 @@ impl Account {
             _ => "in use",
         };
         self.queued = live.view().queued();
+        self.unverified = moment.snapshot.unverified.len();
         self.used = Some(used(live, &moment.snapshot));
         self.files = files(moment, names);
     }
@@ -234,7 +238,7 @@ fn files(moment: &Moment, names: &mut Names) -> Vec<FileUse> {
     files
 }
 
-/// By file: claims, of which so many wait, writable mappings, and ranges that wait for repair.
+/// By file: claims, of which so many wait, writable mappings, and ranges that killed processes were writing.
 #[derive(Default)]
 struct Counts {
     claims: BTreeMap<(u64, u64), (usize, usize)>,

@@ -19,6 +19,8 @@ pub struct Named {
     pub kind: &'static str,
     pub device: String,
     pub inode: u64,
+    #[serde(skip)]
+    pub id: Id,
 }
 
 /// As `scan` has it.
@@ -61,6 +63,7 @@ impl Names {
             kind: if id.is_device { "block device" } else { "file" },
             device: format!("{major}:{minor}"),
             inode: id.inode,
+            id,
         }
     }
 }

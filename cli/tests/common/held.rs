@@ -88,6 +88,11 @@ impl Running {
         self.number().parse().unwrap()
     }
 
+    /// Once it has ended.
+    pub fn code(mut self) -> Option<i32> {
+        self.0.wait().unwrap().code()
+    }
+
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill")
             .args([&format!("-{name}"), &self.number()])
@@ -97,13 +102,17 @@ impl Running {
 }
 
 /// Something comes to be within ten seconds.
-pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    within(Duration::from_secs(10), what, look)
+}
+
+pub fn within<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(10) {
+    while begun.elapsed() < limit {
         if let Some(found) = look() {
             return found;
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    panic!("not within ten seconds: {what}");
+    panic!("not within {limit:?}: {what}");
 }
