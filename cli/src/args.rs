@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::locks::args::{LOCKS_ABOUT, LOCKS_MORE, LocksArgs};
+use crate::metrics::args::{METRICS_ABOUT, METRICS_MORE, MetricsArgs};
 use crate::probe::args::{PROBE_ABOUT, PROBE_MORE, ProbeArgs};
 use crate::scan::args::{SCAN_ABOUT, SCAN_MORE, ScanArgs};
 use crate::status::args::{STATUS_ABOUT, STATUS_MORE, StatusArgs};
@@ -53,6 +54,9 @@ pub enum Command {
     /// Watch a lock table on the terminal
     #[command(long_about = TOP_ABOUT, after_help = TOP_MORE)]
     Top(TopArgs),
+    /// Say in numbers what there is in the lock tables, for Prometheus
+    #[command(long_about = METRICS_ABOUT, after_help = METRICS_MORE)]
+    Metrics(MetricsArgs),
     /// Say what direct I/O really does in a directory, by trying it
     #[command(long_about = PROBE_ABOUT, after_help = PROBE_MORE)]
     Probe(ProbeArgs),

@@ -17,6 +17,7 @@ mod failure;
 mod leftover;
 mod library;
 mod locks;
+mod metrics;
 mod page;
 mod probe;
 mod process;
@@ -59,6 +60,7 @@ fn dispatch(cli: Cli) -> libc::c_int {
         Command::Status(arguments) => status::status(&arguments),
         Command::Locks(arguments) => locks::locks(&arguments),
         Command::Top(arguments) => top::top(&arguments),
+        Command::Metrics(arguments) => metrics::metrics(&arguments),
         Command::Report(arguments) => told::report(&arguments),
         Command::Table(command) => table::table(&command),
     };
