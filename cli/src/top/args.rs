@@ -21,7 +21,7 @@ KEYS:
   space, p       pause, and go on              arrows, PageUp, PageDown, Home   move
   q              quit
 
-Before all else it restores the terminal, whether it is ended by a key, a signal or a fault of its own.";
+It gives the terminal back as it was, whether a key or a signal ends it.";
 
 pub const TOP_MORE: &str = "\
 EXAMPLES:

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use ratatui::crossterm::cursor::Show;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
 use ratatui::layout::{Constraint, Layout};
 use ratatui::style::{Color, Modifier, Style};
@@ -31,7 +32,7 @@ pub fn run(watch: &mut Watch, interval: Duration) -> Result<i32, Failure> {
         signal_hook::flag::register_usize(number, signal.clone(), number as usize)
             .map_err(failed)?;
     }
-    // Also in case of a panic.
+    show_cursor_after_a_panic();
     let mut terminal = ratatui::try_init().map_err(failed)?;
     let result = show(&mut terminal, watch, interval, &signal);
     let restored = ratatui::try_restore();
@@ -40,6 +41,15 @@ pub fn run(watch: &mut Watch, interval: Duration) -> Result<i32, Failure> {
         // What was lost with the terminal is nobody's affair.
         signal => Ok(128 + signal as i32),
     }
+}
+
+/// ratatui leaves the screen and the raw mode then, and the cursor hidden: nothing is dropped, as a panic aborts.
+fn show_cursor_after_a_panic() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |about| {
+        let _ = ratatui::crossterm::execute!(std::io::stdout(), Show);
+        before(about);
+    }));
 }
 
 fn show(
