@@ -1,7 +1,7 @@
 //! `pagefence report`: what a trace tells.
 
 pub mod args;
-mod put;
+pub mod put;
 
 use std::fmt::Write;
 use std::thread::sleep;
