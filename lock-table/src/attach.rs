@@ -7,11 +7,11 @@ use core::sync::atomic::Ordering::{Relaxed, Release};
 use kernel::high;
 use kernel::locks::Holder;
 use rustix::fd::{AsFd, RawFd};
-use rustix::fs::{self, Stat};
+use rustix::fs::Stat;
 use rustix::mm::{MapFlags, ProtFlags};
 
 use crate::cells::ProcessCell;
-use crate::checks::{Fd, identity, look};
+use crate::checks::{Fd, identity, is_at, look};
 use crate::error::{Fault, Path, TableError};
 use crate::geometry::Geometry;
 use crate::making::make;
@@ -64,7 +64,8 @@ impl Table {
                     Err(fault) => return Err(fail(fault)),
                 },
                 Err(Fault::Missing) => match make(&path, &Geometry::default()) {
-                    Ok(()) | Err(Fault::Exists) => Fault::Missing,
+                    // If it isn't found, either, somebody removes them.
+                    Ok(()) | Err(Fault::Exists) => Fault::Replaced,
                     Err(fault) => return Err(fail(fault)),
                 },
                 Err(Fault::Replaced) => Fault::Replaced,
@@ -193,7 +194,7 @@ pub(crate) fn map(
     let mem = Memory::new(unsafe { Bytes::new(base) }, geometry);
     let table = Table::over(mem, *path, identity(&stat));
     // From here on a drop undoes it all.
-    if !fs::lstat(path.as_c_str()).is_ok_and(|at| identity(&at) == table.id) {
+    if !is_at(path, table.id) {
         return Err(Fault::Replaced);
     }
     table.set_probe_fd(high::raise_fd(fd.keep()).map_err(Fault::from_errno)?);

@@ -49,7 +49,7 @@ impl Drop for Fd {
 pub(crate) fn look(path: &Path) -> Result<(Fd, Stat, Geometry), Fault> {
     let (fd, stat) = open(path, OPEN)?;
     check_file(path, &stat)?;
-    let geometry = check_header(&fd, stat.st_size as u64)?;
+    let geometry = check_table(path, &fd, &stat)?;
     Ok((fd, stat, geometry))
 }
 
@@ -59,8 +59,21 @@ pub(crate) fn look_on(path: &Path) -> Result<(Fd, Stat, Geometry), Fault> {
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(Fault::NotRegular);
     }
-    let geometry = check_header(&fd, stat.st_size as u64)?;
+    let geometry = check_table(path, &fd, &stat)?;
     Ok((fd, stat, geometry))
+}
+
+/// One that somebody is removing is marked as damaged, and has gone from its path before.
+fn check_table(path: &Path, fd: &Fd, stat: &Stat) -> Result<Geometry, Fault> {
+    check_header(fd, stat.st_size as u64).map_err(|fault| match fault {
+        Fault::Poisoned if !is_at(path, identity(stat)) => Fault::Replaced,
+        other => other,
+    })
+}
+
+/// Whether the path leads to this file.
+pub(crate) fn is_at(path: &Path, file: (u64, u64)) -> bool {
+    fs::lstat(path.as_c_str()).is_ok_and(|at| identity(&at) == file)
 }
 
 fn open(path: &Path, flags: OFlags) -> Result<(Fd, Stat), Fault> {

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use crate::Table;
 use crate::attach::{open, path_of};
-use crate::checks::identity;
+use crate::checks::is_at;
 use crate::death;
 use crate::error::{Fault, Path, TableError};
 use crate::primitive::{now_ns, yield_now};
@@ -39,7 +39,7 @@ fn remove(path: &Path) -> Result<(), Fault> {
         }
         yield_now();
     }
-    if !fs::lstat(path.as_c_str()).is_ok_and(|at| identity(&at) == table.id) {
+    if !is_at(path, table.id) {
         return Err(Fault::Replaced);
     }
     fs::unlink(path.as_c_str()).map_err(Fault::from_errno)?;
