@@ -68,7 +68,7 @@ fn look_closer(call: &Transfer, mode: Mode, why: Closer, real: &dyn Fn() -> isiz
         },
         known => known,
     };
-    match why {
+    let met = match why {
         Closer::Tells if call.write => return real(),
         Closer::Tells => {
             outlived::show_complete();
@@ -84,21 +84,25 @@ fn look_closer(call: &Transfer, mode: Mode, why: Closer, real: &dyn Fn() -> isiz
             if let Some(n) = all_direct(call, real) {
                 return n;
             }
+            None
         }
-        // Unknown again: another has put something else there.
-        Closer::Range | Closer::Unknown => {}
-    }
+        Closer::Range(met) => met,
+        // Again: another has put something else there.
+        Closer::Unknown => None,
+    };
     if process::has_other_ways() {
         match route_of(call.fd) {
             Route::AsAsked => {}
             route => return by_route(call, mode, &route, real),
         }
     }
-    if let Some(n) = in_place(call, real) {
+    if !met.is_some_and(|met| met.is_direct)
+        && let Some(n) = in_place(call, real)
+    {
         return n;
     }
     // Before it, with nothing held, and as little of the stack in use.
-    let looked = way_back::look_if_due(call.fd);
+    let looked = way_back::look_if_due(call.fd, met.map(|met| met.file));
     // It may be all direct now; and it wouldn't stay so if this call took a range.
     match looked.then(|| all_direct(call, real)).flatten() {
         Some(n) => n,

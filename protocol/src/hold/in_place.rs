@@ -56,9 +56,6 @@ impl Seen {
             return None;
         };
         let description = descriptions::description(index)?;
-        if description.has(libc::O_DIRECT) {
-            return None;
-        }
         let first = u64::try_from(at).ok()?;
         Some(Seen {
             fd: call.fd,

@@ -23,7 +23,14 @@ pub enum Closer {
     Direct,
     /// The file is used past the page cache, too, or its policy wants more: the call must take its range, or be
     /// routed.
-    Range,
+    Range(Option<Met>),
+}
+
+/// What is known by then of such a call.
+#[derive(Clone, Copy)]
+pub struct Met {
+    pub file: &'static File,
+    pub is_direct: bool,
 }
 
 /// A file in one mode (P10): say in the table what this call does, without waiting, and make it.
@@ -45,10 +52,10 @@ pub fn unmixed<const LOOKED: bool>(
         Peek::Tells => return Err(Closer::Tells),
         Peek::Description { seen, index } => (seen, index),
     };
-    let description = descriptions::description(index).ok_or(Closer::Range)?;
-    let file = files::get(description.file_index()).ok_or(Closer::Range)?;
-    let table = process::table().ok_or(Closer::Range)?;
-    let word = file.use_word_in(table).ok_or(Closer::Range)?;
+    let description = descriptions::description(index).ok_or(Closer::Range(None))?;
+    let file = files::get(description.file_index()).ok_or(Closer::Range(None))?;
+    let table = process::table().ok_or(Closer::Range(None))?;
+    let word = file.use_word_in(table).ok_or(Closer::Range(None))?;
     let known = file.settings();
     let is_plain = match LOOKED {
         true => known.is_plain(),
@@ -57,7 +64,10 @@ pub fn unmixed<const LOOKED: bool>(
     if word.locks() || !is_plain {
         return Err(match word.direct_alone() && is_plain {
             true => Closer::Direct,
-            false => Closer::Range,
+            false => Closer::Range(Some(Met {
+                file,
+                is_direct: description.has(libc::O_DIRECT),
+            })),
         });
     }
     let call = InOneMode {
@@ -88,7 +98,9 @@ impl InOneMode<'_> {
         table: &Table,
         real: impl Fn() -> isize,
     ) -> Result<isize, Closer> {
-        let frame = thread.enter(give_back::abandoned).ok_or(Closer::Range)?;
+        let frame = thread
+            .enter(give_back::abandoned)
+            .ok_or(Closer::Range(None))?;
         frame.cancel_state.set(cancellation::UNTOUCHED);
         let claim = Claim {
             file: self.file.id(),
@@ -103,7 +115,7 @@ impl InOneMode<'_> {
         else {
             frame.holds.set(Holds::Nothing);
             thread.leave(frame);
-            return Err(Closer::Range);
+            return Err(Closer::Range(None));
         };
         // The store above and the look below may pass each other in this processor: the opener that makes
         // the file mixed sets `locks`, has every processor pass a barrier (membarrier), and only then looks
@@ -114,7 +126,7 @@ impl InOneMode<'_> {
         let stands = !self.word.locks() && words::still(self.fd, self.seen);
         let result = match stands {
             true => Ok(made(self.file, self.mode, real)),
-            false => Err(Closer::Range),
+            false => Err(Closer::Range(None)),
         };
         // Nothing: a handler forked meanwhile, and this is the child.
         if frame.holds.get() != Holds::Nothing {

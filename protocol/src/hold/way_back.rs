@@ -39,18 +39,22 @@ pub fn is_due(file: &File) -> bool {
     }
 }
 
-/// Looks if it is time to. Whether it was.
-#[inline(never)]
-pub fn look_if_due(fd: i32) -> bool {
-    if let Peek::Description { index, .. } = words::peek(fd)
-        && let Some(description) = descriptions::description(index)
-        && let Some(file) = files::get(description.file_index())
-        && is_due(file)
-    {
+/// Looks if it is time to. Whether it was. Of which file, if that is known.
+#[inline]
+pub fn look_if_due(fd: i32, file: Option<&File>) -> bool {
+    let due = file.or_else(|| file_of(fd)).is_some_and(is_due);
+    if due {
         look(fd);
-        return true;
     }
-    false
+    due
+}
+
+#[inline(never)]
+fn file_of(fd: i32) -> Option<&'static File> {
+    let Peek::Description { index, .. } = words::peek(fd) else {
+        return None;
+    };
+    files::get(descriptions::description(index)?.file_index())
 }
 
 /// Looks, with nothing held.
