@@ -1,7 +1,7 @@
 //! `run --summary`: starts the program, stands aside, and waits for it and for what it leaves behind (daemons become children
 //! of this process); it ends as the program ended.
 //!
-//! Signals are blocked and taken one by one (`sigwaitinfo`), so there are no handlers; the
+//! Signals are blocked and taken one by one (`sigtimedwait`), so there are no handlers; the
 //! program gets the mask and the dispositions that we were given.
 
 use std::io;
@@ -84,17 +84,27 @@ pub fn run(plan: &Plan) -> Result<Ended, Failure> {
 
 /// How the program ended, if it has; what it left behind and has ended, too, is gone now.
 fn ended(child: Pid) -> Result<Option<End>, Failure> {
-    loop {
-        match rustix::process::wait(WaitOptions::NOHANG) {
-            Ok(Some((ended, status))) if ended == child => return Ok(end(status)),
-            Ok(Some(_)) => {}
-            Ok(None) => return Ok(None),
-            Err(error) => {
-                let message = format!("can't wait for the program: {error}");
-                return Err(Failure::own(message, ""));
-            }
+    let mut how = None;
+    let others = reap(|one, status| {
+        if one == child {
+            how = end(status);
         }
+    });
+    match others {
+        Err(error) if how.is_none() => {
+            let message = format!("can't wait for the program: {error}");
+            Err(Failure::own(message, ""))
+        }
+        _ => Ok(how),
     }
+}
+
+/// Children that have ended are gone now, and told. Err: there are no others.
+fn reap(mut ended: impl FnMut(Pid, WaitStatus)) -> rustix::io::Result<()> {
+    while let Some((child, status)) = rustix::process::wait(WaitOptions::NOHANG)? {
+        ended(child, status);
+    }
+    Ok(())
 }
 
 impl Ended {
@@ -112,13 +122,7 @@ impl Ended {
 
     /// Whether any goes on. Those that have ended are gone now.
     pub fn is_waited_for(&self) -> bool {
-        loop {
-            match rustix::process::wait(WaitOptions::NOHANG) {
-                Ok(Some(_)) => {}
-                Ok(None) => return true,
-                Err(_) => return false,
-            }
-        }
+        reap(|_, _| ()).is_ok()
     }
 
     /// Waits for them, or for so long.

@@ -6,20 +6,11 @@ mod common;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
 
 use common::Fixture;
+use common::held::until;
 use rustix::process::Signal;
 use summary::{Counter, Summary};
-
-/// Until it is so.
-fn until(what: &str, is: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !is() {
-        assert!(start.elapsed() < Duration::from_secs(20), "{what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
 
 /// A program that leaves a daemon behind, and has ended with 3.
 struct Left {
@@ -39,7 +30,9 @@ impl Left {
         command.args(["run", "--summary", "--json", "--", "sh", "-c", &script]);
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut command = command.spawn().unwrap();
-        until("no daemon", || fixture.path("daemon").exists());
+        until("no daemon", || {
+            (fixture.path("daemon").exists()).then_some(())
+        });
         let text = std::fs::read_to_string(fixture.path("daemon")).unwrap();
         let (daemon, summary) = text.trim().split_once(' ').unwrap();
         let mut left = Left {
@@ -111,7 +104,9 @@ fn who_does_not_want_to_wait_has_the_summary_at_once() {
         assert_eq!((left.reads(), left.has_ended()), (1, Some(3)));
         assert!(left.daemon_lives() && !left.summary.exists());
         fixture.write("go", b"");
-        until("the daemon goes on", || fixture.path("gone").exists());
+        until("the daemon goes on", || {
+            (fixture.path("gone").exists()).then_some(())
+        });
     }
 }
 
@@ -122,9 +117,11 @@ fn nothing_stays_where_the_command_is_killed() {
     assert!(left.summary.exists());
     left.send(Signal::KILL);
     assert_eq!(left.has_ended(), None);
-    until("its file stays", || !left.summary.exists());
+    until("its file stays", || (!left.summary.exists()).then_some(()));
     fixture.write("go", b"");
-    until("the daemon goes on", || fixture.path("gone").exists());
+    until("the daemon goes on", || {
+        (fixture.path("gone").exists()).then_some(())
+    });
 }
 
 /// Who ends soon after the program is no daemon, and nothing is said of him.

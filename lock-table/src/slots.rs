@@ -19,11 +19,16 @@ pub(crate) mod word {
     pub const STATE: u32 = 7;
     pub const WAITERS: u32 = 8;
     pub const GENERATION: u32 = !15;
-    pub const ONE_GENERATION: u32 = 16;
+    const ONE_GENERATION: u32 = 16;
 
     #[inline]
     pub fn next(word: u32, state: u32) -> u32 {
         (word & GENERATION).wrapping_add(ONE_GENERATION) | state
+    }
+
+    /// How many announcements there have been, modulo `COUNTS_TO`.
+    pub fn count(word: u32) -> u32 {
+        (word & GENERATION) / ONE_GENERATION
     }
 
     #[inline]

@@ -171,7 +171,7 @@ impl Table {
                     index,
                     process,
                     thread: cell.thread.load(Relaxed),
-                    announced: (cell.state.load(Relaxed) & word::GENERATION) / word::ONE_GENERATION,
+                    announced: word::count(cell.state.load(Relaxed)),
                 });
             }
         }
@@ -183,8 +183,7 @@ impl Table {
         let slots = self.mem.used_slots();
         let cells = slots.iter().flat_map(|(_, cells)| *cells);
         cells.fold(0, |all, cell| {
-            let own = (cell.state.load(Relaxed) & word::GENERATION) / word::ONE_GENERATION;
-            all.wrapping_add(own.into())
+            all.wrapping_add(word::count(cell.state.load(Relaxed)).into())
         })
     }
 

@@ -79,6 +79,8 @@ fn kept(stored: u32) -> Option<(&'static Table, Slot)> {
     Some((table, table.slot_at(stored.checked_sub(1)?)?))
 }
 
+#[cold]
+#[inline(never)]
 pub fn give_slot_back(stored: u32) {
     if let Some((table, slot)) = kept(stored) {
         table.give_slot(slot);
@@ -94,7 +96,7 @@ pub fn release(frame: &Frame) {
     match kept(frame.slot.get()) {
         Some((table, slot)) => {
             table.release(slot);
-            has_let_go(table, frame);
+            has_let_go(frame);
         }
         None => frame.holds.set(Holds::Nothing),
     }
@@ -102,23 +104,10 @@ pub fn release(frame: &Frame) {
 
 /// Its slot announces nothing any more.
 #[inline(always)]
-pub fn has_let_go(table: &Table, frame: &Frame) {
+pub fn has_let_go(frame: &Frame) {
     frame.holds.set(Holds::Nothing);
     if frame.is_scarce.get() {
-        give_scarce_back(table, frame);
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn give_scarce_back(table: &Table, frame: &Frame) {
-    // Forgotten first: a handler that jumps out in between costs a slot, and not another's claim.
-    if let Some(slot) = frame
-        .slot
-        .replace(0)
-        .checked_sub(1)
-        .and_then(|index| table.slot_at(index))
-    {
-        table.give_slot(slot);
+        // Forgotten first: a handler that jumps out in between costs a slot, and not another's claim.
+        give_slot_back(frame.slot.replace(0));
     }
 }

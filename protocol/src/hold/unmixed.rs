@@ -131,7 +131,7 @@ impl InOneMode<'_> {
         // Nothing: a handler forked meanwhile, and this is the child.
         if frame.holds.get() != Holds::Nothing {
             announced.end();
-            has_let_go(table, frame);
+            has_let_go(frame);
         }
         thread.leave(frame);
         result

@@ -40,6 +40,14 @@ fn linked(name: &str) -> [Program; 3] {
     ways.map(|how| go(&go_source(name), how, true))
 }
 
+/// A program of this text.
+fn written(name: &str, text: &str, how: &[&str], with_c: bool) -> Program {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join(format!("{name}.go"));
+    std::fs::write(&file, text).expect("a source");
+    go(&file, how, with_c)
+}
+
 /// What a run of `go_records records` has seen: anomalies in the process and in its child, and the writes.
 fn numbers(outcome: &Outcome) -> [u64; 3] {
     assert_eq!(outcome.code(), 0, "{}", outcome.report());
@@ -117,7 +125,6 @@ fn what_is_not_fenced_is_said() {
     if !is_there() {
         return;
     }
-    let dir = tempfile::tempdir().expect("a directory");
     let own = "it is a Go program";
     let policies = [("", false), (REFUSE, false), (SYSCALLS, true), (BOTH, true)];
     for (name, source, how, reason, can_be) in [
@@ -126,9 +133,7 @@ fn what_is_not_fenced_is_said() {
         ("alone", PLAIN, &["-buildmode=pie"], own, false),
         ("without-id", CGO, &["-ldflags=-buildid= -s -w"], own, true),
     ] {
-        let file = dir.path().join(format!("{name}.go"));
-        std::fs::write(&file, source).expect("a source");
-        let program = go(&file, how, can_be);
+        let program = written(name, source, how, can_be);
         for (policy, covered) in policies {
             let fence = Fence::with_policy(policy);
             let mut shell = Command::new("bash");
@@ -158,10 +163,7 @@ fn one_that_makes_its_threads_is_left_alone() {
     if !is_there() {
         return;
     }
-    let dir = tempfile::tempdir().expect("a directory");
-    let file = dir.path().join("alone.go");
-    std::fs::write(&file, PLAIN).expect("a source");
-    let program = go(&file, &["-buildmode=pie"], false);
+    let program = written("alone", PLAIN, &["-buildmode=pie"], false);
     let fence = Fence::with_policy(SYSCALLS);
     let outcome = outcome(&mut Command::new(&program.path), Some(&fence));
     assert_eq!(outcome.code(), 42, "{}", outcome.report());
@@ -182,10 +184,7 @@ fn a_library_of_its_is_said() {
     if !is_there() {
         return;
     }
-    let dir = tempfile::tempdir().expect("a directory");
-    let file = dir.path().join("library.go");
-    std::fs::write(&file, LIBRARY).expect("a source");
-    let library = go(&file, &["-buildmode=c-shared"], true);
+    let library = written("library", LIBRARY, &["-buildmode=c-shared"], true);
     let library = library.path.display();
     let fence = Fence::with_policy(SYSCALLS);
     let mut python = Command::new("python3");
