@@ -2,8 +2,12 @@
 
 use core::cell::Cell;
 use core::ffi::c_int;
+use core::sync::atomic::AtomicU32;
 #[cfg(not(target_arch = "x86_64"))]
-use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{
+    AtomicUsize,
+    Ordering::{Relaxed, Release},
+};
 
 use crate::call::{Raw, syscall6};
 use crate::{known, stat};
@@ -36,6 +40,34 @@ pub fn replace_in_thread(word: &Cell<usize>, before: usize, to: usize) -> bool {
     // SAFETY: the bytes that the cell owns, aligned, used by this thread alone while the reference lives.
     let word = unsafe { AtomicUsize::from_ptr(word.as_ptr()) };
     word.compare_exchange(before, to, Relaxed, Relaxed).is_ok()
+}
+
+/// Replaces a word that others write, too, by an instruction that doesn't lock the bus, with all that was written before:
+/// what another processor writes to it in the few cycles that this takes may be lost. Whether it was replaced.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub fn replace_unlocked(word: &AtomicU32, before: u32, to: u32) -> bool {
+    let was_equal: u8;
+    // SAFETY: reads and writes the bytes of the word, whose other users know of it.
+    unsafe {
+        core::arch::asm!(
+            "cmpxchg dword ptr [{at}], {to:e}",
+            "sete {was_equal}",
+            at = in(reg) word.as_ptr(),
+            to = in(reg) to,
+            was_equal = lateout(reg_byte) was_equal,
+            inout("eax") before => _,
+            options(nostack)
+        );
+    }
+    was_equal != 0
+}
+
+/// The same, where an instruction can't do it: nothing is lost.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+pub fn replace_unlocked(word: &AtomicU32, before: u32, to: u32) -> bool {
+    word.compare_exchange(before, to, Release, Relaxed).is_ok()
 }
 
 /// The name of the calling thread, as `ps` shows it.

@@ -12,7 +12,7 @@ pub(crate) use shuttle::thread::yield_now;
 use std::any::Any;
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 use sync::{Condvar, Mutex};
 
 pub(crate) use sync::atomic::{
@@ -82,6 +82,11 @@ impl FutexWord {
             drop(self.sleepers.1.wait(guard).expect("nobody panics with it"));
         }
         Slept::Woken
+    }
+
+    pub(crate) fn replace(&self, before: u32, to: u32) -> bool {
+        let exchanged = self.word.compare_exchange(before, to, Release, Relaxed);
+        exchanged.is_ok()
     }
 
     pub(crate) fn wake(&self) {

@@ -91,7 +91,9 @@
 //!   file's home: marks are raised before use (an entry's after it is claimed, before it is written) and never lowered.
 //! * **I8** `announce` doesn't fence. Its stores and the load in [`Table::use_locks`] or [`Table::use_direct_alone`] stand
 //!   in program order, and the one who raises the `locks` words makes that order seen by a membarrier: either the caller
-//!   sees that it must lock, or the other's later scan sees the announcement.
+//!   sees that it must lock, or the other's later scan sees the announcement. Nor does its end lock the bus: of two
+//!   processors in the same few cycles, one that ends it and one that marks it as slept on, the mark may be lost, and the
+//!   sleeper finds out when he looks again, 50 ms later at the latest.
 //! * **I9** Of two that register a use of one file at least one sees the other: each raises the reach and publishes,
 //!   fences, looks at the reach and as far as it says.
 //! * **I10** Whatever a process left is touched only by one who has its byte locked: the process itself, at its
@@ -131,7 +133,7 @@
 //! # Files
 //!
 //! *The bytes*: `cells`, `geometry` (what lies where), `memory` (the mapping as cells), `primitive` (words, fences, sleep).
-//! *What excludes what*: `matrix`, `sizes`. *Claims*: `slots` (the pool, the announcement), `reading` (what a slot says, in
+//! *What excludes what*: `matrix`, `sizes`. *Claims*: `slots` (the pool, the announcement), `again` (the same once more), `reading` (what a slot says, in
 //! one piece), `hints` and `scan` (whose claim is in the way), `waiting` (taking ranges), `queue` (the bakery), `patience`
 //! (sleeping, and when it stops), `deadlock`, `bell`. *Registers*: `register`, `mappings`, `uses`, `unverified`. *Processes*:
 //! `place`, `making` and `checks` (the file), `attach`, `reattach` (after a fork), `probe`, `death`, `handles`,
@@ -165,6 +167,7 @@
     reason = "an error carries its path because nothing here may allocate"
 )]
 
+mod again;
 #[cfg(not(any(loom, shuttle)))]
 mod attach;
 mod bell;
@@ -216,6 +219,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use primitive::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize};
 
+pub use again::{Again, Word};
 pub use cells::VERSION;
 pub use death::Reaped;
 pub use error::{Fault, TableError};

@@ -134,6 +134,18 @@ mod real {
             }
         }
 
+        /// Its owner puts another in the place of what he knows to be there. The mark of one who lies down to sleep in the
+        /// few cycles that this takes may be lost: he looks again after 50 ms at the latest.
+        #[inline(always)]
+        pub(crate) fn replace(&self, before: u32, to: u32) -> bool {
+            #[cfg(not(miri))]
+            return kernel::replace_unlocked(&self.0, before, to);
+            #[cfg(miri)]
+            return (self.0)
+                .compare_exchange(before, to, Ordering::Release, Ordering::Relaxed)
+                .is_ok();
+        }
+
         #[cold]
         pub(crate) fn wake(&self) {
             if !may_futex(&self.0, libc::FUTEX_WAKE) {

@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use crate::Table;
 use crate::cells::SlotCell;
 use crate::hints::{Near, is_hinted_wide};
-use crate::matrix::Claim;
+use crate::matrix::{Claim, Mode};
 use crate::primitive::{block_signals, fence, now_ns, restore_signals};
 
 /// The state word: the low three bits say what the slot is, the fourth that somebody sleeps on it, the rest is the
@@ -41,8 +41,8 @@ pub(crate) mod word {
 pub(crate) const ATOMIC: u32 = 256;
 
 #[inline]
-fn mode_word(c: &Claim) -> u32 {
-    c.mode as u32 | if c.atomic { ATOMIC } else { 0 }
+pub(crate) fn mode_word(mode: Mode, atomic: bool) -> u32 {
+    mode as u32 | if atomic { ATOMIC } else { 0 }
 }
 
 /// How long it is known that the living have all slots, in nanoseconds.
@@ -154,7 +154,7 @@ impl Table {
     fn write_again(&self, slot: &SlotCell, c: &Claim) -> bool {
         let stands = slot.ino.load(Relaxed) == c.file.ino
             && slot.dev.load(Relaxed) == c.file.dev
-            && slot.mode.load(Relaxed) == mode_word(c)
+            && slot.mode.load(Relaxed) == mode_word(c.mode, c.atomic)
             && slot.first.load(Relaxed) == c.first
             && slot.last.load(Relaxed) == c.last
             && is_hinted_wide(slot, c);
@@ -204,7 +204,7 @@ impl Table {
         slot.first.store(c.first, Relaxed);
         // Never backwards, whatever the caller says: readers would take the table for damaged.
         slot.last.store(c.last.max(c.first), Relaxed);
-        slot.mode.store(mode_word(c), Relaxed);
+        slot.mode.store(mode_word(c.mode, c.atomic), Relaxed);
         // I4: Release: a reader of this word finds the fields.
         slot.state.store(word::next(now, word::HELD), Release);
         near
@@ -247,11 +247,7 @@ impl Announced<'_> {
         // I3: Release, as in `release`, which does all that isn't usual.
         let has_ended = seen & (word::STATE | word::WAITERS) == word::HELD
             && self.table.is_of_this_process(self.cell)
-            && self
-                .cell
-                .state
-                .compare_exchange(seen, word::with(seen, word::FREE), Release, Relaxed)
-                .is_ok();
+            && self.cell.state.replace(seen, word::with(seen, word::FREE));
         if !has_ended {
             self.table.release(self.slot);
         }

@@ -15,7 +15,7 @@ use crate::calls::{mappings, numbers, transfer};
 use crate::hold::give_back;
 use crate::what::data::{Data, Position, Transfer};
 use crate::who::owned::Process;
-use crate::who::{process, thread};
+use crate::who::{lineage, process, thread};
 
 /// A directory with a lock table and files.
 pub struct World {
@@ -53,6 +53,7 @@ impl World {
         process.enter(|| {
             let policy = Policy::parse(policy, "a test's").unwrap();
             process::know_policy(policy);
+            lineage::watch();
             process::has_joined(Table::attach(&c_path(&self.path("table"))).unwrap());
             process::start_fencing();
         });

@@ -5,9 +5,10 @@
 #include <sys/ptrace.h>
 
 // In so many instructions a call has begun, and what it makes within itself has.
-enum { STEPS = 300, CALLS = 3 };
+enum { STEPS = 300, CALLS = 4 };
 
 static struct both file, other;
+static int alone, another; // in one mode, and so in a row
 static char *page, *seen, *mine, *back;
 static aio_context_t context;
 static volatile int handled, wrong;
@@ -18,6 +19,8 @@ static void handler(int signal) {
     (void)signal;
     wrong += pwrite(file.buffered, mine, PAGE, from) != PAGE || pread(file.direct, back, PAGE, from) != PAGE || !all(back, PAGE, 'h');
     wrong += copy_file_range(file.buffered, &from, other.buffered, &to, PAGE, 0) != PAGE;
+    for (int i = 0; i < 3; i++)
+        wrong += pread(another, back, PAGE, 0) != PAGE || !all(back, PAGE, 'h');
     handled++;
     errno = error;
 }
@@ -39,16 +42,21 @@ static long call(int which) {
     switch (which) {
     case 0: return pwrite(file.direct, page, PAGE, PAGE);
     case 1: return by_aio(file.buffered, IOCB_CMD_PWRITE, page);
-    default: return copy_file_range(other.buffered, &from, file.buffered, &to, PAGE, 0);
+    case 2: return copy_file_range(other.buffered, &from, file.buffered, &to, PAGE, 0);
+    default: return pread(alone, seen, PAGE, PAGE) == PAGE && all(seen, PAGE, 'p') ? PAGE : -1;
     }
 }
 
 static void stepped(const char *dir) {
-    static const char *const names[CALLS] = {"pwrite", "io_submit", "copy_file_range"};
+    static const char *const names[CALLS] = {"pwrite", "io_submit", "copy_file_range", "pread in one mode"};
     file = open_both(dir, "f");
     other = open_both(dir, "g");
     page = filled(PAGE, 'p'), seen = filled(PAGE, 0), mine = filled(PAGE, 'h'), back = filled(PAGE, 0);
     MUST(pwrite(other.buffered, page, PAGE, PAGE));
+    alone = MUST(open(path_in(dir, "alone"), O_RDWR | O_CREAT, 0644));
+    another = MUST(open(path_in(dir, "another"), O_RDWR | O_CREAT, 0644));
+    MUST(pwrite(alone, page, PAGE, PAGE));
+    MUST(pwrite(another, mine, PAGE, 0));
     MUST(syscall(SYS_io_setup, 4, &context));
     struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
     MUST(sigaction(SIGUSR1, &action, NULL));
@@ -57,6 +65,8 @@ static void stepped(const char *dir) {
         int failed = 0;
         handled = wrong = 0;
         for (int n = 0; n < STEPS; n++) {
+            for (int i = 0; i < 3; i++)
+                failed += pread(alone, seen, PAGE, PAGE) != PAGE;
             raise(SIGSTOP);
             failed += call(which) != PAGE;
             raise(SIGTRAP);

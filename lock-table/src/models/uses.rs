@@ -65,6 +65,52 @@ fn a_claim_that_is_announced_again_is_found() {
     });
 }
 
+/// I4, I8, I12: what a slot said last may be said once more, in another mode too, and is seen; not when the slot has said
+/// something else since, or has been given back.
+#[test]
+fn what_is_said_again_is_seen() {
+    check(2, || {
+        let w = World::new();
+        let (buffered, direct) = (w.process(1), w.process(2));
+        let u = enter(&buffered.table, USE_BUFFERED);
+        let whole = claim(Mode::BufferedRead, 0, u64::MAX);
+        let say = |p: &Process| {
+            let announced = p.table.announced(p.slot(), &whole);
+            announced.expect("a slot of ours").end();
+            p.table.again(p.slot(), &whole).is_some()
+        };
+        assert!(say(&buffered));
+        let (_, before) = buffered.table.again(buffered.slot(), &whole).unwrap();
+        buffered.hold(&page(0));
+        buffered.table.release(buffered.slot());
+        assert!(buffered.table.again(buffered.slot(), &whole).is_none());
+        assert!(say(&buffered));
+        let (again, ended) = buffered.table.again(buffered.slot(), &whole).unwrap();
+        assert_eq!(again.announce(before, Mode::BufferedRead), None);
+        buffered.table.give_slot(buffered.slot());
+        assert_eq!(buffered.table.take_slot(1), Some(buffered.slot()));
+        assert_eq!(again.announce(ended, Mode::BufferedRead), None);
+        assert!(say(&buffered));
+        together!(
+            move || {
+                let (again, ended) = buffered.table.again(buffered.slot(), &whole).unwrap();
+                let held = again.announce(ended, Mode::BufferedWrite).unwrap();
+                if !buffered.table.use_locks(u) {
+                    buffered.inside[0].visit();
+                }
+                if again.end(held).is_none() {
+                    buffered.table.release(buffered.slot());
+                }
+            },
+            move || {
+                enter(&direct.table, USE_DIRECT);
+                fence(SeqCst); // the membarrier
+                direct.pass(&claim(Mode::DirectRead, 0, 4095), 0);
+            },
+        );
+    });
+}
+
 /// I16: of one who comes and one who settles at once the one who comes wins.
 #[test]
 fn a_way_back_against_an_opener() {

@@ -10,6 +10,7 @@ use crate::hold::attempt::{Attempt, Held, Look, Stands, attempt_at};
 use crate::hold::call::{self, under_frame_of};
 use crate::hold::extents::mode_of;
 use crate::hold::in_place::in_place;
+use crate::hold::lane;
 use crate::hold::terms::Terms;
 use crate::hold::unmixed::{Closer, unmixed, unmixed_apart};
 use crate::hold::view::lock_offset;
@@ -26,6 +27,23 @@ use crate::who::{outlived, process};
 /// What the call moves is put together only for whoever looks closer: in one mode nobody does.
 #[inline(always)]
 pub fn transfer(
+    fd: i32,
+    write: bool,
+    moved: impl Fn() -> (Data, Position, i32),
+    real: impl Fn() -> isize + Copy,
+) -> isize {
+    let mode = mode_of(write, false);
+    let Some(in_lane) = lane::enter(fd, mode) else {
+        return looked_up(fd, write, moved, real);
+    };
+    let n = real();
+    in_lane.end();
+    n
+}
+
+/// Apart: what it keeps for later it keeps for itself.
+#[inline(never)]
+fn looked_up(
     fd: i32,
     write: bool,
     moved: impl Fn() -> (Data, Position, i32),

@@ -9,6 +9,9 @@ pub mod cancellation;
 pub mod extents;
 pub mod give_back;
 pub mod in_place;
+pub mod lane;
+#[cfg(test)]
+mod lane_tests;
 #[cfg(test)]
 mod mode_tests;
 pub mod ranges;

@@ -6,7 +6,7 @@ use lock_table::{Claim, Mode, Table, UseWord};
 
 use crate::hold::slots::{has_let_go, slot_of};
 use crate::hold::terms::END_OF_TIME;
-use crate::hold::{cancellation, give_back};
+use crate::hold::{cancellation, give_back, lane};
 use crate::what::file::File;
 use crate::what::words::{self, Peek};
 use crate::what::{descriptions, files};
@@ -77,25 +77,25 @@ pub fn unmixed<const LOOKED: bool>(
         word,
         mode,
     };
-    call.make(thread, table, real)
+    call.make::<LOOKED>(thread, table, real)
 }
 
 /// A call that may go without a range, as far as is known.
-struct InOneMode<'t> {
+struct InOneMode {
     fd: i32,
     /// The number's word.
     seen: u64,
-    file: &'t File,
-    word: UseWord<'t>,
+    file: &'static File,
+    word: UseWord<'static>,
     mode: Mode,
 }
 
-impl InOneMode<'_> {
+impl InOneMode {
     #[inline(always)]
-    fn make(
+    fn make<const LOOKED: bool>(
         &self,
         thread: &Thread,
-        table: &Table,
+        table: &'static Table,
         real: impl Fn() -> isize,
     ) -> Result<isize, Closer> {
         let frame = thread
@@ -132,6 +132,17 @@ impl InOneMode<'_> {
         if frame.holds.get() != Holds::Nothing {
             announced.end();
             has_let_go(frame);
+            match result {
+                // Where a look came first the next call needs one, too.
+                Ok(_) if !LOOKED => lane::keep(
+                    thread,
+                    frame,
+                    table,
+                    &claim,
+                    (self.fd, self.seen, self.word),
+                ),
+                _ => thread.lane.forget(),
+            }
         }
         thread.leave(frame);
         result

@@ -15,8 +15,8 @@ use crate::what::file::POSIX_LOCKED;
 use crate::what::{descriptors, early, own};
 use crate::who::lists::Mapped;
 use crate::who::state::Orders;
-use crate::who::thread::{self, Thread};
-use crate::who::{due, lineage, process};
+use crate::who::thread::Thread;
+use crate::who::{due, ending, lineage, process};
 
 /// The constructor: the environment is looked at, and the policy read. The lock table waits for the first file that is fenced
 /// (see `join`).
@@ -33,7 +33,7 @@ pub fn init() {
     gate::init(no_rings::came_alone());
     kernel::known::when_no_memory(once::no_memory);
     kernel::known::set_pid(kernel::getpid());
-    thread::init(at_thread_exit);
+    ending::init(at_thread_exit);
     // The clock's first reading searches for it, which takes room: no hook does that.
     let _ = kernel::now_ns();
     handed_on::hear(variable(handed_on::SAID_NAME).is_some());

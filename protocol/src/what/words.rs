@@ -6,6 +6,7 @@ use core::sync::atomic::{AtomicU64, Ordering::*};
 use kernel::arena::CAPACITY;
 
 use crate::what::state::state;
+use crate::who::lineage;
 
 /// What the low byte of a word says.
 pub const UNKNOWN: u64 = 0;
@@ -59,8 +60,15 @@ pub fn end() -> u32 {
 pub fn make(tag: u64, carries: u32) -> u64 {
     // 0 is the word of a number that was never met.
     let sequence = 1 + state().changing.sequence.fetch_add(1, Relaxed);
+    if sequence & SEQUENCE == 0 {
+        // Words that threads remember from before might come again.
+        lineage::next_epoch();
+    }
     tag | u64::from(carries) << 8 | sequence << 40
 }
+
+/// How much of it is in a word.
+const SEQUENCE: u64 = (1 << 24) - 1;
 
 pub fn tag(word: u64) -> u64 {
     word & 0xff

@@ -1,5 +1,9 @@
 //! Whether this is the process that it was: a page that the kernel empties in every forked child says so, also where the
 //! fork was made past us; and whose memory this is, while a child has it (vfork, clone with CLONE_VM).
+//!
+//! The page's first word is the process's epoch, or zero. What a thread has found out and keeps for its next call (see
+//! `lane`) is good in one epoch only. A child has another one than its parent; a process that is to look at everything anew
+//! begins the next.
 
 use core::sync::atomic::{AtomicU32, Ordering::*, fence};
 
@@ -62,8 +66,33 @@ pub fn watch() {
 pub fn this_is_the_process() {
     // SAFETY: null, or a page that is mapped for good.
     if let Some(word) = unsafe { state().same_process.load(Acquire).as_ref() } {
-        word.store(1, Release);
+        word.store(next(), Release);
     }
+}
+
+/// One that this process and its forefathers have not had.
+fn next() -> u32 {
+    1 + state().changing.epochs.fetch_add(1, AcqRel) % (u32::MAX - 1)
+}
+
+/// What threads keep for their next calls isn't good any more.
+pub fn next_epoch() {
+    // SAFETY: null, or a page that is mapped for good.
+    if let Some(word) = unsafe { state().same_process.load(Acquire).as_ref() } {
+        let (now, next) = (word.load(Acquire), next());
+        // Zero, in a child that isn't known yet or where others use this memory: nothing is kept there.
+        if now != 0 {
+            let _ = word.compare_exchange(now, next, AcqRel, Acquire);
+        }
+    }
+}
+
+/// The word, and the epoch in it. None: nothing may be kept.
+pub fn epoch() -> Option<(&'static AtomicU32, u32)> {
+    // SAFETY: null, or a page that is mapped for good.
+    let word = unsafe { state().same_process.load(Acquire).as_ref() }?;
+    let epoch = word.load(Acquire);
+    (epoch != 0).then_some((word, epoch))
 }
 
 /// What `after_vfork` says: a child has our memory, and also that it is being made.

@@ -2,7 +2,9 @@
 
 pub mod buffers;
 pub mod due;
+pub mod ending;
 pub mod frame;
+pub mod lane;
 pub mod lineage;
 pub mod lists;
 pub mod outlived;

@@ -43,6 +43,11 @@ impl OwnStack {
         end != 0 && end.wrapping_sub(at) <= SIZE
     }
 
+    #[inline(always)]
+    pub fn is_none(&self) -> bool {
+        self.end.get() == 0
+    }
+
     /// How much of it is in use below a call that came from `site`, where the door found `used`: nothing, if what was under
     /// way has been jumped out of.
     pub fn really_used(&self, site: usize, used: usize) -> usize {

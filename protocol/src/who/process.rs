@@ -191,6 +191,7 @@ pub fn ask_for_membarrier() {
 /// From now on every call passes through: that has been told.
 pub fn stop_fencing() {
     state().standing.store(PASSING, Release);
+    lineage::next_epoch();
 }
 
 /// Whether descriptors are followed: not in a vfork child, whose numbers are not the parent's.
@@ -206,6 +207,7 @@ pub fn follows_numbers() -> bool {
 pub fn without_table(passing: &'static str) -> &'static str {
     if policy().is_some_and(Policy::may_refuse) {
         state().standing.store(REFUSING, Release);
+        lineage::next_epoch();
         "files that may not be used so are not opened"
     } else {
         stop_fencing();

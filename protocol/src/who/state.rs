@@ -17,7 +17,8 @@ pub struct State {
     pub(super) standing: AtomicU32,
     /// Counts forks: a thread's record of another generation is the parent's.
     pub(super) generation: AtomicU32,
-    /// A word that the kernel zeroes in every forked child, also one that was forked behind our back (see `lineage`).
+    /// The epoch: a word that the kernel zeroes in every forked child, also one that was forked behind our back (see
+    /// `lineage`).
     pub(super) same_process: AtomicPtr<AtomicU32>,
     pub(super) table: OnceBox<Table>,
     /// Who answers for requests that outlive their call (see `outlived`): an `Answers`.
@@ -57,6 +58,8 @@ pub(super) struct Changing {
     pub buffers: AtomicU32,
     /// The next number for a thread that can't be asked for its own.
     pub stand_in: AtomicU32,
+    /// How many epochs there have been (see `lineage`).
+    pub epochs: AtomicU32,
 }
 
 /// What those above do when something has happened that is seen here: they say so at the start.
@@ -104,6 +107,7 @@ impl State {
                 buffers: AtomicU32::new(0),
                 // Above all that the kernel gives.
                 stand_in: AtomicU32::new(1 << 24),
+                epochs: AtomicU32::new(0),
             },
             stacks: [const {
                 Stack {

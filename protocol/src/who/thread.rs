@@ -1,13 +1,13 @@
 //! What the library knows of one thread: a record in thread-local storage (see `record`).
 //!
 //! It has no destructor; [`frames`](Thread::enter) left behind by `siglongjmp` or cancellation are
-//! reclaimed by the thread's next call or, at its end, by a `pthread_key` destructor.
+//! reclaimed by the thread's next call or at its end (see `ending`).
 
 use core::cell::Cell;
-use core::ffi::c_void;
 use core::sync::atomic::Ordering;
 
 pub use crate::who::frame::{Frame, Holds};
+use crate::who::lane::Lane;
 use crate::who::lists::Lists;
 use crate::who::own_stack::OwnStack;
 pub use crate::who::own_stack::stack_here;
@@ -34,7 +34,8 @@ pub struct Thread {
     top: Cell<usize>,
     /// The fork generation in which this record was last used; another: it is a parent's.
     generation: Cell<u32>,
-    has_destructor: Cell<bool>,
+    pub lane: Lane,
+    pub(super) has_destructor: Cell<bool>,
     /// The lowest byte of the stack of ours that a job runs on (see `scratch`); 0: none does.
     scratch: Cell<usize>,
     pub frames: [Frame; LEVELS],
@@ -82,24 +83,6 @@ pub fn current() -> &'static Thread {
     unsafe { &*(record::address() as *const Thread) }
 }
 
-/// In the constructor, before the program makes keys: the first 32 need no allocation.
-pub fn init(at_exit: fn(&Thread)) {
-    stacks::begins_here(stack_here(), pointer());
-    state().at_exit.store(at_exit as usize, Ordering::Release);
-    let mut key: libc::pthread_key_t = 0;
-    // SAFETY: a plain call; the destructor stays loaded (the library is never unloaded).
-    if unsafe { libc::pthread_key_create(&mut key, Some(ends)) } == 0 {
-        state().key.store(key, Ordering::Release);
-    }
-}
-
-extern "C" fn ends(_: *mut c_void) {
-    let (thread, at_exit) = (current(), state().at_exit.load(Ordering::Acquire));
-    // SAFETY: `init` has stored the address of such a function before it made the key.
-    unsafe { core::mem::transmute::<usize, fn(&Thread)>(at_exit)(thread) };
-    thread.has_destructor.set(false);
-}
-
 /// In a forked child.
 pub fn next_generation() {
     state().generation.fetch_add(1, Ordering::AcqRel);
@@ -129,6 +112,19 @@ impl Thread {
             return Some(frame);
         }
         self.enter_above(stack, give_back)
+    }
+
+    /// The same for who has found out already that the record isn't a parent's: where nothing is under way, and the stack
+    /// is the program's own. None: that isn't so.
+    #[inline(always)]
+    pub fn enter_alone(&self) -> Option<&Frame> {
+        let is_alone = self.top.get() == 0 && self.own_stack.is_none();
+        is_alone.then(|| self.next_frame(0, stack_here()))??
+    }
+
+    /// The frame of a call that none surrounds.
+    pub fn outermost(&self) -> &Frame {
+        &self.frames[0]
     }
 
     /// Other calls of the thread's are under way, or were jumped out of.
@@ -179,10 +175,17 @@ impl Thread {
     /// The frame's call has ended.
     #[inline(always)]
     pub fn leave(&self, frame: &Frame) {
+        match core::ptr::eq(frame, self.outermost()) {
+            true => self.leave_outermost(),
+            false => self.leave_one_of_many(frame),
+        }
+    }
+
+    #[inline(always)]
+    pub fn leave_outermost(&self) {
         let now = self.top.get();
-        let is_only = now & LEVEL == 1 && core::ptr::eq(frame, &self.frames[0]);
-        if !is_only || !kernel::replace_in_thread(&self.top, now, 0) {
-            self.leave_one_of_many(frame);
+        if now & LEVEL != 1 || !kernel::replace_in_thread(&self.top, now, 0) {
+            self.leave_one_of_many(self.outermost());
         }
     }
 
@@ -349,16 +352,6 @@ impl Thread {
 
     pub fn leave_scratch(&self, before: usize) {
         self.scratch.set(before);
-    }
-
-    /// Have the slots given back when this thread ends.
-    pub fn want_destructor(&self) {
-        let key = state().key.load(Ordering::Acquire);
-        if !self.has_destructor.get() && key != u32::MAX {
-            // SAFETY: the key exists; a non-null value is what makes the destructor run.
-            unsafe { libc::pthread_setspecific(key, core::ptr::dangling()) };
-            self.has_destructor.set(true);
-        }
     }
 
     /// The slots of the calls below this one: never wait for oneself.

@@ -16,7 +16,7 @@ const PATIENCE_WITH_DEFECT: Duration = Duration::from_secs(60);
 fn patience_of(checker: &str) -> Duration {
     // The protocol's model always ends.
     match checker {
-        STATERIGHT => PATIENCE,
+        STATERIGHT | LANES => PATIENCE,
         _ => PATIENCE_WITH_DEFECT,
     }
 }
@@ -46,6 +46,8 @@ struct How {
 const MIRI: &str = "miri";
 /// The protocol's model is plain Rust: its checker is a library.
 const STATERIGHT: &str = "stateright";
+/// No model: the tests of the way that most calls go, which one has for each thing that it leaves out.
+const LANES: &str = "lanes";
 
 fn loom() -> String {
     "loom".to_owned()
@@ -60,7 +62,7 @@ fn all(args: &Args) -> Result<Tally, String> {
     let mut tally = Tally::default();
     let checkers: &[&str] = match (args.miri, &args.mutant) {
         (true, _) => &[MIRI],
-        (false, None) => &["loom", "shuttle", STATERIGHT],
+        (false, None) => &["loom", "shuttle", STATERIGHT, LANES],
         (false, Some(_)) => &[],
     };
     for checker in checkers {
@@ -132,8 +134,7 @@ fn mutants() -> Result<Vec<Defect<How>>, String> {
 
 /// The model that this line of the test runner's says has failed.
 fn failed(line: &str) -> Option<&str> {
-    let name = line.strip_prefix("test models::")?;
-    name.strip_suffix(" ... FAILED")
+    line.strip_prefix("test ")?.strip_suffix(" ... FAILED")
 }
 
 /// Which model failed, if one did and not the build.
@@ -167,6 +168,7 @@ fn check(
 ) -> Result<Outcome, String> {
     let (package, models) = match checker {
         STATERIGHT => ("pagefence-protocol", "model::"),
+        LANES => ("pagefence-protocol", "lane_tests::"),
         _ => ("pagefence-lock-table", "models::"),
     };
     let cargo = |last: &[&str]| {

@@ -1,0 +1,85 @@
+//! The lane of a thread: the way that its last call in one mode went (P10), kept for the next one on the same number, and
+//! what tells whether it is still right. One that goes by it looks up nothing.
+//!
+//! A lane is read and written by its thread's only call that is under way: one in a signal handler goes another way, so none
+//! finds half of it.
+
+use core::cell::Cell;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
+
+use lock_table::{Again, UseWord, Word};
+
+use crate::who::lineage;
+
+/// All zeros: there is none.
+#[derive(Default)]
+pub struct Lane {
+    /// The number that it is of, or that it would be of if the next call is on the same.
+    pub number: Cell<i32>,
+    /// How the slot's word was left.
+    pub ended: Cell<Word>,
+    /// The number's word, and what that must say.
+    word: Cell<Option<&'static AtomicU64>>,
+    says: Cell<u64>,
+    /// In which epoch it is right.
+    process: Cell<Option<&'static AtomicU32>>,
+    epoch: Cell<u32>,
+    uses: Cell<Option<UseWord<'static>>>,
+    again: Cell<Option<Again<'static>>>,
+}
+
+/// What a call found out.
+pub struct Way {
+    pub word: &'static AtomicU64,
+    pub says: u64,
+    pub uses: UseWord<'static>,
+    pub again: Again<'static>,
+    pub ended: Word,
+}
+
+impl Lane {
+    /// For the next one. `is_fenced`: asked after the epoch, which goes on when that ends.
+    pub fn keep(&self, way: &Way, is_fenced: impl Fn() -> bool) {
+        self.forget();
+        if let Some((process, epoch)) = lineage::epoch().filter(|_| is_fenced()) {
+            self.process.set(Some(process));
+            self.epoch.set(epoch);
+            self.says.set(way.says);
+            self.uses.set(Some(way.uses));
+            self.again.set(Some(way.again));
+            self.ended.set(way.ended);
+            self.word.set(Some(way.word));
+        }
+    }
+
+    pub fn forget(&self) {
+        self.process.set(None);
+    }
+
+    /// What it says in the slot, if it is of this number, this is still the process that it was made in, and the caller's
+    /// slot that one (its index plus one).
+    #[inline(always)]
+    pub fn again(&self, number: i32, slot: u32) -> Option<Again<'static>> {
+        let again = self.again.get()?;
+        let epoch = self.process.get()?.load(Relaxed);
+        let is_right = number == self.number.get()
+            && epoch == self.epoch.get()
+            && slot == again.slot().index() + 1;
+        is_right.then_some(again)
+    }
+
+    /// The next call on this number looks everything up, and so does the one after it.
+    pub fn leave(&self) {
+        self.forget();
+        self.number.set(-1);
+    }
+
+    /// Whether the number is what it was, and the file in one mode. After the announcement (P10).
+    #[inline(always)]
+    pub fn leads_on(&self) -> bool {
+        let (Some(word), Some(uses)) = (self.word.get(), self.uses.get()) else {
+            return false;
+        };
+        !uses.locks() && word.load(Acquire) == self.says.get()
+    }
+}
