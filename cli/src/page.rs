@@ -110,7 +110,10 @@ fn tables(out: &mut String, file: &File) {
         vec![
             pair.event.to_owned(),
             format!("{} ({})", pair.program, pair.mode),
-            pair.other_program.clone(),
+            match pair.other_mode.as_str() {
+                "" => pair.other_program.clone(),
+                mode => format!("{} ({mode})", pair.other_program),
+            },
             bytes(pair.first, pair.last),
             pair.count.to_string(),
         ]

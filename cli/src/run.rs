@@ -1,4 +1,5 @@
-//! `pagefence run`: checks everything, then becomes the program, or waits for it and sums up.
+//! `pagefence run`: checks everything, then becomes the program, or waits for it and sums up. What all its processes say
+//! once only, under `observe`, they agree on in the summary's memory.
 
 use std::ffi::CString;
 use std::path::Path;
@@ -26,7 +27,7 @@ pub fn run(arguments: &RunArgs) -> Result<i32, Failure> {
         .ok_or_else(|| Failure::own("no program is given", "pagefence run -- PROGRAM ARGUMENTS"))?;
     let path = program::find(name)?;
     program::check(&path, &policy)?;
-    if !arguments.summary {
+    if !arguments.summary && !arguments.observe {
         let plan = Plan::new(path, &arguments.command, environment.strings()?)?;
         return Err(plan.exec());
     }
@@ -35,6 +36,10 @@ pub fn run(arguments: &RunArgs) -> Result<i32, Failure> {
     let plan = Plan::new(path, &arguments.command, environment.strings()?)?;
     let start = Instant::now();
     let ended = supervise::run(&plan)?;
+    if !arguments.summary {
+        drop(counters);
+        return Ok(ended.mirror());
+    }
     let show = || {
         let report = Report::new(&counters.summary, name, &ended.end, start.elapsed());
         match arguments.json {

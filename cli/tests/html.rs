@@ -292,6 +292,7 @@ fn a_million(folder: &Path) {
             other: Some(Other {
                 process: 20 + (n % 5) as u32,
                 program: *b"reader\0\0\0\0\0\0\0\0\0\0",
+                mode: Text::NONE,
             }),
             reason: Text::NONE,
             done: Text::NONE,

@@ -288,3 +288,33 @@ fn a_summary_in_which_nothing_was_fenced_says_so() {
     assert!(said.contains("true: exit code 0"), "{said}");
     assert!(said.contains("no process of this run was fenced"), "{said}");
 }
+
+/// Twenty short-lived programs that meet the same one: said once for all of them, and nothing stays behind.
+#[test]
+fn what_many_processes_meet_is_said_once() {
+    let fixture = Fixture::new();
+    let table = fixture.path("table");
+    let holder = fixture.holder(&table, "data");
+    let script = "for n in $(seq 20); do dd if=data of=/dev/null iflag=direct bs=4096 count=2 status=none; done; \
+                  echo $PAGEFENCE_SUMMARY";
+    let mut command = fixture.pagefence();
+    command.env("PAGEFENCE_LIBRARY", common::library());
+    command.args(["run", "--observe", "--table"]).arg(&table);
+    let output = command.args(["--", "sh", "-c", script]).output().unwrap();
+    holder.signal("CONT");
+    let said = stderr(&output);
+    let collisions = said.lines().filter(|line| line.contains("collision"));
+    let collisions: Vec<_> = collisions.collect();
+    assert_eq!(collisions.len(), 1, "{said}");
+    for part in [
+        "program=dd",
+        "mode=direct_read",
+        "other_program=python3",
+        "other_mode=buffered_write",
+        "first=0",
+    ] {
+        assert!(collisions[0].contains(part), "{part}: {said}");
+    }
+    let summary = stdout(&output);
+    assert!(summary.contains("pagefence-summary") && !Path::new(summary.trim()).exists());
+}

@@ -85,6 +85,8 @@ pub struct Pair {
     pub program: String,
     pub mode: String,
     pub other_program: String,
+    /// Empty: not known.
+    pub other_mode: String,
     pub count: usize,
     /// The bytes that all of them lie in.
     pub first: u64,
@@ -292,20 +294,22 @@ fn programs(events: &[&Event], names: &Names) -> Vec<Program> {
 }
 
 fn pairs(events: &[&Event], names: &Names) -> Vec<Pair> {
-    let mut all: BTreeMap<(&str, String, String, String), Pair> = BTreeMap::new();
+    let mut all: BTreeMap<(&str, [String; 4]), Pair> = BTreeMap::new();
     for event in events {
         let (Some(other), Some((first, last))) = (names.other(event), event.told.record.range)
         else {
             continue;
         };
         let kind = event.told.record.kind.word();
-        let (program, mode, other) = (text(&event.program), text(&event.told.mode), text(other));
-        let key = (kind, program.clone(), mode.clone(), other.clone());
-        let pair = all.entry(key).or_insert(Pair {
+        let told = &event.told;
+        let names = [&event.program, &told.mode, other, &told.other_mode].map(text);
+        let [program, mode, other_program, other_mode] = names.clone();
+        let pair = all.entry((kind, names)).or_insert(Pair {
             event: kind,
             program,
             mode,
-            other_program: other,
+            other_program,
+            other_mode,
             count: 0,
             first,
             last,

@@ -50,6 +50,7 @@ impl Event {
         if let Some(program) = self.other_program() {
             line.word("other_program", program);
         }
+        line.text("other_mode", &self.told.other_mode);
         line.text("reason", &self.told.reason);
         line.text("done", &self.told.done);
         line.text("hint", &self.told.hint);

@@ -46,6 +46,8 @@ struct Args<'a> {
     other_process: Option<u32>,
     #[serde(skip_serializing_if = "str::is_empty")]
     other_program: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    other_mode: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     nanoseconds: Option<u64>,
 }
@@ -184,6 +186,7 @@ impl Writer<'_> {
         let (file, mode) = (text(&event.told.path), text(&event.told.mode));
         let (reason, done) = (text(&event.told.reason), text(&event.told.done));
         let hint = text(&event.told.hint);
+        let other_mode = text(&event.told.other_mode);
         let other_program = text(event.other_program().unwrap_or_default());
         let args = Args {
             file: &file,
@@ -195,6 +198,7 @@ impl Writer<'_> {
             hint: &hint,
             other_process: other.map(|other| other.process),
             other_program: &other_program,
+            other_mode: &other_mode,
             nanoseconds: record.nanoseconds,
         };
         let (process, thread) = (record.process, record.thread.min(NO_THREAD - 1));

@@ -44,6 +44,7 @@ fn write(ring: Ring, time: u64, kind: Kind) {
         other: Some(Other {
             process: 9,
             program: *b"someone's\0xxxxxx",
+            mode: ring.text(b"mapped"),
         }),
         reason: Text::NONE,
         done: ring.text(b"done"),
@@ -64,7 +65,7 @@ fn a_line_of_json_has_what_there_is_in_this_order() {
     assert_eq!(time.split_once('.').unwrap().1.len(), 9);
     assert_eq!(
         rest,
-        r#""event":"wait","process":5,"thread":6,"program":"a\"b\\xff","file":"/a\n\"\\/\\xe9","dev":7,"ino":8,"first":4096,"last":18446744073709551615,"mode":"direct_read","other_process":9,"other_program":"someone's","done":"done","nanoseconds":1}"#
+        r#""event":"wait","process":5,"thread":6,"program":"a\"b\\xff","file":"/a\n\"\\/\\xe9","dev":7,"ino":8,"first":4096,"last":18446744073709551615,"mode":"direct_read","other_process":9,"other_program":"someone's","other_mode":"mapped","done":"done","nanoseconds":1}"#
     );
     let parsed: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert_eq!(parsed["file"], "/a\n\"\\/\\xe9");

@@ -32,13 +32,16 @@ pub(crate) mod at {
     pub const PATH: usize = 16;
 }
 
-/// "PFSUMRY1" as the file's first bytes.
-const MAGIC: u64 = u64::from_le_bytes(*b"PFSUMRY1");
+/// "PFSUMRY2" as the file's first bytes.
+const MAGIC: u64 = u64::from_le_bytes(*b"PFSUMRY2");
 pub(crate) const ENTRY_WORDS: usize = 64;
 pub(crate) const ENTRIES: usize = 1024;
 pub(crate) const PROGRAM_BYTES: usize = (at::PATH - at::PROGRAM) * 8;
 pub(crate) const PATH_BYTES: usize = (ENTRY_WORDS - at::PATH) * 8;
-pub(crate) const WORDS: usize = at::ENTRIES + ENTRIES * ENTRY_WORDS;
+/// Marks of what was told, behind the entries.
+const TOLD: usize = at::ENTRIES + ENTRIES * ENTRY_WORDS;
+const MARKS: usize = 1024;
+pub(crate) const WORDS: usize = TOLD + MARKS;
 pub(crate) const LENGTH: usize = WORDS * 8;
 
 const _: () = assert!(at::COUNTERS + COUNTERS <= at::ENTRIES);
@@ -137,6 +140,15 @@ impl Summary {
 
     fn counter(&self, counter: Counter) -> Option<&AtomicU64> {
         self.word(at::COUNTERS.saturating_add(counter as usize))
+    }
+
+    /// Places for marks of what one process of the run has told for all.
+    pub fn told(&self) -> &[AtomicU64] {
+        match self.word(TOLD) {
+            // SAFETY: so many words lie there, as in `word`.
+            Some(first) => unsafe { core::slice::from_raw_parts(first, MARKS) },
+            None => &[],
+        }
     }
 
     pub(crate) fn word(&self, index: usize) -> Option<&AtomicU64> {

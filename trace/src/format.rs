@@ -2,7 +2,7 @@
 
 /// "PFTRACE1" as the file's first bytes.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"PFTRACE1");
-pub const VERSION: u64 = 1;
+pub const VERSION: u64 = 2;
 
 pub const WORD: usize = 8;
 /// The head's words, the rest of its page is free.
@@ -54,6 +54,7 @@ pub mod of {
     /// What was done and what to do.
     pub const DONE: usize = 9;
     pub const NANOSECONDS: usize = 10;
+    /// Who was met, and his mode.
     pub const OTHER: usize = 11;
     pub const OTHER_PROGRAM: usize = 12;
     pub const SUM: usize = 15;
@@ -146,6 +147,8 @@ pub struct Other {
     pub process: u32,
     /// As the kernel calls the thread, with zeros behind it.
     pub program: [u8; 16],
+    /// In which it was there.
+    pub mode: Text,
 }
 
 /// One thing that happened, as a ring holds it.
@@ -210,7 +213,7 @@ impl Record {
             pair(self.mode.0, self.reason.0),
             pair(self.done.0, self.hint.0),
             self.nanoseconds.unwrap_or(0),
-            u64::from(self.other.map_or(0, |o| o.process)),
+            self.other.map_or(0, |o| pair(o.process, o.mode.0)),
             other as u64,
             (other >> 64) as u64,
             0,
@@ -229,6 +232,7 @@ impl Record {
         let (process, thread) = apart(word(of::WHO));
         let (mode, reason) = apart(word(of::WHY));
         let (done, hint) = apart(word(of::DONE));
+        let (other_process, other_mode) = apart(word(of::OTHER));
         let other = u128::from(word(of::OTHER_PROGRAM))
             | u128::from(word(of::OTHER_PROGRAM.saturating_add(1))) << 64;
         Some(Record {
@@ -241,8 +245,9 @@ impl Record {
             range: has(HAS_RANGE).then(|| (word(of::FIRST), word(of::LAST))),
             mode: Text(mode),
             other: has(HAS_OTHER).then(|| Other {
-                process: word(of::OTHER) as u32,
+                process: other_process,
                 program: other.to_le_bytes(),
+                mode: Text(other_mode),
             }),
             reason: Text(reason),
             done: Text(done),

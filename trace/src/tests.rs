@@ -63,6 +63,7 @@ fn record(ring: Ring, n: u64) -> Record {
         other: Some(Other {
             process: 9,
             program: *b"other\0\0\0\0\0\0\0\0\0\0\0",
+            mode: ring.text(b"mapped"),
         }),
         reason: ring.text(b"reason"),
         done: Text::NONE,

@@ -38,6 +38,7 @@ pub fn tell(ring: Ring, (process, other): (u32, u32), kind: Kind, at: u64, path:
         other: (other != 0).then_some(Other {
             process: other,
             program,
+            mode: Text::NONE,
         }),
         reason: ring.text(if kind == Kind::Fallback {
             b"mapped"

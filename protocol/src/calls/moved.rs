@@ -13,6 +13,7 @@ use crate::direct::possible::is_taken_past;
 use crate::hold::bounce;
 use crate::hold::call::look_at;
 use crate::hold::cancellation::{hold_cancellation, restore_cancellation};
+use crate::hold::observed;
 use crate::hold::unmixed::unmixed_apart;
 use crate::tell::events;
 use crate::what::data::{Data, MOST, Position, Transfer};
@@ -167,8 +168,7 @@ fn in_steps(m: &Move, thread: &Thread, out: &Out, real: Real) -> isize {
                     (n, step)
                 }
                 None if mixed() => continue,
-                // Observed.
-                None => (real(step), step),
+                None => (on_an_observed_file(m, step, thread, into_file, real), step),
             }
         };
         if n <= 0 && done == 0 {
@@ -181,6 +181,32 @@ fn in_steps(m: &Move, thread: &Thread, out: &Out, real: Real) -> isize {
         }
     }
     done as isize
+}
+
+/// Announced at both ends, and made as it is.
+#[inline(never)]
+fn on_an_observed_file(
+    m: &Move,
+    step: usize,
+    thread: &Thread,
+    into_file: bool,
+    real: Real,
+) -> isize {
+    let end = |fd, write, given| Transfer {
+        fd,
+        write,
+        data: Data::Buffer(core::ptr::null_mut(), step),
+        at: match place(fd, given) {
+            Some(at) => Position::At(at as i64),
+            None => Position::Offset,
+        },
+        flags: 0,
+    };
+    let written = || match into_file {
+        true => observed::around(&end(m.to, true, m.into), thread, &|| real(step)),
+        false => real(step),
+    };
+    observed::around(&end(m.from, false, m.at), thread, &written)
 }
 
 /// Its first direct user came while the kernel was at it, which nobody could see.

@@ -11,6 +11,7 @@ use crate::hold::call::{self, under_frame_of};
 use crate::hold::extents::mode_of;
 use crate::hold::in_place::in_place;
 use crate::hold::lane;
+use crate::hold::observed;
 use crate::hold::terms::Terms;
 use crate::hold::unmixed::{Closer, unmixed, unmixed_apart};
 use crate::hold::view::lock_offset;
@@ -188,6 +189,11 @@ fn in_range(call: &Transfer, real: &dyn Fn() -> isize) -> isize {
             // Nothing to move, or the kernel will refuse it: no range.
             None | Some(0) => Some(real()),
             Some(_) if !allowed => Some(real()),
+            Some(len) if pinned.file.settings().observe() => {
+                let terms = Terms::of(pinned.file, call.fd);
+                observed::announce(call, len, (thread, frame, &terms), pinned);
+                Some(real())
+            }
             Some(len) => under_range(call, len, thread, frame, pinned, real),
         }
     })
@@ -231,7 +237,7 @@ fn under_range(
             Err(Attempt::Replaced) => return None,
             Err(Attempt::Again) => continue,
         }
-        if terms.known.observe() || !stands.view.direct {
+        if !stands.view.direct {
             return Some(real());
         }
         match directly(call, &stands, who, pinned, (real, &stays))? {
@@ -282,7 +288,7 @@ pub fn seek(fd: i32, real: impl Fn() -> i64) -> i64 {
         return kernel::libc_result(-libc::EBADF as isize) as i64;
     }
     let locks = matches!(words::peek(fd), Peek::Description { index, .. }
-        if descriptions::description(index).and_then(|d| files::get(d.file_index())).is_some_and(|f| f.locks()));
+        if descriptions::description(index).and_then(|d| files::get(d.file_index())).is_some_and(|f| f.locks() && !f.settings().observe()));
     let Some(thread) = process::active().filter(|_| locks) else {
         return real();
     };

@@ -89,7 +89,8 @@ pub fn announce(
     let Some(entry) = file.use_entry() else {
         return false;
     };
-    if !file.settings().is_plain() || !pinned.description.has(libc::O_DIRECT) {
+    let known = file.settings();
+    if !known.is_plain() || known.observe() || !pinned.description.has(libc::O_DIRECT) {
         return false;
     }
     let claim = Claim {

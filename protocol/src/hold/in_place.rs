@@ -71,7 +71,7 @@ impl Seen {
     /// Whether the policy has nothing to say of it, and nobody who only announces himself is to be kept out (P10).
     #[inline]
     fn is_simple(&self) -> bool {
-        self.file.settings().is_plain_as_asked()
+        self.file.settings().is_held_as_asked()
             && !self.description.is_shared()
             && self.description.allows(self.write)
             && self.is_in_place()

@@ -14,6 +14,7 @@ pub mod lane;
 mod lane_tests;
 #[cfg(test)]
 mod mode_tests;
+pub mod observed;
 pub mod ranges;
 pub mod slots;
 pub mod terms;

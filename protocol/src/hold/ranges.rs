@@ -6,7 +6,7 @@
 use lock_table::{Blocker, Claim, Held, Mine, Mode, NotHeld, Slot, Table};
 
 use crate::hold::cancellation::act_on_cancellation;
-use crate::hold::slots::{Wait, give_slot_back, slot_of};
+use crate::hold::slots::{Wait, give_slot_back, slot_at_once, slot_of};
 use crate::hold::terms::{END_OF_TIME, Terms};
 use crate::tell::counters::{self, Counter};
 use crate::tell::events::{self, Event, Kind};
@@ -53,7 +53,11 @@ fn take_alone(thread: &Thread, frame: &Frame, terms: &Terms, claim: &Claim, no_w
         return Got::Go;
     };
     for _ in 0..SLOTS_TRIED {
-        let Some(slot) = slot_of(table, thread, frame) else {
+        let slot = match terms.known.observe() {
+            true => slot_at_once(table, thread, frame),
+            false => slot_of(table, thread, frame),
+        };
+        let Some(slot) = slot else {
             break;
         };
         if let Some(got) = take_in(table, slot, thread, frame, terms, claim, no_wait) {
@@ -207,13 +211,22 @@ fn look_only(
     let mut slots = [slot; LEVELS];
     let mine = outer(table, thread, frame, &mut slots);
     table.announce(slot, claim);
-    if let Some(blocker) = table.blocker(slot, claim, mine.slots) {
+    // Who enforces waits for it: what is met is told when it is let go of (P11).
+    frame.holds.set(Holds::Alone);
+    let met = table.blocker(slot, claim, mine.slots);
+    // Of a call that began while the file was in one mode it isn't known where it is.
+    if let Some(blocker) = met.filter(|met| !is_anywhere(&met.claim)) {
         let reason = "would have waited";
         tell(Kind::Collision, terms, claim, Some(&blocker), reason, None);
     }
     if table.is_poisoned() {
         once::damaged(table, false);
     }
+}
+
+fn is_anywhere(claim: &Claim) -> bool {
+    let is_whole = claim.first == 0 && claim.last >= i64::MAX as u64;
+    is_whole && claim.mode != Mode::Layout
 }
 
 /// Somebody is in the way. None: the slot can't be used.
@@ -318,7 +331,8 @@ fn without(table: &Table, terms: &Terms, claim: &Claim, not_held: &NotHeld) -> O
     })
 }
 
-fn name(mode: Mode) -> &'static str {
+/// As it is told.
+pub(super) fn mode_name(mode: Mode) -> &'static str {
     match mode {
         Mode::BufferedRead => "buffered_read",
         Mode::BufferedWrite => "buffered_write",
@@ -344,8 +358,9 @@ fn tell(
         file: Some(terms.id),
         fd: terms.fd,
         range: Some((claim.first, claim.last)),
-        mode: name(claim.mode),
+        mode: mode_name(claim.mode),
         other: blocker.map(|b| b.owner),
+        other_mode: blocker.map_or("", |b| mode_name(b.claim.mode)),
         reason,
         done: match kind {
             Kind::Nested => "passed through",

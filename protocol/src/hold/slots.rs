@@ -15,6 +15,21 @@ pub fn slot_of(table: &Table, thread: &Thread, frame: &Frame) -> Option<Slot> {
     }
 }
 
+/// The same for who waits for nothing.
+#[inline]
+pub fn slot_at_once(table: &Table, thread: &Thread, frame: &Frame) -> Option<Slot> {
+    if let Some(index) = frame.slot.get().checked_sub(1) {
+        return table.slot_at(index);
+    }
+    if !process::enters_table() {
+        return None;
+    }
+    thread.want_destructor();
+    let slot = table.take_slot(thread.tid.get())?;
+    keep(table, slot, frame);
+    Some(slot)
+}
+
 #[cold]
 #[inline(never)]
 fn claim_slot(thread: &Thread, frame: &Frame) -> Option<Slot> {

@@ -28,16 +28,8 @@ pub struct View {
 
 #[inline(never)]
 pub fn view(call: &Transfer, thread: &Thread, frame: &Frame, pinned: &Pinned) -> View {
-    let d = pinned.description;
-    let shared = d.is_shared();
-    if shared
-        && let Ok(now) = kernel::get_flags(call.fd)
-        && !is_taken_off(d.flags(), now)
-    {
-        d.set_flags(now, call.fd);
-    }
-    let flags = d.flags();
-    let append = call.appends(flags);
+    let shared = pinned.description.is_shared();
+    let flags = flags_now(call.fd, pinned);
     let start = match call.at {
         Position::At(offset) => Some(offset as u64),
         // Another process may move it: any place.
@@ -51,13 +43,41 @@ pub fn view(call: &Transfer, thread: &Thread, frame: &Frame, pinned: &Pinned) ->
             }
         }
     };
+    seen(call, pinned, flags, start)
+}
+
+/// The same for who only looks on: the offset isn't his, and another may move it meanwhile.
+#[inline(never)]
+pub fn look(call: &Transfer, pinned: &Pinned) -> View {
+    let start = match call.at {
+        Position::At(offset) => u64::try_from(offset).ok(),
+        Position::Offset => u64::try_from(kernel::lseek(call.fd, 0, libc::SEEK_CUR)).ok(),
+    };
+    seen(call, pinned, flags_now(call.fd, pinned), start)
+}
+
+#[inline]
+fn seen(call: &Transfer, pinned: &Pinned, flags: u32, start: Option<u64>) -> View {
     View {
         flags,
-        append,
+        append: call.appends(flags),
         direct: flags & libc::O_DIRECT as u32 != 0
             || process::has_other_ways() && routes::goes_past(pinned.file, flags),
         start,
     }
+}
+
+/// As they are now, where another process may have changed them.
+#[inline]
+fn flags_now(fd: i32, pinned: &Pinned) -> u32 {
+    let d = pinned.description;
+    if d.is_shared()
+        && let Ok(now) = kernel::get_flags(fd)
+        && !is_taken_off(d.flags(), now)
+    {
+        d.set_flags(now, fd);
+    }
+    d.flags()
 }
 
 /// Whether the descriptor changed while we waited: its flags, its offset, or who shares it.

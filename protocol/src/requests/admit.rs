@@ -7,6 +7,7 @@ use crate::direct::second::InHand;
 use crate::direct::write::Way;
 use crate::hold::all_direct::{announce, is_within, whole_pages};
 use crate::hold::attempt::{Attempt, Look, Stands, attempt_at};
+use crate::hold::observed;
 use crate::hold::slots::slot_of;
 use crate::hold::terms::Terms;
 use crate::hold::{call, give_back, way_back};
@@ -96,6 +97,9 @@ fn in_flight(
     (thread, pass): (&Thread, &mut Pass),
     pinned: &Pinned,
 ) -> Admitted {
+    if pinned.file.settings().observe() {
+        return looked_on(request, call, len, thread, pinned);
+    }
     if !pinned.description.has(libc::O_DIRECT) || !request.has_slot() {
         return Admitted::Alone;
     }
@@ -118,7 +122,6 @@ fn in_flight(
                 changes::forget_seen(call.fd, pinned.seen);
                 return Admitted::Alone;
             }
-            Ok(()) if terms.known.observe() => return Admitted::Holds,
             Ok(()) if !stands.view.direct || stands.view.append => return Admitted::Alone,
             Ok(()) => {
                 let admitted = directly(request, &stands, call, who, pinned);
@@ -132,6 +135,23 @@ fn in_flight(
         }
     }
     Admitted::Alone
+}
+
+/// Of a file that is observed: it is announced until it is complete, and goes as it came, also where there is no slot.
+#[inline(never)]
+fn looked_on(
+    request: &Request,
+    call: &Transfer,
+    len: u64,
+    thread: &Thread,
+    pinned: &Pinned,
+) -> Admitted {
+    if !request.has_slot() {
+        return Admitted::Passes;
+    }
+    let terms = Terms::of(pinned.file, call.fd);
+    observed::announce(call, len, (thread, &request.frame, &terms), pinned);
+    Admitted::Holds
 }
 
 /// The same where all use of the file is direct (see `all_direct`). None: it needs its range.

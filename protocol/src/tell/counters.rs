@@ -1,6 +1,7 @@
 //! The counters of the run, and which program used which file how: in memory that the command shares.
 
 use core::ffi::CStr;
+use core::sync::atomic::AtomicU64;
 
 use lock_table::{FileId, USE_BUFFERED, USE_DIRECT};
 use summary::{Summary, USED_BUFFERED, USED_DIRECT};
@@ -35,6 +36,11 @@ pub fn count_max(counter: Counter, n: u64) {
 /// Whether the counters lie at that address.
 pub fn is_at(address: usize) -> bool {
     state().summary.get().is_some_and(|s| s.is_at(address))
+}
+
+/// Places for marks of what is told once a run. None: the run has no such memory.
+pub fn told_in_run() -> Option<&'static [AtomicU64]> {
+    state().summary.get().map(Summary::told)
 }
 
 /// Note in the run's summary that this program uses the file in these modes.

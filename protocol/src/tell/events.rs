@@ -9,6 +9,7 @@ use tracing::Level;
 
 use crate::tell::counters;
 use crate::tell::state::state;
+use crate::tell::told::{self, Mark};
 pub use crate::tell::vocabulary::{Event, Kind};
 use crate::tell::{later, stderr, trace};
 use crate::who::thread::{self, Thread};
@@ -164,12 +165,28 @@ fn tell(event: &Event) {
     }
 }
 
+/// Whether no process of the run has told yet that these two programs collide on the file: whichever of the two it is.
+fn is_first_of_pair(event: &Event, program: &[u8]) -> bool {
+    let (Some(id), Some(other)) = (event.file, &event.other) else {
+        return true;
+    };
+    // As the kernel calls the other one: cut, without what stands behind it.
+    let own = program.get(..other.comm.len() - 1).unwrap_or(program);
+    let other = other.comm.split(|byte| *byte == 0).next().unwrap_or(&[]);
+    let mark = Mark::NOTHING.and(b"collision");
+    let mark = mark.and(&id.dev.to_ne_bytes()).and(&id.ino.to_ne_bytes());
+    told::first_in_run(mark.and(own.min(other)).and(own.max(other)))
+}
+
 /// On standard error.
 #[cold]
 fn show(event: &Event, path: &[u8]) {
     let id = event.file;
     let mut room = [0u8; kernel::NAME];
     let program = process::program_in(&mut room);
+    if event.kind == Kind::Collision && !is_first_of_pair(event, program) {
+        return;
+    }
     let comm = event.other.as_ref().map(|o| {
         let end = o.comm.iter().position(|c| *c == 0).unwrap_or(o.comm.len());
         core::str::from_utf8(o.comm.get(..end).unwrap_or(&[])).unwrap_or("?")
@@ -185,6 +202,7 @@ fn show(event: &Event, path: &[u8]) {
                 first = event.range.map(|r| r.0), last = event.range.map(|r| r.1),
                 mode = (!event.mode.is_empty()).then_some(event.mode),
                 other_process = event.other.as_ref().map(|o| o.pid), other_program = comm,
+                other_mode = (!event.other_mode.is_empty()).then_some(event.other_mode),
                 reason = (!event.reason.is_empty()).then_some(event.reason),
                 done = (!event.done.is_empty()).then_some(event.done),
                 hint = (!event.hint.is_empty()).then_some(event.hint),

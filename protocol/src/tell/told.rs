@@ -3,6 +3,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering::*};
 
+use crate::tell::counters;
 use crate::tell::state::state;
 
 /// How far from its own place a mark may lie.
@@ -25,6 +26,14 @@ pub fn first_among_children(mark: Mark) -> bool {
             unsafe { core::slice::from_raw_parts(page, ON_A_PAGE) },
             mark,
         ),
+    }
+}
+
+/// The same for all processes of a run, where they share memory.
+pub fn first_in_run(mark: Mark) -> bool {
+    match counters::told_in_run() {
+        Some(told) => first_in(told, mark),
+        None => first_among_children(mark),
     }
 }
 

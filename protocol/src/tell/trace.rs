@@ -234,8 +234,14 @@ pub fn write(event: &Event, path: &[u8]) {
 }
 
 fn put(ring: Ring, event: &Event, path: trace::Text) {
-    let texts = [event.mode, event.reason, event.done, event.hint];
-    let [mode, reason, done, hint] = texts.map(|text| ring.text(text.as_bytes()));
+    let texts = [
+        event.mode,
+        event.other_mode,
+        event.reason,
+        event.done,
+        event.hint,
+    ];
+    let [mode, other_mode, reason, done, hint] = texts.map(|text| ring.text(text.as_bytes()));
     let thread = thread::current();
     let record = Record {
         time: kernel::now_ns(),
@@ -252,6 +258,7 @@ fn put(ring: Ring, event: &Event, path: trace::Text) {
         other: event.other.map(|other| Other {
             process: other.pid,
             program: other.comm,
+            mode: other_mode,
         }),
         reason,
         done,

@@ -47,6 +47,8 @@ pub struct Event<'a> {
     pub mode: &'a str,
     /// The other party.
     pub other: Option<Owner>,
+    /// In which mode that was there; empty: it isn't known.
+    pub other_mode: &'static str,
     /// Why.
     pub reason: &'a str,
     /// What was done about it.
@@ -65,6 +67,7 @@ impl<'a> Event<'a> {
             range: None,
             mode: "",
             other: None,
+            other_mode: "",
             reason: "",
             done: "",
             hint: "",

@@ -243,10 +243,14 @@ impl Known {
     }
     /// Whether a call needs nothing of us while the file is in one mode.
     pub fn is_plain(self) -> bool {
-        self.packed & (OBSERVE | ATOMIC) == 0
+        self.packed & ATOMIC == 0
     }
     /// The same, and requests go the way that they ask for.
     pub fn is_plain_as_asked(self) -> bool {
+        self.packed & (ATOMIC | ROUTED | PAST) == 0
+    }
+    /// Whether its ranges are held, and nothing else is wanted.
+    pub fn is_held_as_asked(self) -> bool {
         self.packed & (OBSERVE | ATOMIC | ROUTED | PAST) == 0
     }
 }

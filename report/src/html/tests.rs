@@ -27,6 +27,7 @@ fn event(time: u64, range: Option<(u64, u64)>, path: &str) -> Event {
                 other: Some(Other {
                     process: 9,
                     program: *b"reader\0\0\0\0\0\0\0\0\0\0",
+                    mode: Text::NONE,
                 }),
                 reason: Text::NONE,
                 done: Text::NONE,
@@ -35,6 +36,7 @@ fn event(time: u64, range: Option<(u64, u64)>, path: &str) -> Event {
             },
             path: path.as_bytes().into(),
             mode: b"direct_read"[..].into(),
+            other_mode: empty.clone(),
             reason: empty.clone(),
             done: empty.clone(),
             hint: empty,
