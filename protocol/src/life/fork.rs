@@ -221,7 +221,7 @@ pub fn making<R>(real: impl FnOnce() -> R) -> R {
 
 /// This thread is about to make a child that has our memory. If it `waits` for that, until its next call of ours.
 pub fn lending(thread: &Thread, waits: bool) {
-    lineage::lend(thread, waits && active().is_some());
+    lineage::lend(&thread.after_vfork, waits && active().is_some());
 }
 
 /// A child that shares our open file descriptions is being started (vfork, posix_spawn, `SCM_RIGHTS`).

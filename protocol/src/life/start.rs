@@ -142,7 +142,7 @@ fn catch_up() {
 fn at_thread_exit(thread: &Thread) {
     give_back::all(thread);
     thread.lists.iter().for_each(Mapped::give_back);
-    lineage::lent(thread);
+    lineage::lent(&thread.after_vfork);
     for frame in &thread.frames {
         let slot = frame.slot.replace(0);
         if slot != 0 {

@@ -5,12 +5,12 @@
 //! `lane`) is good in one epoch only. A child has another one than its parent; a process that is to look at everything anew
 //! begins the next.
 
+use core::cell::Cell;
 use core::sync::atomic::{AtomicU32, Ordering::*, fence};
 
 use kernel::high;
 
 use crate::who::state::state;
-use crate::who::thread::Thread;
 
 /// Whether this is still the process that last said so. False in a child that was forked past us.
 #[inline]
@@ -99,22 +99,22 @@ pub fn epoch() -> Option<(&'static AtomicU32, u32)> {
 const USED: u32 = 1;
 const USED_AND_MADE: u32 = 2;
 
-/// This thread is about to make a child that has our memory, until its next call of ours. `is_made_apart`: for as long
+/// A thread is about to make a child that has our memory, until its next call of ours: what it knows of that is changed. `is_made_apart`: for as long
 /// no limit of ours is raised, which it would keep.
-pub fn lend(thread: &Thread, is_made_apart: bool) {
-    if thread.after_vfork.get() != 0 {
+pub fn lend(after_vfork: &Cell<u32>, is_made_apart: bool) {
+    if after_vfork.get() != 0 {
         return; // a child of such a child
     }
     let says = if is_made_apart { USED_AND_MADE } else { USED };
-    thread.after_vfork.set(says);
+    after_vfork.set(says);
     if is_made_apart {
         high::process_is_made();
     }
 }
 
 /// The child is gone, or another program.
-pub fn lent(thread: &Thread) {
-    if thread.after_vfork.replace(0) == USED_AND_MADE {
+pub fn lent(after_vfork: &Cell<u32>) {
+    if after_vfork.replace(0) == USED_AND_MADE {
         high::process_was_made();
     }
 }

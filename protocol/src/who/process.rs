@@ -143,7 +143,7 @@ fn is_vfork_child(thread: &Thread) -> bool {
     if kernel::getpid() != pid() {
         return true;
     }
-    lineage::lent(thread);
+    lineage::lent(&thread.after_vfork);
     scratch::child_is_gone(thread);
     if let Some(orders) = state().orders.get() {
         (orders.child_is_gone)();
