@@ -15,7 +15,6 @@ use crate::slots::{Slot, mode_word, word};
 #[derive(Clone, Copy)]
 pub struct Again<'t> {
     cell: &'t SlotCell,
-    slot: Slot,
     /// The file's hint, as the slot notes it.
     note: u32,
 }
@@ -40,7 +39,6 @@ impl Table {
         let [.., note] = &cell.notes;
         let again = Again {
             cell,
-            slot: s,
             note: note.load(Relaxed),
         };
         stands.then_some((again, Word(ended)))
@@ -48,17 +46,14 @@ impl Table {
 }
 
 impl Again<'_> {
-    pub fn slot(self) -> Slot {
-        self.slot
-    }
-
     /// Announces it, in this mode, if the slot is as it was left, and gives the word that it has then. The calling thread is
     /// the slot's only user, and the process the one that it was: a forked child would speak for its parent.
     #[inline(always)]
     pub fn announce(self, ended: Word, mode: Mode) -> Option<Word> {
         let Word(ended) = ended;
         let [.., note] = &self.cell.notes;
-        // A call that was jumped out of may have moved the hint (I12), and not come to the word.
+        // A call that was jumped out of may have moved the hint (I12), and not come to the word; nor does a slot's way back
+        // to the pool move that, which clears its hints.
         let stands = self.cell.state.load(Relaxed) == ended && note.load(Relaxed) == self.note;
         if !stands {
             return None;

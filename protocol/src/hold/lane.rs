@@ -27,7 +27,7 @@ pub fn enter(fd: i32, mode: Mode) -> Option<InLane> {
     }
     let frame = thread.enter_alone()?;
     // Now the lane is this call's. Before, a handler may have come, and left a way of its own.
-    let way = lane.again(fd, frame.slot.get());
+    let way = lane.again(fd);
     frame.waited.set(0);
     frame.cancel_state.set(cancellation::UNTOUCHED);
     frame.holds.set(Holds::Perhaps);

@@ -48,8 +48,8 @@ fn the_third_call_in_a_row_goes_by_it() {
         assert_eq!(read(fd), 1);
         assert!(goes(fd) && goes(fd) && !goes(other));
         // Also when it is only found out in it.
-        let (thread, slot) = (thread::current(), thread::current().outermost().slot.get());
-        assert!(thread.lane.again(fd, slot).is_some() && thread.lane.again(other, slot).is_none());
+        let lane = &thread::current().lane;
+        assert!(lane.again(fd).is_some() && lane.again(other).is_none());
         assert_eq!(read(other), 1);
         assert!(!goes(fd) && !goes(other));
         warm(fd);

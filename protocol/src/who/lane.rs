@@ -56,15 +56,12 @@ impl Lane {
         self.process.set(None);
     }
 
-    /// What it says in the slot, if it is of this number, this is still the process that it was made in, and the caller's
-    /// slot that one (its index plus one).
+    /// What it says in the slot, if it is of this number, and this is still the process that it was made in.
     #[inline(always)]
-    pub fn again(&self, number: i32, slot: u32) -> Option<Again<'static>> {
+    pub fn again(&self, number: i32) -> Option<Again<'static>> {
         let again = self.again.get()?;
         let epoch = self.process.get()?.load(Relaxed);
-        let is_right = number == self.number.get()
-            && epoch == self.epoch.get()
-            && slot == again.slot().index() + 1;
+        let is_right = number == self.number.get() && epoch == self.epoch.get();
         is_right.then_some(again)
     }
 
