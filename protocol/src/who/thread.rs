@@ -59,6 +59,7 @@ pub struct Thread {
 /// In `Thread::top`, below the stack's address.
 const LEVEL: usize = 0xff;
 
+#[inline(always)]
 fn top(level: usize, stack: usize) -> usize {
     stack << LEVEL.count_ones() | level
 }
@@ -123,6 +124,7 @@ impl Thread {
     }
 
     /// The frame of a call that none surrounds.
+    #[inline(always)]
     pub fn outermost(&self) -> &Frame {
         &self.frames[0]
     }
