@@ -298,6 +298,7 @@ fn a_million(folder: &Path) {
             done: Text::NONE,
             hint: Text::NONE,
             nanoseconds: n.is_multiple_of(3).then_some(n % 5000),
+            call: None,
         });
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use common::{Fixture, stderr};
 use serde_json::Value;
 use trace::Kind;
-use traces::{rich, ring, tell, traced};
+use traces::{recorded, rich, ring, tell, traced};
 
 /// Makes the file, and says what is in it.
 fn viewed(fixture: &Fixture) -> Value {
@@ -19,6 +19,29 @@ fn viewed(fixture: &Fixture) -> Value {
     let output = output.unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     serde_json::from_slice(&std::fs::read(fixture.path("trace.json")).unwrap()).unwrap()
+}
+
+/// From when each began, and for as long as it took.
+#[test]
+fn recorded_calls_are_slices() {
+    let viewed = viewed(&traced(recorded));
+    let events = viewed["traceEvents"].as_array().unwrap();
+    let calls: Vec<_> = events.iter().filter(|e| e["cat"] == "call").collect();
+    let names: Vec<_> = calls.iter().map(|e| e["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["read", "read", "read", "write"]);
+    for call in &calls {
+        assert_eq!(
+            (&call["ph"], &call["tid"]),
+            (&"X".into(), &10.into()),
+            "{call}"
+        );
+        assert_eq!(at(call, "dur"), 2_000, "{call}");
+    }
+    assert_eq!(at(calls[1], "ts") - at(calls[0], "ts"), 10_000);
+    assert_eq!(
+        (&calls[3]["args"]["result"], &calls[3]["args"]["mode"]),
+        (&(-28).into(), &"direct_write".into())
+    );
 }
 
 type Track = (u64, u64);

@@ -7,7 +7,7 @@ use common::{Fixture, stderr, stdout};
 use serde_json::Value;
 use std::path::Path;
 use trace::Kind;
-use traces::{rich, ring, tell, traced};
+use traces::{recorded, rich, ring, tell, traced};
 
 fn report(fixture: &Fixture, options: &[&str]) -> String {
     let mut command = fixture.pagefence();
@@ -97,6 +97,41 @@ fn each_kind_has_its_verdict() {
     }
 }
 
+/// Calls are counted by program and mode, with their bytes; where it is hot is told by what came of them.
+#[test]
+fn all_calls_are_summed_up() {
+    let fixture = traced(recorded);
+    let page = report(&fixture, &[]);
+    for words in [
+        "PROGRAM  CALLS               TIMES         BYTES  SECONDS",
+        "backup   read buffered_read  3             12288  0.000",
+        "backup   write direct_write  1 (1 failed)  0      0.000",
+        "1 collision, 4 call",
+    ] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    let said: Value = serde_json::from_str(&report(&fixture, &["--json"])).unwrap();
+    let file = &said["files"][0];
+    assert_eq!(file["calls"][0]["bytes"], 12288);
+    assert_eq!(
+        (&file["calls"][0]["call"], &file["calls"][1]["failed"]),
+        (&"read".into(), &1.into())
+    );
+    assert_eq!(file["ranges"].as_array().unwrap().len(), 1);
+    assert_eq!(file["ranges"][0]["count"], 1);
+    let lines = report(&fixture, &["--ndjson"]);
+    let last: Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+    assert_eq!(
+        (&last["event"], &last["call"]),
+        (&"call".into(), &"write".into())
+    );
+    assert_eq!(
+        (&last["mode"], &last["result"]),
+        (&"direct_write".into(), &(-28).into())
+    );
+    assert_eq!(last["nanoseconds"], 2000);
+}
+
 /// Types, required and further keys, lists and references: what our schema uses.
 fn check(schema: &Value, root: &Value, value: &Value, at: &str) {
     if let Some(name) = schema["$ref"].as_str() {
@@ -133,7 +168,7 @@ fn check(schema: &Value, root: &Value, value: &Value, at: &str) {
 fn json_is_as_its_schema_says() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/report.schema.json");
     let schema: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-    for fixture in [traced(rich), traced(|_| {})] {
+    for fixture in [traced(rich), traced(recorded), traced(|_| {})] {
         let said: Value = serde_json::from_str(&report(&fixture, &["--json"])).unwrap();
         check(&schema, &schema, &said, "");
     }

@@ -25,6 +25,11 @@ pub fn set_clock(clock: Clock) {
     CLOCK.store(clock as u8, Relaxed);
 }
 
+/// Whether times are coarse.
+pub(crate) fn is_coarse() -> bool {
+    CLOCK.load(Relaxed) == Clock::Coarse as u8
+}
+
 /// CLOCK_MONOTONIC in nanoseconds.
 pub fn now_ns() -> u64 {
     nanoseconds(

@@ -41,6 +41,7 @@ mod sync;
 #[cfg(test)]
 mod tests;
 pub mod text;
+mod ticks;
 
 pub use bytes::*;
 pub use call::*;
@@ -53,3 +54,4 @@ pub use process::*;
 pub use signals::*;
 pub use stat::*;
 pub use sync::*;
+pub use ticks::Ticks;

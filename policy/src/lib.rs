@@ -18,6 +18,7 @@
 //! io_uring = "refuse"                 # refuse | refuse-all | allow; not in a rule
 //! coverage = "calls"                  # calls | syscalls; not in a rule
 //! on_table_error = "passthrough"      # passthrough | refuse
+//! trace = "mixed"                     # mixed | all: every call
 //! follow_exec = true                  # exec keeps LD_PRELOAD and the PAGEFENCE_ variables; not in a rule
 //!
 //! [[rule]]
@@ -60,7 +61,7 @@ pub use filesystem::{
 pub use overrides::Overrides;
 pub use settings::{
     Coverage, IoUring, Isolation, Key, Mode, OnInvalidateFailure, OnLockTimeout, OnTableError,
-    OnUncovered, Route, Settings,
+    OnUncovered, Route, Settings, Trace,
 };
 
 use rule::{Layer, Rule};
@@ -159,6 +160,11 @@ impl Policy {
     /// Whether requests of any file at all go another way than they ask for.
     pub fn has_other_ways(&self) -> bool {
         self.all_settings().any(|s| s.is_routed() || s.goes_past())
+    }
+
+    /// Whether all calls on any file at all are to be recorded.
+    pub fn records_calls(&self) -> bool {
+        self.all_settings().any(Settings::records_calls)
     }
 
     /// Whether two paths can get different settings.

@@ -114,6 +114,15 @@ words! {
     }
 }
 words! {
+    /// What a trace has of a file.
+    Trace {
+        /// What comes of its use in two modes.
+        Mixed = "mixed",
+        /// Every call, too.
+        All = "all"
+    }
+}
+words! {
     /// What follows when the lock table can't be used.
     OnTableError {
         /// Calls go straight through.
@@ -136,6 +145,7 @@ pub struct Settings {
     pub io_uring: IoUring,
     pub coverage: Coverage,
     pub on_table_error: OnTableError,
+    pub trace: Trace,
     /// The key `follow_exec`: exec keeps `LD_PRELOAD` and our variables.
     pub keep_preload: bool,
 }
@@ -153,6 +163,7 @@ impl Settings {
         io_uring: IoUring::Refuse,
         coverage: Coverage::Calls,
         on_table_error: OnTableError::Passthrough,
+        trace: Trace::Mixed,
         keep_preload: true,
     };
 
@@ -164,6 +175,11 @@ impl Settings {
     /// Whether what can't be covered fails: who only looks on changes nothing.
     pub fn refuses_uncovered(&self) -> bool {
         self.mode == Mode::Enforce && self.on_uncovered == OnUncovered::Refuse
+    }
+
+    /// Whether all calls are recorded, if there is a trace: a file that is off is nobody's affair.
+    pub fn records_calls(&self) -> bool {
+        self.mode != Mode::Off && self.trace == Trace::All
     }
 
     /// Whether requests that don't ask for it go past the page cache, too.
@@ -184,6 +200,7 @@ impl Settings {
             Key::IoUring => self.io_uring.word().into(),
             Key::Coverage => self.coverage.word().into(),
             Key::OnTableError => self.on_table_error.word().into(),
+            Key::Trace => self.trace.word().into(),
             Key::FollowExec => self.keep_preload.to_string(),
         }
     }
@@ -201,6 +218,7 @@ impl Settings {
             Key::IoUring => self.io_uring = other.io_uring,
             Key::Coverage => self.coverage = other.coverage,
             Key::OnTableError => self.on_table_error = other.on_table_error,
+            Key::Trace => self.trace = other.trace,
             Key::FollowExec => self.keep_preload = other.keep_preload,
         }
     }
@@ -219,11 +237,12 @@ pub enum Key {
     IoUring,
     Coverage,
     OnTableError,
+    Trace,
     FollowExec,
 }
 
 impl Key {
-    pub const COUNT: usize = 11;
+    pub const COUNT: usize = 12;
     /// Every key, in the order in which they are documented.
     pub const ALL: [Key; Key::COUNT] = [
         Key::Mode,
@@ -236,6 +255,7 @@ impl Key {
         Key::IoUring,
         Key::Coverage,
         Key::OnTableError,
+        Key::Trace,
         Key::FollowExec,
     ];
 
@@ -251,6 +271,7 @@ impl Key {
             Key::IoUring => "io_uring",
             Key::Coverage => "coverage",
             Key::OnTableError => "on_table_error",
+            Key::Trace => "trace",
             Key::FollowExec => "follow_exec",
         }
     }
@@ -276,6 +297,7 @@ impl Key {
             Key::IoUring => IoUring::WORDS,
             Key::Coverage => Coverage::WORDS,
             Key::OnTableError => OnTableError::WORDS,
+            Key::Trace => Trace::WORDS,
             Key::LockTimeout | Key::FollowExec => &[],
         }
     }

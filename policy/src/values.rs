@@ -8,7 +8,7 @@ use crate::parse::{Reader, list};
 use crate::rule::Layer;
 use crate::settings::{
     Coverage, IoUring, Isolation, Key, Mode, OnInvalidateFailure, OnLockTimeout, OnTableError,
-    OnUncovered, Route,
+    OnUncovered, Route, Trace,
 };
 use crate::{duration, suggest};
 
@@ -98,6 +98,7 @@ fn set_word(layer: &mut Layer, key: Key, word: &str) -> bool {
         Key::IoUring => put(&mut settings.io_uring, IoUring::from_word(word)),
         Key::Coverage => put(&mut settings.coverage, Coverage::from_word(word)),
         Key::OnTableError => put(&mut settings.on_table_error, OnTableError::from_word(word)),
+        Key::Trace => put(&mut settings.trace, Trace::from_word(word)),
         Key::LockTimeout | Key::FollowExec => false,
     }
 }

@@ -35,7 +35,7 @@ error: unknown key `isolaton` in [defaults]
   | ^^^^^^^^
   = did you mean `isolation`? accepted in [defaults]: `mode`, `isolation`, `route`, \
 `on_invalidate_failure`, `lock_timeout`, `on_lock_timeout`, `on_uncovered`, `io_uring`, `coverage`, `on_table_error`, \
-`follow_exec`";
+`trace`, `follow_exec`";
     assert_eq!(shown, expected);
 }
 

@@ -167,6 +167,33 @@ fn who_enforces_may_go_past_the_cache() {
 }
 
 #[test]
+fn all_calls_are_recorded_where_a_rule_says_so() {
+    let text = "[[rule]]\npath = [\"/db/**\"]\ntrace = \"all\"\n[[rule]]\npath = [\"/off/**\"]\nmode = \"off\"\n\
+                trace = \"all\"\n";
+    let policy = Policy::parse(text, "p.toml").unwrap();
+    let records = |path: &str| policy.settings_for(path, "any", "ext4").records_calls();
+    assert!(records("/db/t") && !records("/other") && !records("/off/t"));
+    assert!(policy.records_calls() && !Policy::built_in().records_calls());
+    let value = |path: &str| {
+        let values = policy.explain(path, "any", "ext4").values;
+        values
+            .into_iter()
+            .find(|value| value.key == Key::Trace)
+            .unwrap()
+    };
+    let said = value("/db/t");
+    assert_eq!(
+        (said.value.as_str(), said.origin.to_string().as_str()),
+        ("all", "rule 1 at p.toml:3")
+    );
+    let said = value("/other");
+    assert_eq!(
+        (said.value.as_str(), said.origin),
+        ("mixed", Origin::BuiltIn)
+    );
+}
+
+#[test]
 fn every_value_says_where_it_comes_from() {
     let explanation = parsed().explain("/var/lib/mysql/t.ibd", "mariadbd", "xfs");
     let origin = |name: &str| {

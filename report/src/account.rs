@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use policy::Escaped;
 use serde::Serialize;
-use trace::{Kind, Lost};
+use trace::{Kind, Lost, What};
 
 use crate::event::Event;
 use crate::verdict::verdict;
@@ -51,6 +51,8 @@ pub struct File {
     pub counts: Vec<Count>,
     pub waits: Waits,
     pub fallbacks: Vec<Count>,
+    /// What was recorded of all calls, where the policy asks for that: the most frequent first.
+    pub calls: Vec<Calls>,
     /// Who was in whose way, the most frequent first.
     pub pairs: Vec<Pair>,
     /// Where in the file, in stretches of 2 MiB, the most frequent first.
@@ -70,6 +72,19 @@ pub struct Program {
 pub struct Count {
     pub what: String,
     pub count: usize,
+}
+
+/// A program's calls of one kind.
+#[derive(Debug, Serialize)]
+pub struct Calls {
+    pub program: String,
+    pub call: &'static str,
+    pub mode: &'static str,
+    pub count: usize,
+    pub failed: usize,
+    /// What those that read, write or copy have moved.
+    pub bytes: u64,
+    pub seconds: f64,
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -252,6 +267,7 @@ fn file(events: &[&Event], names: &Names) -> Option<File> {
             longest_seconds: seconds(nanoseconds().max().unwrap_or(0)),
         },
         fallbacks: counted(of(Kind::Fallback).map(|e| text(&e.told.reason))),
+        calls: calls(events),
         pairs: pairs(events, names),
         ranges: ranges(events),
     })
@@ -293,6 +309,37 @@ fn programs(events: &[&Event], names: &Names) -> Vec<Program> {
     all.into_values().collect()
 }
 
+fn calls(events: &[&Event]) -> Vec<Calls> {
+    let mut all: BTreeMap<(&[u8], &str, &str), Calls> = BTreeMap::new();
+    for event in events {
+        let Some(call) = event.told.record.call else {
+            continue;
+        };
+        let (what, mode) = (call.what.word(), call.mode.word());
+        let one = all
+            .entry((&event.program, what, mode))
+            .or_insert_with(|| Calls {
+                program: text(&event.program),
+                call: what,
+                mode,
+                count: 0,
+                failed: 0,
+                bytes: 0,
+                seconds: 0.0,
+            });
+        one.count += 1;
+        one.failed += usize::from(call.result < 0);
+        if [What::Read, What::Write, What::Copy].contains(&call.what) {
+            let moved = u64::try_from(call.result).unwrap_or(0);
+            one.bytes = one.bytes.saturating_add(moved);
+        }
+        one.seconds += seconds(event.told.record.nanoseconds.unwrap_or(0));
+    }
+    let mut all: Vec<_> = all.into_values().collect();
+    all.sort_by_key(|calls| core::cmp::Reverse(calls.count));
+    all
+}
+
 fn pairs(events: &[&Event], names: &Names) -> Vec<Pair> {
     let mut all: BTreeMap<(&str, [String; 4]), Pair> = BTreeMap::new();
     for event in events {
@@ -325,7 +372,9 @@ fn pairs(events: &[&Event], names: &Names) -> Vec<Pair> {
 
 fn ranges(events: &[&Event]) -> Vec<Range> {
     let mut all: BTreeMap<u64, Range> = BTreeMap::new();
-    for (first, last) in events.iter().filter_map(|e| e.told.record.range) {
+    // Calls that nothing came of are everywhere.
+    let told = events.iter().filter(|e| e.told.record.kind != Kind::Call);
+    for (first, last) in told.filter_map(|e| e.told.record.range) {
         let range = all.entry(first / STRETCH).or_insert(Range {
             first,
             last,

@@ -45,6 +45,10 @@ impl Event {
         line.number("ino", record.file.map(|file| file.1));
         line.number("first", record.range.map(|range| range.0));
         line.number("last", record.range.map(|range| range.1));
+        if let Some(call) = record.call {
+            line.word("call", call.what.word().as_bytes());
+            line.text("door", call.door.word().as_bytes());
+        }
         line.text("mode", &self.told.mode);
         line.number("other_process", record.other.map(|o| o.process.into()));
         if let Some(program) = self.other_program() {
@@ -54,6 +58,9 @@ impl Event {
         line.text("reason", &self.told.reason);
         line.text("done", &self.told.done);
         line.text("hint", &self.told.hint);
+        if let Some(call) = record.call {
+            let _ = write!(line.0, ",\"result\":{}", call.result);
+        }
         line.number("nanoseconds", record.nanoseconds);
         line.0.push('}');
         line.0

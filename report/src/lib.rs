@@ -25,7 +25,7 @@ mod perfetto;
 mod tests;
 mod verdict;
 
-pub use account::{Account, Count, File, Missing, Other, Pair, Program, Range, Waits};
+pub use account::{Account, Calls, Count, File, Missing, Other, Pair, Program, Range, Waits};
 pub use event::Event;
 pub use folder::{Folder, OneRing, Problem};
 pub use html::html;

@@ -1,6 +1,7 @@
 //! A trace as viewers of traces read it (ui.perfetto.dev, chrome://tracing, speedscope): JSON in the trace event format.
 //!
-//! Each thread is a track, with what it told: as a slice what took time or met somebody, as an instant what else there is.
+//! Each thread is a track, with what it told: as a slice what took time or met somebody, and calls that were recorded; as an
+//! instant what else there is.
 //! Who was met has a track for each thread that met him, with a slice as long, and an arrow leads from there to the thread
 //! that was in his way: what the other party did itself isn't told. Rings are read one by one, and each event is
 //! written as soon as its ring is in order: this takes the room of one ring, and of the tracks.
@@ -14,6 +15,7 @@ use std::io::{self, Write};
 
 use policy::Escaped;
 use serde::Serialize;
+use trace::Kind;
 
 use crate::event::Event;
 use crate::folder::Folder;
@@ -48,6 +50,8 @@ struct Args<'a> {
     other_program: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     other_mode: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     nanoseconds: Option<u64>,
 }
@@ -123,8 +127,11 @@ pub fn perfetto(folder: &mut Folder, out: &mut dyn Write) -> io::Result<()> {
     )
 }
 
-/// A wait is told at its end.
+/// A wait is told at its end, a call as of its beginning.
 fn begin(event: &Event) -> u64 {
+    if event.told.record.kind == Kind::Call {
+        return event.time;
+    }
     let took = event.told.record.nanoseconds.unwrap_or(0);
     event.time.saturating_sub(took)
 }
@@ -199,6 +206,7 @@ impl Writer<'_> {
             other_process: other.map(|other| other.process),
             other_program: &other_program,
             other_mode: &other_mode,
+            result: record.call.map(|call| call.result),
             nanoseconds: record.nanoseconds,
         };
         let (process, thread) = (record.process, record.thread.min(NO_THREAD - 1));
@@ -212,6 +220,11 @@ impl Writer<'_> {
         let from = begin(event);
         let to = from.saturating_add(record.nanoseconds.unwrap_or(0));
         let (word, place) = (record.kind.word(), (process, thread));
+        if let Some(call) = record.call {
+            // Too short for the clock: shown all the same.
+            let span = (from, to.max(from.saturating_add(1)));
+            return self.slice(place, (call.what.word(), word), span, &args);
+        }
         let Some(other) = other else {
             return match record.nanoseconds {
                 Some(1..) => self.slice(place, (word, word), (from, to), &args),

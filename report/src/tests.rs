@@ -50,6 +50,7 @@ fn write(ring: Ring, time: u64, kind: Kind) {
         done: ring.text(b"done"),
         hint: Text::NONE,
         nanoseconds: Some(1),
+        call: None,
     });
 }
 

@@ -16,7 +16,7 @@ pub fn verdict(files: &[File], others: &[Other]) -> (String, String) {
         count => format!("; {count} things are not covered: see below"),
     };
     let Some((file, kind)) = worst(files) else {
-        return match others.is_empty() {
+        return match files.is_empty() && others.is_empty() {
             true => (
                 "nothing was told: no file was used in two modes".to_owned(),
                 String::new(),

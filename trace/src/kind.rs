@@ -26,4 +26,5 @@ kinds! {
     Uncovered        "uncovered"
     TableError       "table_error"
     TraceError       "trace_error"
+    Call             "call"
 }

@@ -8,7 +8,7 @@
 //! sees to it that it doesn't lie where that helps nothing (btrfs). (A ring that somebody truncates kills who writes to it, as
 //! with the lock table.)
 //!
-//! *The words*: `format` (what lies where), `kind` (what can be told). *Written*: `ring` (made, and its records), `texts`
+//! *The words*: `format` (what lies where), `kind` (what can be told), `call` (what is recorded of one). *Written*: `ring` (made, and its records), `texts`
 //! (texts, and the paths of files). *Read*: `reader`, which trusts nothing that it finds: a ring may be cut short, of
 //! another version, or made by who means harm.
 //!
@@ -30,6 +30,7 @@
     )
 )]
 
+mod call;
 mod format;
 mod kind;
 mod reader;
@@ -38,6 +39,7 @@ mod ring;
 mod tests;
 mod texts;
 
+pub use call::{Call, Door, Mode, What};
 pub use format::{Other, Record, Shape, Text, Words};
 pub use kind::Kind;
 pub use reader::{Lost, Reader, Told, Wrong};

@@ -110,6 +110,8 @@ pub struct Reader {
     unfinished: Vec<(u64, Instant)>,
     lost: Lost,
     texts: HashMap<u32, Arc<[u8]>>,
+    /// The modes of calls.
+    modes: HashMap<&'static str, Arc<[u8]>>,
 }
 
 impl Reader {
@@ -139,6 +141,7 @@ impl Reader {
             unfinished: Vec::new(),
             lost: Lost::default(),
             texts: HashMap::new(),
+            modes: HashMap::new(),
         };
         let head = reader.head()?;
         reader.shape = shape(&head)?;
@@ -208,12 +211,20 @@ impl Reader {
             number,
             record,
             path: self.text(record.path),
-            mode: self.text(record.mode),
+            mode: match record.call {
+                Some(call) => self.mode(call.mode.word()),
+                None => self.text(record.mode),
+            },
             other_mode: self.text(record.other.map_or(Text::NONE, |other| other.mode)),
             reason: self.text(record.reason),
             done: self.text(record.done),
             hint: self.text(record.hint),
         }
+    }
+
+    fn mode(&mut self, word: &'static str) -> Arc<[u8]> {
+        let known = self.modes.entry(word);
+        known.or_insert_with(|| word.as_bytes().into()).clone()
     }
 
     fn head(&self) -> Result<Vec<u64>, Wrong> {

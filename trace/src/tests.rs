@@ -69,6 +69,7 @@ fn record(ring: Ring, n: u64) -> Record {
         done: Text::NONE,
         hint: ring.text(b"hint"),
         nanoseconds: Some(n),
+        call: None,
     }
 }
 
@@ -87,6 +88,7 @@ fn what_is_written_is_read() {
         range: None,
         other: None,
         nanoseconds: None,
+        call: None,
         path: Text::NONE,
         ..record(ring, 3)
     };

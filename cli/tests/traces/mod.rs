@@ -7,7 +7,7 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use trace::{Alone, Kind, Other, Record, Ring, Shape, Text};
+use trace::{Alone, Call, Door, Kind, Mode, Other, Record, Ring, Shape, Text, What};
 
 use crate::common::Fixture;
 
@@ -48,6 +48,7 @@ pub fn tell(ring: Ring, (process, other): (u32, u32), kind: Kind, at: u64, path:
         done: Text::NONE,
         hint: Text::NONE,
         nanoseconds: (kind == Kind::Wait).then_some(500_000_000),
+        call: None,
     });
 }
 
@@ -80,7 +81,43 @@ pub fn rich(folder: &Path) {
         done: database.text(b"ENOSYS"),
         hint: database.text(b"start it with aio=threads"),
         nanoseconds: None,
+        call: None,
     });
+}
+
+/// A call that was recorded: a page of the file.
+pub fn call(ring: Ring, what: What, mode: Mode, result: i64, at: u64) {
+    ring.write(&Record {
+        time: 1_000_000_000 + at * 10_000,
+        process: 10,
+        thread: 10,
+        kind: Kind::Call,
+        file: Some((1, 7)),
+        path: ring.text(b"/srv/db"),
+        range: Some((at * 4096, at * 4096 + 4095)),
+        mode: Text::NONE,
+        other: None,
+        reason: Text::NONE,
+        done: Text::NONE,
+        hint: Text::NONE,
+        nanoseconds: Some(2_000),
+        call: Some(Call {
+            what,
+            mode,
+            door: Door::Unknown,
+            result,
+        }),
+    });
+}
+
+/// The same file, of which all calls were recorded.
+pub fn recorded(folder: &Path) {
+    let backup = ring(folder, 10, "backup");
+    tell(backup, (10, 20), Kind::Collision, 1, "/srv/db");
+    for n in 0..3 {
+        call(backup, What::Read, Mode::BufferedRead, 4096, n);
+    }
+    call(backup, What::Write, Mode::DirectWrite, -28, 9);
 }
 
 pub fn traced(make: impl FnOnce(&Path)) -> Fixture {

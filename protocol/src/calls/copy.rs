@@ -4,9 +4,10 @@
 use core::cell::Cell;
 
 use lock_table::Mode;
+use trace::What;
 
-use crate::calls::past;
 use crate::calls::piece::{Copy, Made, One, Piece, moved_to, place};
+use crate::calls::{past, recorded};
 use crate::hold::unmixed::unmixed_apart;
 use crate::what::data::MOST;
 use crate::what::descriptors;
@@ -16,6 +17,26 @@ use crate::who::thread::Thread;
 /// `piece` is the real call.
 #[inline(never)]
 pub fn copy(c: &Copy, piece: Piece) -> isize {
+    let (from, to) = (recorded::begin(c.from), recorded::begin(c.to));
+    if from.is_none() && to.is_none() {
+        return made(c, piece);
+    }
+    // Where it begins: it may move what says so.
+    let places = (place(c.from, c.at), place(c.to, c.into));
+    let n = made(c, piece);
+    let sides = [(from, places.0, false), (to, places.1, true)];
+    for (recording, place, write) in sides {
+        let Some(recording) = recording else { continue };
+        let len = if n > 0 { n as u64 } else { c.len as u64 };
+        let range = place.map(|first| (first, first.saturating_add(len.saturating_sub(1))));
+        let mode = recorded::mode_of(write, recording.is_direct);
+        recording.ended().tell(What::Copy, mode, range, n);
+    }
+    n
+}
+
+#[inline(never)]
+fn made(c: &Copy, piece: Piece) -> isize {
     let asked = || piece(c.from, c.at, c.to, c.into, c.len);
     let Some(thread) = process::active() else {
         return asked();

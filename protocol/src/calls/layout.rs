@@ -8,8 +8,9 @@ use core::ffi::c_char;
 use core::sync::atomic::Ordering::Relaxed;
 
 use lock_table::{FileId, Mode, unit};
+use trace::What;
 
-use crate::calls::{by_name, leases};
+use crate::calls::{by_name, leases, recorded};
 use crate::hold::call::under_frame;
 use crate::hold::ranges::{self, Got};
 use crate::hold::slots::release;
@@ -66,6 +67,17 @@ impl Change {
 }
 
 impl Change {
+    /// The bytes that the program has named: first and last.
+    fn names(self) -> Option<(u64, u64)> {
+        match self {
+            Change::Truncate(to) => Some((u64::try_from(to).ok()?, END_OF_TIME)),
+            Change::Allocate { offset, len, .. } => {
+                let (first, len) = (u64::try_from(offset).ok()?, u64::try_from(len).ok()?);
+                Some((first, first.saturating_add(len.checked_sub(1)?)))
+            }
+        }
+    }
+
     fn extends(self, size: u64) -> bool {
         let moves = FALLOC_FL_KEEP_SIZE | FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE;
         match self {
@@ -83,11 +95,17 @@ impl Change {
 /// ftruncate and fallocate.
 #[inline(never)]
 pub fn change(fd: i32, what: Change, real: impl Fn() -> isize) -> isize {
-    if let Ok(n) = unmixed::<true>(fd, Mode::Layout, &real) {
+    let is = (What::Layout, trace::Mode::Layout);
+    let make = || held_apart(fd, what, &real);
+    recorded::around(fd, is, || what.names(), |n| n, make)
+}
+
+fn held_apart(fd: i32, what: Change, real: &impl Fn() -> isize) -> isize {
+    if let Ok(n) = unmixed::<true>(fd, Mode::Layout, real) {
         return n;
     }
     let relied = Cell::new(false);
-    let result = under_frame(fd, false, &real, |thread, frame, pinned| {
+    let result = under_frame(fd, false, real, |thread, frame, pinned| {
         let file = pinned.file;
         let terms = Terms::of(file, fd);
         relied.set(pinned.description.has(libc::O_DIRECT));
@@ -116,7 +134,7 @@ pub fn change(fd: i32, what: Change, real: impl Fn() -> isize) -> isize {
         let reason = "the file's size would not hold still";
         let (id, refused) = (pinned.file.id(), terms.known.refuses_uncovered());
         let failed = events::emit_uncovered_call(Some(id), fd, reason, refused);
-        Some(failed.unwrap_or_else(&real))
+        Some(failed.unwrap_or_else(real))
     });
     way_back::after_relying(fd, relied.get());
     result

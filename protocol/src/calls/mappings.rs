@@ -9,15 +9,17 @@ use core::cell::Cell;
 use core::ffi::c_void;
 
 use lock_table::USE_BUFFERED;
+use trace::{Mode, What};
 
-use crate::calls::locked;
+use crate::calls::recorded::Recording;
 use crate::calls::registering::Registering;
+use crate::calls::{locked, recorded};
 use crate::hold::call;
 use crate::tell::counters;
 use crate::what::descriptions::Pinned;
 use crate::what::descriptors::{self, TURNS};
 use crate::what::entries::hand_over;
-use crate::what::places::{add, any, cut, last_of, page_up};
+use crate::what::places::{add, any, cut, last_of, page_up, with};
 use crate::what::state::Place;
 use crate::what::{early, files, words};
 use crate::who::registry::Registry;
@@ -62,11 +64,28 @@ pub fn is_followed() -> bool {
 /// `real` takes the flags.
 #[inline(never)]
 pub fn map(map: &Map, real: impl Fn(i32) -> *mut c_void) -> *mut c_void {
+    if map.flags & libc::MAP_ANONYMOUS != 0 {
+        return followed(map, &real);
+    }
+    let mode = match map.is_shared() && map.is_writable() {
+        true => Mode::MappedWritable,
+        false => Mode::Mapped,
+    };
+    let range = || {
+        let first = u64::try_from(map.offset).ok()?;
+        Some((first, last_of(first, map.len)))
+    };
+    let result = |at| if failed(at) { -1 } else { 0 };
+    let make = || followed(map, &real);
+    recorded::around(map.fd, (What::Map, mode), range, result, make)
+}
+
+fn followed(map: &Map, real: &impl Fn(i32) -> *mut c_void) -> *mut c_void {
     let replaces = map.is_fixed() && any();
     let plain = |held: bool| match (replaces, held) {
         (false, _) => real(map.flags),
-        (true, true) => map.held(&real, &|_, _| {}),
-        (true, false) => map.placed(&real, &|_, _| {}),
+        (true, true) => map.held(real, &|_, _| {}),
+        (true, false) => map.placed(real, &|_, _| {}),
     };
     if map.flags & libc::MAP_ANONYMOUS != 0 {
         return plain(true);
@@ -91,7 +110,7 @@ pub fn map(map: &Map, real: impl Fn(i32) -> *mut c_void) -> *mut c_void {
         let result = match descriptors::pin(map.fd) {
             Some(pinned) => {
                 frame.pinned.set(pinned.index);
-                map_file(map, (thread, frame), &pinned, &real, &plain)
+                map_file(map, (thread, frame), &pinned, real, &plain)
             }
             None => Some(plain(true)),
         };
@@ -265,9 +284,31 @@ pub fn unmap(at: *mut c_void, len: usize, real: impl Fn() -> i32) -> i32 {
         return real();
     }
     let registry = registry::lock();
+    let recorded = process::may_record().then(|| recorded_at(&registry, at as usize, len));
     let result = real();
     if result == 0 {
         cut(&registry, at as usize, page_up(len));
     }
+    drop(registry);
+    if let Some((recording, range)) = recorded.flatten() {
+        let ended = recording.ended();
+        ended.tell(What::Unmap, Mode::MappedWritable, range, result as isize);
+    }
     result
+}
+
+/// The first file whose mapping goes, if its calls are recorded, and what of it was shown.
+fn recorded_at(
+    registry: &Registry,
+    at: usize,
+    len: usize,
+) -> Option<(Recording, Option<(u64, u64)>)> {
+    let end = at.saturating_add(len);
+    let (index, first) = with(registry, |places| {
+        let place = places.iter().find(|place| place.overlaps(at, end))?;
+        Some((place.file, place.shows_at(at.max(place.start))))
+    })?;
+    let file = files::get(index).filter(|file| file.settings().records_calls())?;
+    let recording = Recording::of(file, -1, false);
+    Some((recording, Some((first, last_of(first, len)))))
 }

@@ -14,6 +14,7 @@ pub mod moved;
 pub mod numbers;
 pub mod past;
 pub mod piece;
+pub mod recorded;
 pub mod registering;
 pub mod remaps;
 pub mod replace;

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering::AcqRel;
 
-use crate::calls::{flags, replace};
+use crate::calls::{flags, recorded, replace};
 use crate::direct::{second, writeback};
 use crate::hold::call::{self, look_at, look_at_unused};
 use crate::tell::events;
@@ -306,6 +306,11 @@ fn lease(fd: i32, real: impl Fn() -> i32) -> i32 {
 /// fsync, fdatasync, sync_file_range: and then what we owe.
 #[inline(never)]
 pub fn sync(fd: i32, real: impl Fn() -> i32) -> i32 {
+    let is = (trace::What::Sync, trace::Mode::None);
+    recorded::around(fd, is, || None, |n| n as isize, || synced(fd, &real))
+}
+
+fn synced(fd: i32, real: &impl Fn() -> i32) -> i32 {
     if process::follows_numbers() && is_ours(fd) {
         return bad_descriptor();
     }

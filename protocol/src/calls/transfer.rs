@@ -4,6 +4,7 @@ use core::cell::Cell;
 
 use lock_table::Mode;
 
+use crate::calls::recorded;
 use crate::direct::{Outcome, Request, possible, routed};
 use crate::hold::all_direct::all_direct;
 use crate::hold::attempt::{Attempt, Held, Look, Stands, attempt_at};
@@ -13,7 +14,7 @@ use crate::hold::in_place::in_place;
 use crate::hold::lane;
 use crate::hold::observed;
 use crate::hold::terms::Terms;
-use crate::hold::unmixed::{Closer, unmixed, unmixed_apart};
+use crate::hold::unmixed::{Closer, Met, unmixed, unmixed_apart};
 use crate::hold::view::lock_offset;
 use crate::hold::way_back;
 use crate::tell::events;
@@ -87,6 +88,31 @@ fn look_closer(call: &Transfer, mode: Mode, why: Closer, real: &dyn Fn() -> isiz
         },
         known => known,
     };
+    match why {
+        Closer::Range(Some(met)) if met.file.settings().records_calls() => {
+            recorded::transfer(call, met.file, met.is_direct, || {
+                unrecorded(call, mode, met, real)
+            })
+        }
+        why => look_further(call, mode, why, real),
+    }
+}
+
+/// A call that is recorded, as it would be made otherwise: in one mode it needs no range.
+#[inline(never)]
+fn unrecorded(call: &Transfer, mode: Mode, met: Met, real: &dyn Fn() -> isize) -> isize {
+    let why = match met.file.settings().is_plain_but_recorded() {
+        true => match unmixed_apart::<true>(call.fd, mode, real) {
+            Ok(n) => return n,
+            Err(why) => why,
+        },
+        false => Closer::Range(Some(met)),
+    };
+    look_further(call, mode, why, real)
+}
+
+#[inline(never)]
+fn look_further(call: &Transfer, mode: Mode, why: Closer, real: &dyn Fn() -> isize) -> isize {
     let met = match why {
         Closer::Tells if call.write => return real(),
         Closer::Tells => {

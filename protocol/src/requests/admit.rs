@@ -2,6 +2,7 @@
 use kernel::aio::{self, Block};
 use lock_table::page;
 
+use crate::calls::recorded::Recording;
 use crate::direct;
 use crate::direct::second::InHand;
 use crate::direct::write::Way;
@@ -73,6 +74,10 @@ pub fn admit(request: &Request, block: &Block, pass: &mut Pass) -> Admitted {
     let admitted = needs_a_range(&call, &pinned).map_or(Admitted::Passes, |len| {
         in_flight(request, &call, len, (thread, pass), &pinned)
     });
+    if matches!(admitted, Admitted::Holds) && pinned.file.settings().records_calls() {
+        let recording = Recording::of(pinned.file, block.fd, true);
+        request.begun.set(recording.begun());
+    }
     if !matches!(admitted, Admitted::Holds) {
         give_back::all_of(&request.frame);
     }

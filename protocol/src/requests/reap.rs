@@ -5,10 +5,12 @@ use core::sync::atomic::Ordering::*;
 use kernel::Quiet;
 use kernel::aio::{self, Block, Event};
 
+use crate::calls::recorded::Recording;
 use crate::direct;
 use crate::direct::{second, writeback};
 use crate::hold::terms::Terms;
 use crate::hold::{call, give_back};
+use crate::requests::admit::transfer_of;
 use crate::requests::contexts::{self, Context, Used};
 use crate::requests::frames;
 use crate::requests::ledger;
@@ -164,8 +166,24 @@ fn settle(request: &Request, thread: &Thread, result: i64) -> i64 {
         After::Look => looked_at(request, thread, result),
     }
     .unwrap_or(result);
+    let recording = recorded_of(request);
     give_back::all_of(&request.frame);
+    if let Some((recording, call)) = recording {
+        recording.tell_request(&call, result);
+    }
     result
+}
+
+/// A request on a file whose calls are recorded.
+#[inline(never)]
+fn recorded_of(request: &Request) -> Option<(Recording, Transfer)> {
+    let begun = request.begun.replace(0);
+    if begun == 0 {
+        return None;
+    }
+    let pinned = descriptions::pinned_at(request.frame.pinned.get(), 0)?;
+    let recording = Recording::begun_at(pinned.file, begun);
+    Some((recording, transfer_of(&request.asked())?))
 }
 
 /// As libc says it, and back.

@@ -83,6 +83,8 @@ pub struct Request {
     pub after: Cell<After>,
     pub holds: Cell<bool>,
     pub written: Cell<Written>,
+    /// When it began, if its file's calls are recorded; 0: they aren't.
+    pub begun: Cell<u64>,
     pub(super) elements: UnsafeCell<[libc::iovec; ELEMENTS]>,
     /// What the kernel said, for who waits.
     pub(super) result: Cell<(i64, i64)>,
@@ -99,6 +101,7 @@ impl Request {
     pub fn set_block(&self, index: u32, program: u64, block: &Block) {
         self.program.set(program);
         self.data.set(block.data);
+        self.begun.set(0);
         let data = u64::from(index);
         // SAFETY: the submitter's, who is the caller.
         unsafe { *self.block.get() = Block { data, ..*block } };
@@ -107,6 +110,12 @@ impl Request {
     /// For the kernel.
     pub fn block(&self) -> *mut Block {
         self.block.get()
+    }
+
+    /// What it is. Whoever has taken its completion asks, and the kernel is done with it.
+    pub fn asked(&self) -> Block {
+        // SAFETY: as said.
+        unsafe { *self.block.get() }
     }
 
     /// The eventfd that the kernel tells of its completion.

@@ -1,5 +1,6 @@
 //! What is said: the vocabulary of events, and the ways they go: stderr, the trace, the counters.
 
+pub mod called;
 pub mod counters;
 pub mod events;
 mod kept;

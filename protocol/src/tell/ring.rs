@@ -3,6 +3,7 @@
 use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
 use std::ffi::CString;
 
+use kernel::Ticks;
 use once_cell::race::{OnceBox, OnceRef};
 use trace::Ring;
 
@@ -28,6 +29,8 @@ pub struct Trace {
     /// Records that were lost and stand in no ring.
     pub(super) lost: AtomicU64,
     pub(super) why: AtomicI32,
+    /// For who reads the time at every call.
+    pub(super) clock: Ticks,
 }
 
 /// There is no ring of our own.
@@ -47,6 +50,7 @@ impl Trace {
             again_at: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             why: AtomicI32::new(0),
+            clock: Ticks::new(),
         }
     }
 

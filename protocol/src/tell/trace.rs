@@ -10,6 +10,7 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 
 use kernel::text::Text;
+use lock_table::FileId;
 use rustix::io::Errno;
 use trace::{Alone, Other, Record, Ring, Shape};
 
@@ -20,6 +21,7 @@ use crate::tell::told::{Once, first_time};
 use crate::tell::vocabulary::{Event, Kind};
 use crate::who::process::{self, Standing};
 use crate::who::registry::{self, Registry};
+use crate::who::thread::Thread;
 use crate::who::{scratch, thread};
 
 /// How long a disk that is full isn't tried again, in nanoseconds.
@@ -80,6 +82,7 @@ pub fn is_inherited() {
     trace.stage.store(NONE, Relaxed);
     trace.again_at.store(0, Relaxed);
     trace.lost.store(0, Relaxed);
+    trace.clock.forget_in_child();
 }
 
 /// Whether a ring of ours is mapped at that address.
@@ -233,6 +236,26 @@ pub fn write(event: &Event, path: &[u8]) {
     put(ring, event, path);
 }
 
+/// A child that has our memory is another one.
+pub(super) fn number_of(thread: &Thread) -> u32 {
+    match thread.after_vfork.get() {
+        0 => thread.tid.get(),
+        _ => kernel::gettid().unwrap_or(0),
+    }
+}
+
+/// What the ring calls the file behind a number, of which it is told if need be. Where there is room, with signals blocked.
+pub(super) fn name_file(id: FileId, fd: i32) -> Option<trace::Text> {
+    let (ring, file) = (ring()?, (id.dev, id.ino));
+    if let Some(known) = ring.path_of(file) {
+        return Some(known);
+    }
+    let mut buffer = [0u8; 1024];
+    let text = ring.text(kernel::path_of(fd, &mut buffer));
+    ring.is_called(file, text);
+    Some(text)
+}
+
 fn put(ring: Ring, event: &Event, path: trace::Text) {
     let texts = [
         event.mode,
@@ -246,10 +269,7 @@ fn put(ring: Ring, event: &Event, path: trace::Text) {
     let record = Record {
         time: kernel::now_ns(),
         process: process::pid(),
-        thread: match thread.after_vfork.get() {
-            0 => thread.tid.get(),
-            _ => kernel::gettid().unwrap_or(0),
-        },
+        thread: number_of(thread),
         kind: event.kind.in_trace(),
         file: event.file.map(|id| (id.dev, id.ino)),
         path,
@@ -264,6 +284,7 @@ fn put(ring: Ring, event: &Event, path: trace::Text) {
         done,
         hint,
         nanoseconds: event.nanoseconds,
+        call: None,
     };
     ring.write_words(&mut record.words());
 }

@@ -6,7 +6,7 @@ use kernel::arena::Zeroed;
 use lock_table::{FileId, Table, UseEntry, UseWord};
 use policy::{Isolation, Mode, OnInvalidateFailure, OnLockTimeout, OnTableError, Settings};
 
-use crate::tell::told;
+use crate::tell::{told, trace};
 use crate::who::process;
 
 /// A block device: the identity is the device's, and there is no end to extend.
@@ -76,6 +76,8 @@ pub struct File {
     pub asked_until: AtomicU64,
     /// What has been told of it since it was opened: a bit for each reason.
     pub(super) told: AtomicU64,
+    /// What a ring calls it, and which (see `calls::recorded`).
+    pub called: AtomicU64,
 }
 
 // SAFETY: atomics only.
@@ -182,6 +184,7 @@ const OBSERVE: u32 = 1;
 const ATOMIC: u32 = 2;
 const ROUTED: u32 = 64;
 const PAST: u32 = 128;
+const RECORDED: u32 = 512;
 
 /// A file's settings in one word.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -202,6 +205,7 @@ impl Known {
         put(s.is_routed(), 6);
         put(s.goes_past(), 7);
         put(s.refuses_uncovered(), 8);
+        put(s.records_calls() && trace::is_on(), 9);
         Known { packed }
     }
     pub fn observe(self) -> bool {
@@ -247,7 +251,15 @@ impl Known {
     }
     /// The same, and requests go the way that they ask for.
     pub fn is_plain_as_asked(self) -> bool {
+        self.packed & (ATOMIC | ROUTED | PAST | RECORDED) == 0
+    }
+    /// The same, but that its calls may be recorded.
+    pub fn is_plain_but_recorded(self) -> bool {
         self.packed & (ATOMIC | ROUTED | PAST) == 0
+    }
+    /// All calls on it are.
+    pub fn records_calls(self) -> bool {
+        self.packed & RECORDED != 0
     }
     /// Whether its ranges are held, and nothing else is wanted.
     pub fn is_held_as_asked(self) -> bool {

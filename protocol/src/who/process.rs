@@ -29,6 +29,7 @@ pub fn know_program() {
 /// In the constructor.
 pub fn know_policy(policy: Policy) {
     state().other_ways.store(policy.has_other_ways(), Relaxed);
+    state().records.store(policy.records_calls(), Relaxed);
     let _ = state().policy.set(Box::new(policy));
 }
 
@@ -36,6 +37,12 @@ pub fn know_policy(policy: Policy) {
 #[inline(always)]
 pub fn has_other_ways() -> bool {
     state().other_ways.load(Relaxed)
+}
+
+/// Whether all calls on some file are to be recorded, if there is a trace.
+#[inline(always)]
+pub fn may_record() -> bool {
+    state().records.load(Relaxed)
 }
 
 /// It is in the table.

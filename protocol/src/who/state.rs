@@ -39,6 +39,8 @@ pub struct State {
     pub(super) membarrier: AtomicBool,
     /// Some requests go another way than they ask for.
     pub(super) other_ways: AtomicBool,
+    /// Calls on some file are to be recorded.
+    pub(super) records: AtomicBool,
     pub(super) changing: Changing,
     /// The stacks that jobs run on (see `scratch`).
     pub(super) stacks: [Stack; STACKS],
@@ -99,6 +101,7 @@ impl State {
             first_storage: AtomicUsize::new(0),
             membarrier: AtomicBool::new(false),
             other_ways: AtomicBool::new(false),
+            records: AtomicBool::new(false),
             changing: Changing {
                 lock: AtomicU32::new(0),
                 forker: AtomicUsize::new(0),

@@ -33,6 +33,7 @@ fn event(time: u64, range: Option<(u64, u64)>, path: &str) -> Event {
                 done: Text::NONE,
                 hint: Text::NONE,
                 nanoseconds: None,
+                call: None,
             },
             path: path.as_bytes().into(),
             mode: b"direct_read"[..].into(),

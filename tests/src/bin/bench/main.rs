@@ -15,6 +15,7 @@ mod programs;
 mod render;
 mod report;
 mod statistics;
+mod traces;
 
 use clap::{Parser, Subcommand};
 use std::path::{Path, PathBuf};
@@ -38,6 +39,8 @@ enum What {
     Past(io::Args),
     /// Calls on files, bare, fenced, and by what else could be put around a program
     Peers(io::Args),
+    /// Calls on files, fenced, with a trace of what mixes, with one of all calls, and under strace
+    Traces(io::Args),
     /// Whole programs, bare and fenced
     Programs(programs::Args),
     /// The lock table, beside other locks
@@ -101,6 +104,7 @@ fn main() -> ExitCode {
         What::Aio(args) => io::measure(io::AIO, &args),
         What::Past(args) => past::measure(&args),
         What::Peers(args) => peers::measure(&args),
+        What::Traces(args) => traces::measure(&args),
         What::Programs(args) => programs::measure(&args),
         What::LockTable(args) => lock_table::measure(&args),
         What::Render(args) => render::render(&args),

@@ -1,0 +1,242 @@
+//! Calls on files of which the policy has all recorded (`trace = "all"`): each is made as it would be otherwise, and when it
+//! has ended, with nothing held, it is told (`tell::called`).
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use lock_table::FileId;
+use trace::{Call, Door, Mode, Text, What};
+
+use crate::hold::call::look_at;
+use crate::tell::called::{self, Called, now};
+use crate::what::data::{Position, Transfer};
+use crate::what::descriptions;
+use crate::what::file::File;
+use crate::what::words::{self, Peek};
+use crate::who::process;
+
+/// A call that is being recorded.
+pub struct Recording {
+    id: FileId,
+    path: Text,
+    pub is_direct: bool,
+    begun: u64,
+}
+
+/// How far it has come when its end is known.
+pub struct Ended<'a> {
+    recording: &'a Recording,
+    took: u64,
+}
+
+/// Begins to record a call on this number. None: nobody asks for it.
+#[inline]
+pub fn begin(fd: i32) -> Option<Recording> {
+    match process::may_record() {
+        true => begin_looked_at(fd),
+        false => None,
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn begin_looked_at(fd: i32) -> Option<Recording> {
+    let errno = kernel::errno();
+    let begun = look_at(fd, |_, _, pinned| {
+        let records = pinned.file.settings().records_calls();
+        let is_direct = pinned.description.has(libc::O_DIRECT);
+        records.then(|| Recording::of(pinned.file, fd, is_direct))
+    });
+    kernel::set_errno(errno);
+    // Without what it took to find that out.
+    begun.flatten().map(|recording| Recording {
+        begun: now(),
+        ..recording
+    })
+}
+
+impl Recording {
+    /// A call on a file of which all are recorded.
+    #[inline]
+    pub fn of(file: &File, fd: i32, is_direct: bool) -> Recording {
+        Recording {
+            id: file.id(),
+            path: path(file, fd),
+            is_direct,
+            begun: now(),
+        }
+    }
+
+    pub fn begun(&self) -> u64 {
+        self.begun
+    }
+
+    /// A direct request that began then. Its number may be closed by now.
+    pub fn begun_at(file: &File, begun: u64) -> Recording {
+        Recording {
+            begun,
+            ..Recording::of(file, -1, true)
+        }
+    }
+
+    /// It has ended so, as the kernel says it.
+    pub fn tell_request(&self, call: &Transfer, result: i64) {
+        let ended = self.ended();
+        let len = match result {
+            1.. => Some(result as u64),
+            _ => call.data.bytes().filter(|len| *len != 0),
+        };
+        let first = match call.at {
+            Position::At(at) => u64::try_from(at).ok(),
+            Position::Offset => None,
+        };
+        let range = first.zip(len);
+        let range = range.map(|(first, len)| (first, first.saturating_add(len - 1)));
+        let mode = mode_of(call.write, true);
+        ended.tell_as(Door::Aio, what_of(call), mode, range, result);
+    }
+
+    /// It has ended; what is left is to say what it was.
+    #[inline]
+    pub fn ended(&self) -> Ended<'_> {
+        let took = now().saturating_sub(self.begun);
+        let recording = self;
+        Ended { recording, took }
+    }
+}
+
+impl Ended<'_> {
+    /// The result as libc says it.
+    pub fn tell(&self, what: What, mode: Mode, range: Option<(u64, u64)>, result: isize) {
+        let result = match result {
+            -1 => -i64::from(kernel::errno()),
+            n => n as i64,
+        };
+        self.tell_as(Door::Unknown, what, mode, range, result);
+    }
+
+    /// As the kernel says it.
+    pub fn tell_as(
+        &self,
+        door: Door,
+        what: What,
+        mode: Mode,
+        range: Option<(u64, u64)>,
+        result: i64,
+    ) {
+        let call = Call {
+            what,
+            mode,
+            door,
+            result,
+        };
+        called::tell(&Called {
+            file: self.recording.id,
+            path: self.recording.path,
+            call,
+            range,
+            begun: self.recording.begun,
+            took: self.took,
+        });
+    }
+}
+
+/// What the ring calls the file: asked once a file and ring.
+#[inline]
+fn path(file: &File, fd: i32) -> Text {
+    let known = file.called.load(Relaxed);
+    let mark = called::rings_mark();
+    if (known >> 32) as u32 == mark && mark != 0 {
+        return Text::from_number(known as u32);
+    }
+    let errno = kernel::errno();
+    let (mark, path) = called::path(file.id(), fd);
+    let said = u64::from(mark) << 32 | u64::from(path.number());
+    // A number that is closed by now doesn't lead to it; another may.
+    if path != Text::NONE {
+        file.called.store(said, Relaxed);
+    }
+    kernel::set_errno(errno);
+    path
+}
+
+/// How it uses the file.
+#[inline]
+pub fn mode_of(write: bool, is_direct: bool) -> Mode {
+    match (write, is_direct) {
+        (false, false) => Mode::BufferedRead,
+        (true, false) => Mode::BufferedWrite,
+        (false, true) => Mode::DirectRead,
+        (true, true) => Mode::DirectWrite,
+    }
+}
+
+/// A read or a write, made so.
+#[inline(never)]
+pub fn transfer(
+    call: &Transfer,
+    file: &File,
+    is_direct: bool,
+    make: impl FnOnce() -> isize,
+) -> isize {
+    let recording = Recording::of(file, call.fd, is_direct);
+    let n = make();
+    let ended = recording.ended();
+    ended.tell(
+        what_of(call),
+        mode_of(call.write, is_direct),
+        moved(call, n),
+        n,
+    );
+    n
+}
+
+fn what_of(call: &Transfer) -> What {
+    match call.write {
+        true => What::Write,
+        false => What::Read,
+    }
+}
+
+/// The first and last byte that it has moved, or that it was to move. At the file offset it is asked where that has come to.
+fn moved(call: &Transfer, n: isize) -> Option<(u64, u64)> {
+    let appends = call.write && appends(call);
+    let len = match n {
+        1.. => n as u64,
+        _ => call.data.bytes().filter(|len| *len != 0)?,
+    };
+    let first = match call.at {
+        Position::At(at) if !appends => u64::try_from(at).ok()?,
+        // It isn't known where the file ended.
+        Position::At(_) => return None,
+        Position::Offset if appends && n <= 0 => return None,
+        Position::Offset => {
+            let now = u64::try_from(kernel::lseek(call.fd, 0, libc::SEEK_CUR)).ok()?;
+            now.checked_sub(n.max(0) as u64)?
+        }
+    };
+    Some((first, first.saturating_add(len - 1)))
+}
+
+fn appends(call: &Transfer) -> bool {
+    let Peek::Description { index, .. } = words::peek(call.fd) else {
+        return false;
+    };
+    descriptions::description(index).is_some_and(|d| call.appends(d.flags()))
+}
+
+/// Any other call on the number, made so. The range is asked for only where it is recorded.
+#[inline]
+pub fn around<R: Copy>(
+    fd: i32,
+    (what, mode): (What, Mode),
+    range: impl FnOnce() -> Option<(u64, u64)>,
+    result: impl FnOnce(R) -> isize,
+    make: impl FnOnce() -> R,
+) -> R {
+    let Some(recording) = begin(fd) else {
+        return make();
+    };
+    let said = make();
+    recording.ended().tell(what, mode, range(), result(said));
+    said
+}
