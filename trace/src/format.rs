@@ -4,7 +4,7 @@ use crate::call::Call;
 
 /// "PFTRACE1" as the file's first bytes.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"PFTRACE1");
-pub const VERSION: u64 = 2;
+pub const VERSION: u64 = 3;
 
 pub const WORD: usize = 8;
 /// The head's words, the rest of its page is free.
