@@ -51,7 +51,8 @@ impl Ticks {
         if rate == 0 || turn & 1 != 0 {
             return self.set();
         }
-        let passed = u128::from(counter().wrapping_sub(ticks)) * u128::from(rate) >> 32;
+        let counted = u128::from(counter().wrapping_sub(ticks));
+        let passed = (counted * u128::from(rate)) >> 32;
         core::sync::atomic::fence(Acquire);
         if self.turn.load(Relaxed) != turn || passed > u128::from(TRUSTED) {
             return self.set();

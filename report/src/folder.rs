@@ -49,7 +49,7 @@ impl OneRing {
 }
 
 enum Ring {
-    Read(Reader),
+    Read(Box<Reader>),
     /// To its end, for the last time: it keeps no number. There may be more rings than a process may have numbers.
     Over(Lost),
     /// Not yet, since then.
@@ -104,7 +104,7 @@ impl Folder {
                 Ring::Unread(since) => match Reader::open(path) {
                     Ok(mut reader) => {
                         let result = reader.read(last);
-                        *ring = Ring::Read(reader);
+                        *ring = Ring::Read(Box::new(reader));
                         result
                     }
                     Err(_) if !last && since.elapsed() < PATIENCE => continue,
