@@ -106,26 +106,7 @@ fn tables(out: &mut String, file: &File) {
         &["PROGRAM", "SEEN IN", "PROCESSES"],
         programs.collect(),
     );
-    let calls = file.calls.iter().take(ROWS).map(|calls| {
-        let failed = match calls.failed {
-            0 => String::new(),
-            failed => format!(" ({failed} failed)"),
-        };
-        vec![
-            calls.program.clone(),
-            format!("{} {}", calls.call, calls.mode)
-                .trim_end()
-                .to_owned(),
-            format!("{}{failed}", calls.count),
-            calls.bytes.to_string(),
-            format!("{:.3}", calls.seconds),
-        ]
-    });
-    rows(
-        out,
-        &["PROGRAM", "CALLS", "TIMES", "BYTES", "SECONDS"],
-        calls.collect(),
-    );
+    calls(out, file);
     let pairs = file.pairs.iter().take(ROWS).map(|pair| {
         vec![
             pair.event.to_owned(),
@@ -149,6 +130,30 @@ fn tables(out: &mut String, file: &File) {
         .take(ROWS)
         .map(|range| vec![bytes(range.first, range.last), range.count.to_string()]);
     rows(out, &["HOTTEST BYTES", "EVENTS"], ranges.collect());
+}
+
+/// All of them, where they were recorded.
+fn calls(out: &mut String, file: &File) {
+    let calls = file.calls.iter().take(ROWS).map(|calls| {
+        let failed = match calls.failed {
+            0 => String::new(),
+            failed => format!(" ({failed} failed)"),
+        };
+        vec![
+            calls.program.clone(),
+            format!("{} {}", calls.call, calls.mode)
+                .trim_end()
+                .to_owned(),
+            format!("{}{failed}", calls.count),
+            calls.bytes.to_string(),
+            format!("{:.3}", calls.seconds),
+        ]
+    });
+    rows(
+        out,
+        &["PROGRAM", "CALLS", "TIMES", "BYTES", "SECONDS"],
+        calls.collect(),
+    );
 }
 
 /// To the millisecond, in UTC.
