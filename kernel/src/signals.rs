@@ -37,6 +37,30 @@ pub fn block_signals() -> Blocked {
     set_signals(libc::SIG_BLOCK, !open)
 }
 
+/// Whether there is a handler for any signal that comes from elsewhere, but for those that libc keeps to itself. Also
+/// where a sandbox doesn't let us ask.
+pub fn has_handlers() -> bool {
+    const SIGNALS: i32 = 64;
+    const OF_LIBC: [i32; 2] = [32, 33];
+    let from_elsewhere = |s: &i32| !SYNCHRONOUS.contains(s) && !OF_LIBC.contains(s);
+    (1..=SIGNALS).filter(from_elsewhere).any(has_handler)
+}
+
+fn has_handler(signal: i32) -> bool {
+    // The kernel's struct: the handler first, and three words behind it.
+    let mut action = [0usize; 4];
+    let into = action.as_mut_ptr() as usize;
+    let call = [signal as usize, 0, into, size_of::<u64>(), 0, 0];
+    // SAFETY: the kernel writes one such struct.
+    let done = unsafe { own_call(libc::SYS_rt_sigaction as usize, call) };
+    done != 0 || is_handler(signal, action.first().copied().unwrap_or(0))
+}
+
+/// Whether a signal that comes from elsewhere gets one that runs code of the program's.
+pub fn is_handler(signal: i32, handler: usize) -> bool {
+    !SYNCHRONOUS.contains(&signal) && !matches!(handler, libc::SIG_DFL | libc::SIG_IGN)
+}
+
 /// Ends `block_signals`.
 pub fn restore_signals(before: Blocked) {
     if let Blocked(Some(mask)) = before {

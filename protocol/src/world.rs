@@ -84,7 +84,7 @@ impl Process {
         let path = c_path(path);
         // SAFETY: a plain call.
         let open = || unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC, 0o600) };
-        let fd = self.enter(|| numbers::opening(open));
+        let fd = self.enter(|| numbers::opening(Some(flags), open));
         assert!(fd >= 0, "{}", std::io::Error::last_os_error());
         fd
     }

@@ -24,6 +24,7 @@ extern "C" fn constructor() {
     doors::children::resolve();
     doors::text::resolve();
     table::resolve();
+    doors::opens::at_start(&table::opens());
     doors::streams::look_up();
     protocol::life::start::init();
     doors::streams::at_start();

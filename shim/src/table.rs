@@ -31,12 +31,13 @@ mod numbers;
 mod others;
 mod posix;
 mod rights;
+mod signals;
 mod streams;
 mod transfer;
 mod uring;
 
 pub use children::{execve, execvpe};
-pub use numbers::{close, open};
+pub use numbers::{close, open, opens};
 pub use streams::fdopen;
 pub use transfer::write;
 
@@ -48,7 +49,7 @@ pub struct Family {
     pub resolve: fn(),
 }
 
-pub const FAMILIES: [Family; 13] = [
+pub const FAMILIES: [Family; 14] = [
     transfer::FAMILY,
     copies::FAMILY,
     numbers::FAMILY,
@@ -58,6 +59,7 @@ pub const FAMILIES: [Family; 13] = [
     others::FAMILY,
     streams::FAMILY,
     rights::FAMILY,
+    signals::FAMILY,
     aio::FAMILY,
     posix::FAMILY,
     uring::FAMILY,
@@ -145,7 +147,8 @@ macro_rules! calls {
             resolve: || {
                 use $crate::doors::symbol::Library;
                 if $library::AT_START {
-                    $($($($name::real();)+)? $($($variadic::real();)+)? $($($unlisted::real();)+)?)*
+                    // Not asked whether they are known: to read a page first costs a fault more.
+                    $($($($name::find();)+)? $($($variadic::find();)+)? $($($unlisted::find();)+)?)*
                 }
             },
         };

@@ -1,5 +1,5 @@
-// One kind of call many times over, on a file that is used in one mode ("one", or "direct") or in both ("mixed"), between
-// two lines on the standard error output: a tracer counts which calls reach the kernel in between.
+// One kind of call many times over, on a file that is used in one mode ("one", or "direct"; "handled": in a program that has
+// a signal handler) or in both ("mixed"), between two lines on the standard error output: a tracer counts which calls reach the kernel in between.
 #include "hazard.h"
 
 enum { TIMES = 16 };
@@ -9,6 +9,10 @@ static void used_once(const char *path, char *page) {
     int fd = MUST(open(path, O_RDWR | O_CREAT, 0644));
     MUST(pread(fd, page, PAGE, 0));
     MUST(close(fd));
+}
+
+static void handler(int number) {
+    (void)number;
 }
 
 int main(int argc, char **argv) {
@@ -33,7 +37,11 @@ int main(int argc, char **argv) {
     MUST(pread(fd, page, PAGE, 0));
     MUST(lseek(fd, 0, SEEK_SET));
     MUST(read(fd, page, PAGE));
-    used_once(other, page);
+    // Often enough to be worth a look whether any handler can come.
+    for (int i = 0; i < 32; i++)
+        used_once(other, page);
+    if (!strcmp(argv[2], "handled"))
+        signal(SIGUSR1, handler);
     if (!strcmp(what, "mmap"))
         munmap(map_page(fd, 0), PAGE);
     MUST(write(STDERR_FILENO, "begin", 5));

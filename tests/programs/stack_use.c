@@ -287,6 +287,10 @@ static pid_t child;
     X(syscall_execve, result = syscall(SYS_execve, "/nowhere", argv, own_env))
 
 // Calls for which one situation is enough: they make numbers, or have nothing to do with a file.
+static void does_nothing(int number) {
+    (void)number;
+}
+
 #define OTHERS(X) \
     X(longjmp, jmp_buf env; if (!setjmp(env)) longjmp(env, 1)) \
     X(_longjmp, jmp_buf env; if (!_setjmp(env)) _longjmp(env, 1)) \
@@ -324,6 +328,9 @@ static pid_t child;
     X(mq_open, result = mq_open("/pagefence-none", O_RDONLY)) \
     X(mq_close, result = mq_close(-1)) \
     X(wordexp, wordexp_t words; result = wordexp("$(true)", &words, 0)) \
+    X(sigaction, struct sigaction action = {.sa_handler = does_nothing}; result = sigaction(SIGUSR2, &action, NULL)) \
+    X(signal, result = signal(SIGUSR2, does_nothing) == SIG_ERR) \
+    X(pthread_setcanceltype, result = pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, NULL)) \
     X(timerfd_create, result = timerfd_create(CLOCK_MONOTONIC, 0)) \
     X(signalfd, sigset_t none; sigemptyset(&none); result = signalfd(-1, &none, 0)) \
     X(fanotify_init, result = fanotify_init(0, 0)) \

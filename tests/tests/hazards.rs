@@ -79,7 +79,7 @@ tests! { alike:
     number_reuse efault misaligned nofile20 posix_locks senseless fork_in_handler
     access_modes child_without_numbers by_number copies memory_calls streams terminals
 }
-tests! { alike_on_one: fork_threads signals cancel threads descriptors limit_lowered between }
+tests! { alike_on_one: fork_threads signals cancel threads descriptors limit_lowered between handler_late first_call }
 
 /// With a fortified build and large-file names the same calls go through other symbols.
 #[test]

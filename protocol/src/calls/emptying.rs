@@ -22,22 +22,43 @@ enum How {
 }
 
 /// `path` is the program's pointer; `real` takes the flags.
-#[inline(never)]
+#[inline(always)]
 pub fn open(dir: i32, path: *const c_char, flags: i32, real: impl Fn(i32) -> i32) -> i32 {
+    open_known(dir, path, (flags, Some(flags)), real)
+}
+
+/// The same where the program's flags stand in its memory, and the kernel reads them there again.
+#[inline(always)]
+pub fn open_as_written(
+    dir: i32,
+    path: *const c_char,
+    flags: i32,
+    real: impl Fn(i32) -> i32,
+) -> i32 {
+    open_known(dir, path, (flags, None), real)
+}
+
+#[inline(never)]
+fn open_known(
+    dir: i32,
+    path: *const c_char,
+    (flags, known): (i32, Option<i32>),
+    real: impl Fn(i32) -> i32,
+) -> i32 {
     if flags & libc::O_TRUNC == 0 || flags & libc::O_PATH != 0 {
-        return numbers::opening(|| real(flags));
+        return numbers::opening(known, || real(flags));
     }
     if layout::refused_by_name(dir, path) {
         return kernel::libc_result(-libc::ENOLCK as isize) as i32;
     }
     match how(dir, path, flags) {
-        How::Bare => numbers::opening(|| real(flags)),
-        How::Held => numbers::opening(|| {
+        How::Bare => numbers::opening(known, || real(flags)),
+        How::Held => numbers::opening(known, || {
             layout::open_truncating(dir, path, flags, || real(flags) as isize) as i32
         }),
         How::InTwoSteps(there) => {
             let errno = kernel::errno();
-            let fd = numbers::opening(|| real(flags & !libc::O_TRUNC));
+            let fd = numbers::opening(known, || real(flags & !libc::O_TRUNC));
             if fd < 0 {
                 return fd;
             }
@@ -57,10 +78,10 @@ pub fn open_handle(flags: i32, real: impl Fn(i32) -> i32) -> i32 {
     let writes = matches!(flags & libc::O_ACCMODE, libc::O_WRONLY | libc::O_RDWR);
     let fenced = process::active().is_some() || process::refuses();
     if flags & libc::O_TRUNC == 0 || flags & libc::O_PATH != 0 || !writes || !fenced {
-        return numbers::opening(|| real(flags));
+        return numbers::opening(None, || real(flags));
     }
     let errno = kernel::errno();
-    let fd = numbers::opening(|| real(flags & !libc::O_TRUNC));
+    let fd = numbers::opening(None, || real(flags & !libc::O_TRUNC));
     if fd < 0 { fd } else { empty(fd, true, errno) }
 }
 

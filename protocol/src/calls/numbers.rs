@@ -19,9 +19,9 @@ fn bad_descriptor() -> i32 {
     -1
 }
 
-/// A call that opens a file.
+/// A call that opens a file, with these flags, if they are known.
 #[inline(never)]
-pub fn opening(real: impl Fn() -> i32) -> i32 {
+pub fn opening(flags: Option<i32>, real: impl Fn() -> i32) -> i32 {
     if !process::follows_numbers() {
         return real();
     }
@@ -35,7 +35,7 @@ pub fn opening(real: impl Fn() -> i32) -> i32 {
         kernel::set_errno(libc::ENOLCK);
         return -1;
     }
-    changes::opened(fd, before);
+    changes::opened(fd, before, flags);
     if routes::may_be() {
         // Before the program can ask for its flags, or hand it on.
         look_at(fd, |_, _, _| ());

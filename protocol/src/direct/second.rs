@@ -15,8 +15,8 @@ use crate::what::file::{File, LEASED, POSIX_LOCKED, STAYS_CACHED};
 use crate::what::identity::stands_for;
 use crate::what::seconds::{self, For, cell};
 use crate::what::{hands, own, words};
-use crate::who::registry;
 use crate::who::thread::Frame;
+use crate::who::{handlers, registry};
 
 /// A second descriptor in the hands of one call.
 pub struct InHand<'a> {
@@ -34,7 +34,7 @@ impl InHand<'_> {
     /// One system call through it, which changes or reads the file's bytes: whatever else may have happened to
     /// the number unseen, it is still the file's.
     pub fn act(&self, call: impl FnOnce(i32) -> kernel::Raw) -> kernel::Raw {
-        let signals = kernel::block_signals();
+        let handlers = handlers::keep_away();
         let fd = self.number();
         let result = match kernel::fstat(fd) {
             Ok(stat) if !stands_for(&stat, self.file) => self.is_lost(fd),
@@ -42,7 +42,7 @@ impl InHand<'_> {
             // Also where a sandbox keeps us from looking: the number is reserved.
             _ => call(fd),
         };
-        kernel::restore_signals(signals);
+        handlers::let_come(handlers);
         result
     }
 

@@ -9,8 +9,8 @@ use crate::direct::second::{self, InHand};
 use crate::hold::slots::slot_of;
 use crate::what::file::File;
 use crate::what::seconds;
-use crate::who::process;
 use crate::who::thread::{Frame, Thread};
+use crate::who::{handlers, process};
 
 /// Look at the file's writeback error through the second descriptor. None: the kernel doesn't let us look.
 pub fn look(second: &InHand, offset: u64, len: u64) -> Option<(kernel::Raw, u32)> {
@@ -33,7 +33,7 @@ const WAITED_FOR: u32 = 2;
 /// sees it bumps the epoch, and a write during which the epoch moved has failed too (P8). One at a time, and
 /// no signal handler in between, which might not come back.
 pub fn seen(file: &File, call: impl FnOnce() -> kernel::Raw) -> (kernel::Raw, u32) {
-    let signals = kernel::block_signals();
+    let handlers = handlers::keep_away();
     if file
         .check
         .compare_exchange(FREE, TAKEN, Acquire, Relaxed)
@@ -51,7 +51,7 @@ pub fn seen(file: &File, call: impl FnOnce() -> kernel::Raw) -> (kernel::Raw, u3
     if file.check.swap(FREE, Release) == WAITED_FOR {
         kernel::futex_wake_private(&file.check);
     }
-    kernel::restore_signals(signals);
+    handlers::let_come(handlers);
     (error, epoch)
 }
 

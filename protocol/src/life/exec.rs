@@ -85,7 +85,8 @@ pub fn exec(program: Program, given: List, real: impl FnOnce(List) -> c_int) -> 
     };
     // Our second descriptors close at exec, and with them would go the POSIX locks on their files.
     let mut any = false;
-    if active().is_some() {
+    // A child that has used nothing yet holds no locks.
+    if !fork::has_made_no_call() && active().is_some() {
         each_to_keep(&mut |_, _| any = true);
     }
     if !any {

@@ -1,6 +1,11 @@
 //! Fork: a child is a process of its own. In the lock table it is at its first use of a fenced file (P14): most children use
 //! none before they become another program. Before fork returns in it, if it has a mapping that it could store to.
 //!
+//! Even what it remembers of its parent stays as it is until its first call that comes to us: it would have to copy some
+//! twenty pages to forget it, and most children make no such call. Until then it holds the registry that its parent held
+//! for the fork, and every call of ours finds out first that this is another process (`lineage`). Of several threads one
+//! forgets the parent, and the others wait until it has. To become another program needs none of it.
+//!
 //! Other libraries' `pthread_atfork` handlers do I/O too. Ours are registered before all of them, when the first of them
 //! is: so they run last before a fork, next to it, and first after it, in the parent as in the child. (One that gets
 //! there first all the same finds the registry held by its own thread, and in the child becomes the child there.)
@@ -21,7 +26,7 @@ use crate::tell::events::{self, Event};
 use crate::tell::{later, stderr, told, trace};
 use crate::what::descriptions::unpin_in;
 use crate::what::{changes, descriptions, entries, files, hands, kept, own, places, words};
-use crate::who::process::{self, active, pid, table};
+use crate::who::process::{self, active, table};
 use crate::who::registry::Registry;
 use crate::who::thread::Thread;
 use crate::who::{buffers, lineage, registry, scratch, thread};
@@ -72,8 +77,20 @@ extern "C" fn before_fork() {
     descriptions::all_shared();
     let registry = registry::lock();
     registry::hold_for_fork(&registry);
+    lineage::watch();
+    state().child_may_wait.store(may_wait(), Release);
     // SAFETY: we hold the registry lock: no other fork is between prepare and parent.
     unsafe { *state().forking.0.get() = Some(registry) };
+}
+
+/// Whether a child that is forked now may stay what it is until its first call.
+fn may_wait() -> bool {
+    let thread = thread::current();
+    lineage::is_watched()
+        && lineage::is_same_process() // else others use this memory
+        && !thread.is_in_call()
+        && thread.bounce.get() == 0
+        && !must_join()
 }
 
 fn take_stash() -> Option<Registry> {
@@ -82,7 +99,7 @@ fn take_stash() -> Option<Registry> {
 }
 
 extern "C" fn after_fork_in_parent() {
-    if registry::is_forking_here() && kernel::getpid() == pid() {
+    if registry::is_forking_here() {
         // What was opened since is the child's too.
         descriptions::all_shared();
         registry::end_of_fork();
@@ -91,14 +108,72 @@ extern "C" fn after_fork_in_parent() {
 }
 
 extern "C" fn after_fork_in_child() {
+    if state().child_may_wait.load(Acquire) && registry::is_forking_here() {
+        return wait_for_a_call();
+    }
     if let Some(registry) = take_stash() {
         become_child(registry);
     }
 }
 
-/// Without a trip through `pthread_atfork` (a raw clone): only if nobody was in the registry.
+/// What `becoming` says: nothing; the child has made no call yet; or whose thread makes it a process of its own, the
+/// address of its record.
+const NOBODY: usize = 0;
+const WAITS: usize = 1;
+
+fn wait_for_a_call() {
+    // SAFETY: as above.
+    if let Some(registry) = unsafe { (*state().forking.0.get()).as_mut() } {
+        registry.let_handlers_come();
+        state().becoming.store(WAITS, Release);
+    }
+}
+
+/// Whether this is a forked child that has made no call yet that comes to us.
+pub fn has_made_no_call() -> bool {
+    state().becoming.load(Acquire) == WAITS
+}
+
+/// Such a child's first call. Of several threads one does what is to be done.
+fn first_call() {
+    // Not counted: what is counted here is the parent's.
+    let signals = kernel::block_signals();
+    let becoming = &state().becoming;
+    let own = this_thread();
+    let mut rounds = 0;
+    match becoming.compare_exchange(WAITS, own, AcqRel, Acquire) {
+        Ok(_) => {
+            if let Some(registry) = take_stash() {
+                registry::hold_for_fork(&registry);
+                become_child(registry);
+            }
+        }
+        // In the middle of it.
+        Err(now) if now == own => {}
+        Err(_) => {
+            while becoming.load(Acquire) != NOBODY {
+                match rounds {
+                    100.. => kernel::sleep_ms(1),
+                    _ => kernel::yield_now(),
+                }
+                rounds += 1;
+            }
+        }
+    }
+    kernel::restore_signals(signals);
+}
+
+fn this_thread() -> usize {
+    &raw const *thread::current() as usize
+}
+
+/// Without a trip through `pthread_atfork` (a raw clone): only if nobody was in the registry. Or at the first call of a child
+/// that waited for one.
 #[cold]
 pub fn behind_our_back() {
+    if state().becoming.load(Acquire) != NOBODY {
+        return first_call();
+    }
     if registry::is_forking_here()
         && let Some(registry) = take_stash()
     {
@@ -122,18 +197,19 @@ pub fn become_process() {
     process::become_another();
     let thread = thread::current();
     thread.after_vfork.set(0);
-    thread.is_first_of(pid());
+    thread.forget_parent();
     high::forget_makers_in_child();
     requests::forget_in_child();
     scratch::reset_in_child();
     buffers::reset_in_child(thread.bounce.get() != 0);
-    lineage::this_is_the_process();
     stderr::forget_telling_in_child();
     later::forget_in_child();
     trace::is_inherited();
 }
 
 fn become_child(registry: Registry) {
+    // What is done here may ask who this is.
+    state().becoming.store(this_thread(), Release);
     let in_call = thread::current().is_in_call();
     become_process();
     changes::recount_in_child();
@@ -146,6 +222,8 @@ fn become_child(registry: Registry) {
     if joined {
         registering::reregister_in_child();
     }
+    lineage::this_is_the_process();
+    state().becoming.store(NOBODY, Release);
 }
 
 /// What the parent holds of the table isn't the child's. Whether the child has joined already, as who can't wait for the
@@ -158,11 +236,13 @@ fn leave_parent(table: &Table, in_call: bool, registry: &Registry) -> bool {
     places::recount_in_child(registry);
     files::forget_parent_in_child();
     words::are_inherited();
-    let at_once = in_call
-        || entries::all().next().is_some()
+    (in_call || must_join()) && process::joins(registry)
+}
+
+fn must_join() -> bool {
+    entries::all().next().is_some()
         || needs::how_to_join() != Join::ByOpening
-        || process::policy().is_some_and(Policy::may_refuse);
-    at_once && process::joins(registry)
+        || process::policy().is_some_and(Policy::may_refuse)
 }
 
 /// The child in the table, with the files that it has from its parent. Whether it could be. (See `join`.)
@@ -210,7 +290,7 @@ fn claim_probe(was: i32, now: i32, registry: &Registry) {
 
 /// A call that makes a process, which gets this one's limits: none of them is raised meanwhile.
 pub fn making<R>(real: impl FnOnce() -> R) -> R {
-    if active().is_none() {
+    if has_made_no_call() || active().is_none() {
         return real();
     }
     high::process_is_made();

@@ -15,6 +15,7 @@ use kernel::text::Text;
 use lock_table::FileId;
 use policy::Policy;
 
+use crate::life::fork;
 use crate::life::variables::{self, List};
 use crate::tell::events::{self, Event, Kind};
 use crate::tell::told::{Mark, Once, first_among_children, first_time};
@@ -50,6 +51,9 @@ pub const REFUSED: c_int = libc::EACCES;
 
 /// Before the program is started with that environment: whether it is not to be.
 pub fn is_refused(program: Program, environment: List) -> bool {
+    if fork::has_made_no_call() {
+        return scratch::roomy(|| look(program, environment));
+    }
     match process::standing() {
         Standing::Fenced | Standing::VforkChild => scratch::roomy(|| look(program, environment)),
         _ => false,

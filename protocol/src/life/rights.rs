@@ -128,7 +128,7 @@ mod tests {
     fn numbers_that_were_never_met_are_asked_for_once() {
         let (met, unmet) = (70_001, 70_002);
         assert!(words::ensure(unmet).is_some() && words::ensure(met).is_some());
-        changes::opened(met, crate::what::descriptions::sharings());
+        changes::opened(met, crate::what::descriptions::sharings(), None);
         let looked = |all| changes::not_looked_at(all).filter(|n| [met, unmet].contains(n));
         assert_eq!(looked(true).collect::<Vec<_>>(), [met, unmet]);
         assert_eq!(looked(false).collect::<Vec<_>>(), [met]);

@@ -140,6 +140,8 @@ fn catch_up() {
 
 /// A thread ends: what its calls left is given back, and its slots.
 fn at_thread_exit(thread: &Thread) {
+    // In a forked child what the record says may be the parent's yet.
+    let _ = process::active();
     give_back::all(thread);
     thread.lists.iter().for_each(Mapped::give_back);
     lineage::lent(&thread.after_vfork);

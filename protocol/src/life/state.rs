@@ -3,7 +3,7 @@
 use core::cell::UnsafeCell;
 use core::ffi::c_char;
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
 use std::ffi::CString;
 
 use once_cell::race::OnceBox;
@@ -44,8 +44,12 @@ pub struct State {
     pub(super) numbers_met: AtomicBool,
     /// Forks are watched.
     pub(super) forks_watched: AtomicBool,
-    /// The registry, while it is held for a fork.
+    /// The registry, while it is held for a fork; and in the child, until it becomes a process of its own.
     pub(super) forking: Stash,
+    /// Said before the fork: a child of this process may put that off.
+    pub(super) child_may_wait: AtomicBool,
+    /// Whether this is such a child (see `fork`).
+    pub(super) becoming: AtomicUsize,
 }
 
 pub(super) struct Stash(pub UnsafeCell<Option<Registry>>);
@@ -69,6 +73,8 @@ impl State {
             numbers_met: AtomicBool::new(false),
             forks_watched: AtomicBool::new(false),
             forking: Stash(UnsafeCell::new(None)),
+            child_may_wait: AtomicBool::new(false),
+            becoming: AtomicUsize::new(0),
         }
     }
 }

@@ -57,11 +57,16 @@ pub fn text(name: &CStr) -> Option<&'static str> {
 pub fn remember(keep: bool, left_out: &CStr) {
     let mut saved = Vec::new();
     if keep {
-        for (name, value) in std::env::vars_os() {
-            let (name, value) = (name.as_encoded_bytes(), value.as_encoded_bytes());
+        for entry in entries(current()) {
+            // SAFETY: the program's own, before it runs.
+            let entry = unsafe { CStr::from_ptr(entry) };
+            let mut parts = entry.to_bytes().splitn(2, |byte| *byte == b'=');
+            let (Some(name), Some(_)) = (parts.next(), parts.next()) else {
+                continue;
+            };
             let ours = name == b"LD_PRELOAD" || name.starts_with(b"PAGEFENCE_");
             if ours && name != left_out.to_bytes() {
-                saved.extend(CString::new([name, b"=", value].concat()));
+                saved.push(entry.to_owned());
             }
         }
     }
@@ -71,19 +76,40 @@ pub fn remember(keep: bool, left_out: &CStr) {
 
 /// The file name by which the loader was told to load us; empty: it was told in another way (/etc/ld.so.preload).
 fn own_name() -> Vec<u8> {
-    let here = own_name as *const libc::c_void;
-    // SAFETY: plain pointers; all-zero is a value.
-    let mut found: libc::Dl_info = unsafe { core::mem::zeroed() };
-    // SAFETY: it writes what it finds there, if anything.
-    let known = unsafe { libc::dladdr(here, &mut found) } != 0 && !found.dli_fname.is_null();
-    if !known {
+    let mut found: *const c_char = core::ptr::null();
+    // Not dladdr, which goes through all names of the library.
+    // SAFETY: the callback gets what it expects, and doesn't keep it.
+    unsafe { libc::dl_iterate_phdr(Some(is_own), (&raw mut found).cast()) };
+    if found.is_null() {
         return Vec::new();
     }
     // SAFETY: the loader's own text, of a library that stays.
-    let path = unsafe { CStr::from_ptr(found.dli_fname) }.to_bytes();
+    let path = unsafe { CStr::from_ptr(found) }.to_bytes();
     let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
     let given = variable(c"LD_PRELOAD").is_some_and(|value| names(value.to_bytes(), name));
     if given { name.to_vec() } else { Vec::new() }
+}
+
+/// Whether this library's code is that image's; its name.
+unsafe extern "C" fn is_own(
+    info: *mut libc::dl_phdr_info,
+    _: libc::size_t,
+    name: *mut libc::c_void,
+) -> libc::c_int {
+    let here = own_name as *const () as usize;
+    // SAFETY: the loader says where the headers are and how many; `own_name` gives the place for the name.
+    unsafe {
+        let headers = core::slice::from_raw_parts((*info).dlpi_phdr, (*info).dlpi_phnum.into());
+        let has = |h: &libc::Elf64_Phdr| {
+            let start = ((*info).dlpi_addr as usize).wrapping_add(h.p_vaddr as usize);
+            h.p_type == libc::PT_LOAD && here.wrapping_sub(start) < h.p_memsz as usize
+        };
+        let is_it = headers.iter().any(has);
+        if is_it {
+            name.cast::<*const c_char>().write((*info).dlpi_name);
+        }
+        libc::c_int::from(is_it)
+    }
 }
 
 /// Whether a list of libraries has one of this file name.

@@ -58,6 +58,8 @@ pub fn is_wanted(word: &str) -> bool {
 
 /// Count it and tell it; what happens under a range, when that is given back.
 pub fn emit(event: &Event) {
+    // A forked child may not know yet that it is one.
+    let _ = process::active();
     if let Some(counter) = event.kind.counter() {
         counters::count(counter, 1);
     }

@@ -10,12 +10,15 @@ use crate::what::words::{
     DESCRIPTION, FRESH, INHERITED, PASS, Peek, REPLACED, TELLS, UNKNOWN, description_of, ensure,
     make, peek, tag, word, word_at, words,
 };
-use crate::what::{own, replacing, words};
+use crate::what::{fresh, own, replacing, words};
 use crate::who::registry;
 
-/// The number was opened by the program's call: a description of its own, unless sharing has happened since.
-pub fn opened(fd: i32, before: u32) {
-    replace(fd, make(FRESH, before));
+/// The number was opened by the program's call, with these flags, if they are known: a description of its own, unless
+/// sharing has happened since.
+pub fn opened(fd: i32, before: u32, flags: Option<i32>) {
+    let word = make(FRESH, before);
+    fresh::note(fd, word, flags);
+    replace(fd, word);
 }
 
 /// What stood behind the number is gone, or may be; look again at its next use.

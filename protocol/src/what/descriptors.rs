@@ -1,4 +1,4 @@
-//! What a number stands for: found out at its first use (fstat and `F_GETFL`), once, whichever way it came here.
+//! What a number stands for: found out at its first use (fstat, and `F_GETFL` where it isn't known what it was opened with), once, whichever way it came here.
 
 use core::sync::atomic::Ordering::*;
 
@@ -15,7 +15,7 @@ use crate::what::words::{
     DESCRIPTION, FRESH, INHERITED, PASS, Peek, UNKNOWN, carried, description_of, ensure, make,
     peek, still, tag, word, word_at,
 };
-use crate::what::{replacing, words};
+use crate::what::{fresh, replacing, words};
 use crate::who::registry::Registry;
 use crate::who::{due, process, registry, scratch};
 
@@ -90,11 +90,21 @@ fn resolve(fd: i32) -> Option<()> {
         let stat = kernel::fstat_at_once(fd).ok()?;
         // One look for both: a fork in between must not make it private.
         let now = sharings();
-        let fresh = seen & 0xff == FRESH && carried(seen) == now;
+        let is_fresh = seen & 0xff == FRESH && carried(seen) == now;
         // Asked without the registry: about this file, if the number has not changed hands since.
         let known = said.filter(|(then, s): &(u64, Said)| *then == seen && s.is_of(&stat));
         let known = known.map(|(_, s)| s);
-        let describe = || describe(fd, &stat, known, (!fresh, now), &registry);
+        let flags = is_fresh.then(|| fresh::flags(fd, seen)).flatten();
+        let asked = Asked {
+            fd,
+            stat: &stat,
+            said: known,
+            flags,
+            foreign: !is_fresh,
+            sharings: now,
+            registry: &registry,
+        };
+        let describe = || describe(&asked);
         let new = match scratch::roomy_in(&registry, describe) {
             Described::Description(index) => make(DESCRIPTION, index),
             Described::NotFenced(mark) => make(PASS, mark),
@@ -135,8 +145,16 @@ fn look_once(fd: i32) -> Option<Pinned> {
         let seen = w.load(Acquire);
         let stat = kernel::fstat_at_once(fd).ok()?;
         let known = said.filter(|s: &Said| s.is_of(&stat));
-        let shared = (true, sharings());
-        let describe = || describe(fd, &stat, known, shared, &registry);
+        let asked = Asked {
+            fd,
+            stat: &stat,
+            said: known,
+            flags: None,
+            foreign: true,
+            sharings: sharings(),
+            registry: &registry,
+        };
+        let describe = || describe(&asked);
         match scratch::roomy_in(&registry, describe) {
             Described::Description(index) => return pinned_at(index, seen),
             Described::NotFenced(_) => return None,
@@ -149,28 +167,33 @@ fn look_once(fd: i32) -> Option<Pinned> {
     None
 }
 
-fn describe(
+/// What a number is looked at with.
+struct Asked<'a> {
     fd: i32,
-    stat: &kernel::Stat,
+    stat: &'a kernel::Stat,
+    /// What the policy says of it, if it was asked.
     said: Option<Said>,
-    (foreign, sharings): (bool, u32),
-    registry: &Registry,
-) -> Described {
-    match describe_file(fd, stat, said, (foreign, sharings), registry) {
-        Some(described) => described,
-        None => Described::NotFenced(0),
-    }
+    /// What it was opened with, if that is known.
+    flags: Option<u32>,
+    /// It came from elsewhere.
+    foreign: bool,
+    sharings: u32,
+    registry: &'a Registry,
 }
 
-fn describe_file(
-    fd: i32,
-    stat: &kernel::Stat,
-    said: Option<Said>,
-    (foreign, sharings): (bool, u32),
-    registry: &Registry,
-) -> Option<Described> {
+fn describe(asked: &Asked) -> Described {
+    describe_file(asked).unwrap_or(Described::NotFenced(0))
+}
+
+fn describe_file(asked: &Asked) -> Option<Described> {
+    let &Asked {
+        fd, stat, registry, ..
+    } = asked;
     let id = identity(stat)?;
-    let flags = kernel::get_flags(fd).ok()?;
+    let flags = match asked.flags {
+        Some(known) => known,
+        None => kernel::get_flags(fd).ok()?,
+    };
     if flags & libc::O_PATH as u32 != 0 {
         return None;
     }
@@ -179,7 +202,7 @@ fn describe_file(
         id,
         stat,
         fd,
-        said,
+        said: asked.said,
         registry,
     };
     let (file_index, new) = match files::obtain(&found, bits)? {
@@ -191,14 +214,15 @@ fn describe_file(
     if new {
         found_fenced(id);
         // Who shares it tells those who are registered before he turns it. We are only since the look above.
-        if foreign {
+        if asked.foreign {
             flags = kernel::get_flags(fd).unwrap_or(flags);
         }
         if use_of(flags) != bits {
             files::get(file_index)?.add_use(file_index, use_of(flags), fd);
         }
     }
-    let index = descriptions::new(file_index, flags, (foreign, sharings), registry)?;
+    let sharing = (asked.foreign, asked.sharings);
+    let index = descriptions::new(file_index, flags, sharing, registry)?;
     counters::note_use(id, fd, taken_off(index, flags, bits, fd, registry));
     Some(Described::Description(index))
 }

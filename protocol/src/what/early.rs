@@ -25,11 +25,12 @@ impl Numbers {
     }
 
     fn all(&self) -> impl Iterator<Item = i32> + '_ {
-        let has = |fd: &i32| {
-            self.word(*fd)
-                .is_some_and(|(w, bit)| w.load(Relaxed) & bit != 0)
+        let bits = |(word, bits): (i32, u64)| {
+            let has = move |bit: &i32| bits >> bit & 1 != 0;
+            (0..64).filter(has).map(move |bit| 64 * word + bit)
         };
-        (0..256).filter(has)
+        let words = (0..).zip(self.0.iter().map(|word| word.load(Relaxed)));
+        words.filter(|(_, bits)| *bits != 0).flat_map(bits)
     }
 }
 

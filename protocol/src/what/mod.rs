@@ -9,6 +9,7 @@ pub mod early;
 pub mod entries;
 pub mod file;
 pub mod files;
+pub mod fresh;
 pub mod hands;
 pub mod identity;
 pub mod kept;

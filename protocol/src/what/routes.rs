@@ -14,7 +14,7 @@ const MARK: i32 = libc::SIGIO;
 
 /// Whether there are such files at all.
 pub fn may_be() -> bool {
-    process::policy().is_some_and(Policy::routes)
+    process::has_other_ways() && process::policy().is_some_and(Policy::routes)
 }
 
 /// In which mode a file with these settings is used through a descriptor.

@@ -33,6 +33,10 @@ pub struct State {
     /// Counts the moments at which descriptions may have become shared with another process.
     pub(super) sharings: AtomicU32,
     pub(super) by_identity: OnceBox<ByIdentity>,
+    /// With which flags numbers were opened that nobody has used yet (see `fresh`), and whether that is known at all.
+    pub(super) opened: [AtomicU64; 64],
+    pub(super) opened_last: AtomicU64,
+    pub(super) opens_as_asked: AtomicBool,
     /// Mounts that answered without asking a server what they are; 0: none (see `names`).
     pub(super) quick_mounts: [AtomicU64; 64],
     /// Descriptors that the process kept when it became this program.
@@ -178,6 +182,9 @@ impl State {
             place_count: AtomicUsize::new(0),
             sharings: AtomicU32::new(0),
             by_identity: OnceBox::new(),
+            opened: [const { AtomicU64::new(0) }; 64],
+            opened_last: AtomicU64::new(0),
+            opens_as_asked: AtomicBool::new(false),
             quick_mounts: [const { AtomicU64::new(0) }; 64],
             kept: [const {
                 Kept {

@@ -70,6 +70,11 @@ pub fn make(tag: u64, carries: u32) -> u64 {
 /// How much of it is in a word.
 const SEQUENCE: u64 = (1 << 24) - 1;
 
+/// What makes it unlike the last.
+pub fn sequence(word: u64) -> u64 {
+    word >> 40
+}
+
 pub fn tag(word: u64) -> u64 {
     word & 0xff
 }

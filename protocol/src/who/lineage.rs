@@ -17,7 +17,12 @@ use crate::who::state::state;
 pub fn is_same_process() -> bool {
     let word = state().same_process.load(Relaxed);
     // SAFETY: null, or a page that is mapped for good.
-    unsafe { word.as_ref() }.is_none_or(|w| w.load(Relaxed) != 0)
+    unsafe { word.as_ref() }.is_none_or(|w| w.load(Acquire) != 0)
+}
+
+/// Whether a child that is forked past us could tell.
+pub fn is_watched() -> bool {
+    !state().same_process.load(Acquire).is_null()
 }
 
 /// The second word of that page: other processes use this memory (a clone with CLONE_VM), perhaps for as long as they
@@ -48,7 +53,7 @@ pub fn share_memory() {
     }
 }
 
-/// Makes the page, if there is none: when the process joins the lock table, or others come to use its memory. Before that
+/// Makes the page, if there is none: when the process joins the lock table, forks, or others come to use its memory. Before that
 /// nothing is followed that a child would have to tell from its own.
 pub fn watch() {
     if state().same_process.load(Acquire).is_null()

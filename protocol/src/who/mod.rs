@@ -4,6 +4,8 @@ pub mod buffers;
 pub mod due;
 pub mod ending;
 pub mod frame;
+pub mod handlers;
+pub mod installed;
 pub mod lane;
 pub mod lineage;
 pub mod lists;

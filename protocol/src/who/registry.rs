@@ -2,13 +2,12 @@
 //! and go, and what is opened for us meanwhile (a ring of the trace is made under it), never an I/O call of the
 //! program, and nobody waits for a range while holding it.
 //!
-//! Signals are blocked while it is held: a handler that opens a file would wait for its own thread.
+//! No handler comes while it is held (see `handlers`): one that opens a file would wait for its own thread.
 //! `fork` takes it too (see `process`), so a child never inherits half a change.
 
 use core::sync::atomic::Ordering;
 
-use kernel::Blocked;
-
+use crate::who::handlers::{self, Away};
 use crate::who::state::state;
 
 const FREE: u32 = 0;
@@ -17,13 +16,13 @@ const WAITED_FOR: u32 = 2;
 
 /// Proof that the registry lock is held.
 pub struct Registry {
-    signals: Blocked,
+    handlers: Option<Away>,
     /// Within a fork: whoever forks has it already.
     nested: bool,
 }
 
 pub fn lock() -> Registry {
-    let signals = kernel::block_signals();
+    let handlers = Some(handlers::keep_away());
     let lock = &state().changing.lock;
     if lock
         .compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed)
@@ -31,7 +30,7 @@ pub fn lock() -> Registry {
     {
         if is_forking_here() {
             let nested = true;
-            return Registry { signals, nested };
+            return Registry { handlers, nested };
         }
         while lock.swap(WAITED_FOR, Ordering::Acquire) != FREE {
             kernel::futex_wait_private(lock, WAITED_FOR);
@@ -39,8 +38,9 @@ pub fn lock() -> Registry {
     }
     let holder = &state().changing.holder;
     holder.store(this_thread(), Ordering::Relaxed);
+    handlers::look_sometimes();
     Registry {
-        signals,
+        handlers,
         nested: false,
     }
 }
@@ -51,13 +51,22 @@ pub fn lock_or_go_on() -> Registry {
         return lock();
     }
     Registry {
-        signals: kernel::block_signals(),
+        handlers: Some(handlers::keep_away()),
         nested: true,
     }
 }
 
 fn this_thread() -> usize {
     &raw const *crate::who::thread::current() as usize
+}
+
+impl Registry {
+    /// In a forked child that goes on to hold it: handlers may come again. What the parent counted isn't there.
+    pub fn let_handlers_come(&mut self) {
+        if let Some(Away::Masked(signals)) = self.handlers.take() {
+            kernel::restore_signals(signals);
+        }
+    }
 }
 
 /// Held from here on for a fork, in which other libraries' handlers may come by in this thread.
@@ -88,7 +97,10 @@ impl Drop for Registry {
                 kernel::futex_wake_private(&changing.lock);
             }
         }
-        kernel::restore_signals(self.signals);
+        self.handlers
+            .take()
+            .into_iter()
+            .for_each(handlers::let_come);
     }
 }
 
@@ -102,7 +114,7 @@ pub fn reset_in_child(mut held: Registry) {
     end_of_fork();
     state().changing.holder.store(0, Ordering::Relaxed);
     state().changing.lock.store(FREE, Ordering::Release);
-    let signals = core::mem::take(&mut held.signals);
+    handlers::forget_in_child();
+    held.let_handlers_come();
     core::mem::forget(held);
-    kernel::restore_signals(signals);
 }

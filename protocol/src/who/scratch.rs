@@ -2,7 +2,7 @@
 //! the smallest stack, a coroutine. A hook leaves most of a small stack to the program (3 KiB are its own);
 //! what needs more (telling, finding out about a file, the registry's changes) runs as a job on a stack of ours.
 //!
-//! Signals are blocked while a job runs, so nothing comes in between and nothing jumps or is cancelled out
+//! No handler comes while a job runs (see `handlers`), so nothing comes in between and nothing jumps or is cancelled out
 //! of it: what it takes it gives back. A job may keep large buffers on its stack, up to [`ROOM`] in all, and
 //! may call [`roomy`] again. It may not wait for a range, nor make the program's own call, nor fork.
 //!
@@ -12,6 +12,7 @@ use core::ffi::c_void;
 use core::ptr::null_mut;
 use core::sync::atomic::Ordering::*;
 
+use crate::who::handlers;
 use crate::who::registry::Registry;
 use crate::who::state::{Stack, state};
 use crate::who::thread;
@@ -20,25 +21,25 @@ use crate::who::thread::{SCRATCH_ROOM as ROOM, Thread};
 /// Below each stack lies as much that can't be touched: a multiple of every page size.
 const GUARD: usize = 64 * 1024;
 
-/// Runs the job where there is room, with signals blocked. Where no memory can be had for that, here.
+/// Runs the job where there is room, where no handler comes. Where no memory can be had for that, here.
 #[inline]
 pub fn roomy<R>(job: impl FnOnce() -> R) -> R {
-    let signals = kernel::block_signals();
+    let handlers = handlers::keep_away();
     let result = run(job, true);
-    kernel::restore_signals(signals);
+    handlers::let_come(handlers);
     surely(result)
 }
 
 /// The same, for work that can be left undone where there is no room.
 #[inline]
 pub fn roomy_or_not_at_all<R>(job: impl FnOnce() -> R) -> Option<R> {
-    let signals = kernel::block_signals();
+    let handlers = handlers::keep_away();
     let result = run(job, false);
-    kernel::restore_signals(signals);
+    handlers::let_come(handlers);
     result
 }
 
-/// The same as [`roomy`] under the registry lock, for which signals are blocked already.
+/// The same as [`roomy`] under the registry lock, for which handlers are kept away already.
 #[inline]
 pub fn roomy_in<R>(_: &Registry, job: impl FnOnce() -> R) -> R {
     surely(run(job, true))

@@ -54,6 +54,10 @@ pub(super) struct Changing {
     pub forker: AtomicUsize,
     /// Who holds the lock: the address of the thread's record.
     pub holder: AtomicUsize,
+    /// Whether a handler may come (see `handlers`), who relies on it that none does, and how often that was asked.
+    pub handlers: AtomicU32,
+    pub without_masks: AtomicU32,
+    pub looks: AtomicU32,
     /// How much a look at the mappings is due.
     pub due: AtomicU32,
     /// How many buffers there are (see `buffers`).
@@ -106,6 +110,9 @@ impl State {
                 lock: AtomicU32::new(0),
                 forker: AtomicUsize::new(0),
                 holder: AtomicUsize::new(0),
+                handlers: AtomicU32::new(0),
+                without_masks: AtomicU32::new(0),
+                looks: AtomicU32::new(0),
                 due: AtomicU32::new(0),
                 buffers: AtomicU32::new(0),
                 // Above all that the kernel gives.

@@ -315,11 +315,6 @@ impl Thread {
         self.begins_as(kernel::gettid().unwrap_or_else(stand_in));
     }
 
-    /// The same of a process's first thread, which has its number.
-    pub fn is_first_of(&self, process: u32) {
-        self.begins_as(process);
-    }
-
     /// Whether a call of ours is under way: a handler in its middle has come here.
     pub fn is_in_call(&self) -> bool {
         self.top.get() != 0

@@ -2,7 +2,11 @@
 
 use core::ffi::{c_char, c_int};
 
-use protocol::calls::emptying::open;
+use core::ffi::c_void;
+use protocol::calls::emptying::{open, open_as_written};
+use protocol::what::fresh;
+
+use crate::doors::symbol::next;
 
 /// The flags stand in a struct of the program's, which `real` takes the address of.
 #[inline(never)]
@@ -16,7 +20,7 @@ pub fn opens_how(
     let there = first.get_mut(..(size / 8).min(1)).unwrap_or(&mut []);
     let known = kernel::copy_from_program(how, there).is_ok();
     let given = first.first().filter(|_| known).map_or(0, |f| *f as c_int);
-    open(dir, path, given, |flags| match flags == given {
+    open_as_written(dir, path, given, |flags| match flags == given {
         true => real(how),
         false => with_flags((how, size), flags, real),
     })
@@ -53,4 +57,33 @@ pub fn creat_by_number(path: *const c_char, mode: libc::mode_t, real: impl Fn() 
         // SAFETY: what the program gave for the call, which means the same.
         kernel::libc_result(unsafe { kernel::any(libc::SYS_open as usize, words) }) as c_int
     })
+}
+
+/// What `_dl_find_object` says, as far as it concerns us.
+#[repr(C)]
+struct Found {
+    flags: u64,
+    start: *const c_void,
+    end: *const c_void,
+    rest: [usize; 10],
+}
+
+/// In the constructor: whether libc itself is what the hooks call, and no other library that was loaded before the program,
+/// which may ask for other flags than the program does. Where libc can't be asked (before 2.35), nobody relies on it.
+pub fn at_start(hooked: &[usize]) {
+    let (find, libc) = (next(c"_dl_find_object"), next(c"gnu_get_libc_version"));
+    if find == 0 || libc == 0 {
+        return;
+    }
+    // SAFETY: plain integers and pointers; all-zero is a value.
+    let mut found: Found = unsafe { core::mem::zeroed() };
+    // SAFETY: libc's function of this name has this type, and fills in no more than this.
+    let there = unsafe {
+        let find: unsafe extern "C" fn(usize, *mut Found) -> c_int = core::mem::transmute(find);
+        find(libc, &raw mut found)
+    };
+    let of_libc = found.start as usize..found.end as usize;
+    if there == 0 && hooked.iter().all(|at| of_libc.contains(at)) {
+        fresh::opens_are_as_asked();
+    }
 }

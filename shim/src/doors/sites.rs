@@ -38,8 +38,9 @@ pub fn at_start() {
     }
     let raw = raw::at_start();
     let mut any = false;
+    let libc = libc_code();
     each_image(|image| {
-        any = !has_none(image) && (raw || rings::may_have(image));
+        any = !has_none(image, libc) && (raw || rings::may_have(image));
         any
     });
     if !any {
@@ -48,7 +49,7 @@ pub fn at_start() {
     let quiet = kernel::is_only_task();
     scratch::roomy(|| {
         each_image(|image| {
-            match has_none(image) {
+            match has_none(image, libc) {
                 true => {}
                 // Nobody else is there to close or take the number of the list meanwhile.
                 false if quiet && !raw => rings::look_or_remember(image),
@@ -68,7 +69,7 @@ fn look_at(image: &Image, raw: bool, quiet: bool) {
 }
 
 /// Those that every process has: the kernel's, libc, its loader, and this.
-fn has_none(image: &Image) -> bool {
+fn has_none(image: &Image, libc_code: usize) -> bool {
     // SAFETY: plain calls.
     let (kernel, loader) = unsafe {
         (
@@ -78,7 +79,7 @@ fn has_none(image: &Image) -> bool {
     };
     let start = image.start();
     let own = at_start as *const () as usize;
-    start == kernel || start == loader || image.has_code_at(own) || image.has_code_at(libc_code())
+    start == kernel || start == loader || image.has_code_at(own) || image.has_code_at(libc_code)
 }
 
 /// Somewhere in libc.

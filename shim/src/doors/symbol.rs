@@ -36,17 +36,18 @@ extern "C" fn missing() -> isize {
     -1
 }
 
-/// The same of a name that libc has for programs that were linked long ago: it is found by its version only.
+/// The same of names that libc has for programs that were linked long ago: they are found by their version only.
 fn next_of(name: &CStr) -> usize {
-    const OLD: (&CStr, &CStr) = match cfg!(target_arch = "x86_64") {
-        true => (c"llseek", c"GLIBC_2.2.5"),
-        false => (c"llseek", c"GLIBC_2.17"),
+    const OLD: [&CStr; 2] = [c"llseek", c"sigvec"];
+    const VERSION: &CStr = match cfg!(target_arch = "x86_64") {
+        true => c"GLIBC_2.2.5",
+        false => c"GLIBC_2.17",
     };
-    if name != OLD.0 {
+    if !OLD.contains(&name) {
         return next(name);
     }
     // SAFETY: terminated names; nothing is called.
-    unsafe { libc::dlvsym(libc::RTLD_NEXT, name.as_ptr(), OLD.1.as_ptr()) as usize }
+    unsafe { libc::dlvsym(libc::RTLD_NEXT, name.as_ptr(), VERSION.as_ptr()) as usize }
 }
 
 /// What the libraries behind this one call by the name; 0: nothing.
@@ -83,14 +84,18 @@ macro_rules! symbol {
             /// What the name stands for without us.
             pub fn real() -> <$library as Library>::Found<unsafe extern "C" fn($($type),*) -> $result> {
                 type Found = <$library as Library>::Found<unsafe extern "C" fn($($type),*) -> $result>;
-                static REAL: AtomicUsize = AtomicUsize::new(0);
-                const NAME: &core::ffi::CStr = $crate::doors::symbol::name(concat!(stringify!($name), "\0"));
                 let at = match REAL.load(Acquire) {
-                    0 => $library::find(NAME, &REAL),
+                    0 => find(),
                     known => known,
                 };
                 // SAFETY: the function of this name, or what stands for none: one that looks at no arguments, or 0.
                 unsafe { core::mem::transmute::<usize, Found>(at) }
+            }
+            static REAL: AtomicUsize = AtomicUsize::new(0);
+            /// Looks it up.
+            pub fn find() -> usize {
+                const NAME: &core::ffi::CStr = $crate::doors::symbol::name(concat!(stringify!($name), "\0"));
+                $library::find(NAME, &REAL)
             }
         }
     };

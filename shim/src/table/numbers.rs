@@ -93,3 +93,19 @@ calls! { Libc "Descriptors" {
     ours::sync(fd, || real(fd, offset, len, flags))
 }
 }}
+
+/// What the hooks of opens call.
+pub fn opens() -> [usize; 10] {
+    [
+        open::real() as usize,
+        open64::real() as usize,
+        __open::real() as usize,
+        __open64::real() as usize,
+        openat::real() as usize,
+        openat64::real() as usize,
+        __open_2::real() as usize,
+        __open64_2::real() as usize,
+        creat::real() as usize,
+        creat64::real() as usize,
+    ]
+}
