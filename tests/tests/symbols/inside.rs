@@ -10,9 +10,10 @@ use pagefence_tests::reasons::{Names, inside, names, words};
 use std::collections::BTreeMap;
 
 /// These are of the table for what a program does by them. What libc does by them is to its own memory, to its own numbers
-/// or to its own processes, before or after the calls that count here.
+/// or to its own processes, before or after the calls that count here; and the handlers that it sets run its own code.
 const OF_ITS_OWN: &str = "
-    munmap mprotect mremap madvise msync ioctl fcntl fstat prctl clone clone3 fork vfork execve unshare setns seccomp";
+    munmap mprotect mremap madvise msync ioctl fcntl fstat prctl clone clone3 fork vfork execve unshare setns seccomp
+    rt_sigaction";
 
 struct Libc {
     code: Code,
