@@ -187,6 +187,10 @@ fn assert_complete(seen: &Use) {
         "preadv64v2" => "preadv2".to_owned(),
         "pwritev64v2" => "pwritev2".to_owned(),
         "__fxstat" | "__fxstat64" => "fstat".to_owned(),
+        "bsd_signal" | "ssignal" | "sysv_signal" | "__sysv_signal" | "sigset" => {
+            "signal".to_owned()
+        }
+        "sigvec" => "sigaction".to_owned(),
         name => {
             let name = name.trim_start_matches('_').trim_start_matches("IO_");
             let name = name.trim_end_matches("_chk").trim_end_matches("_2");
