@@ -18,6 +18,7 @@ use policy::Policy;
 use crate::life::fork;
 use crate::life::variables::{self, List};
 use crate::tell::events::{self, Event, Kind};
+use crate::tell::trace;
 use crate::tell::told::{Mark, Once, first_among_children, first_time};
 use crate::who::process::{self, Standing};
 use crate::who::scratch;
@@ -51,7 +52,8 @@ pub const REFUSED: c_int = libc::EACCES;
 
 /// Before the program is started with that environment: whether it is not to be.
 pub fn is_refused(program: Program, environment: List) -> bool {
-    if fork::has_made_no_call() {
+    // With a trace on it becomes a process of its own first, with a ring of its own.
+    if fork::has_made_no_call() && !trace::is_on() {
         return scratch::roomy(|| look(program, environment));
     }
     match process::standing() {

@@ -58,8 +58,6 @@ pub fn is_wanted(word: &str) -> bool {
 
 /// Count it and tell it; what happens under a range, when that is given back.
 pub fn emit(event: &Event) {
-    // A forked child may not know yet that it is one.
-    let _ = process::active();
     if let Some(counter) = event.kind.counter() {
         counters::count(counter, 1);
     }
@@ -72,6 +70,8 @@ pub fn emit(event: &Event) {
     }
     // `tracing` registers each call site under a lock the first time: no handler may come in between.
     let told = scratch::roomy_or_not_at_all(|| {
+        // A forked child may not know yet that it is one (see `next`).
+        let _ = process::active();
         if !later::keep(event) {
             tell(event);
         }

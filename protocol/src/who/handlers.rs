@@ -7,7 +7,7 @@
 //! until it has ended. (A handler for what a thread does to itself, SIGSEGV and its like, is none: nobody's mask keeps it
 //! out.) A thread that may be cancelled at any instruction is the same danger, and comes by the same door.
 //!
-//! A process begins with masks. After [`ENOUGH`] times that it would have done without, the kernel is asked whether a handler
+//! A process begins with masks. After 32 times that it would have done without, the kernel is asked whether a handler
 //! was installed past every door; and now and then again.
 
 use core::sync::atomic::{AtomicU32, Ordering::*};
@@ -19,8 +19,7 @@ const UNKNOWN: u32 = 0;
 const NONE: u32 = 1;
 const SOME: u32 = 2;
 
-/// When it is worth to ask the kernel, at the cost of a system call a signal, and how often that is done again.
-const ENOUGH: u32 = 32;
+/// How often handlers are kept away before the kernel is asked once more, at the cost of a system call a signal.
 const AGAIN: u32 = 4096;
 
 /// How handlers are kept away, until it is ended by [`let_come`].
@@ -30,7 +29,8 @@ pub enum Away {
     Counted,
 }
 
-#[inline]
+/// Apart, as what ends it is: who keeps them away goes deep.
+#[inline(never)]
 pub fn keep_away() -> Away {
     if state().changing.handlers.load(Relaxed) == NONE && counted() {
         return Away::Counted;
@@ -39,7 +39,7 @@ pub fn keep_away() -> Away {
 }
 
 /// In this order: who installs one says so first, and looks then who is counted.
-#[inline]
+#[inline(always)]
 fn counted() -> bool {
     let changing = &state().changing;
     changing.without_masks.fetch_add(1, SeqCst);
@@ -50,7 +50,7 @@ fn counted() -> bool {
     none
 }
 
-#[inline]
+#[inline(never)]
 pub fn let_come(away: Away) {
     match away {
         Away::Masked(signals) => kernel::restore_signals(signals),
@@ -58,7 +58,7 @@ pub fn let_come(away: Away) {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn end_counted() {
     let changing = &state().changing;
     // Nobody is left where a forked child has forgotten its parent meanwhile.
@@ -81,14 +81,22 @@ pub fn relied_on() -> (u32, &'static AtomicU32) {
     (counted.load(SeqCst), counted)
 }
 
-/// Once for every change under the registry lock, which is held: whether masks are needed is found out when there have been
-/// some.
+/// The registry is locked once more.
+#[inline]
+pub fn count() {
+    let changing = &state().changing;
+    let count = changing.kept_away.load(Relaxed).wrapping_add(1);
+    changing.kept_away.store(count, Relaxed);
+}
+
+/// At every open, where the stack isn't deep: whether masks are needed is found out when there have been some.
 #[inline]
 pub fn look_sometimes() {
     let changing = &state().changing;
-    let count = changing.looks.load(Relaxed).wrapping_add(1);
-    changing.looks.store(count, Relaxed);
-    if count % AGAIN == ENOUGH {
+    let (count, due) = (&changing.kept_away, &changing.look_due);
+    let count = count.load(Relaxed);
+    if count.wrapping_sub(due.load(Relaxed)) < u32::MAX / 2 {
+        due.store(count.wrapping_add(AGAIN), Relaxed);
         look();
     }
 }

@@ -38,7 +38,7 @@ pub fn lock() -> Registry {
     }
     let holder = &state().changing.holder;
     holder.store(this_thread(), Ordering::Relaxed);
-    handlers::look_sometimes();
+    handlers::count();
     Registry {
         handlers,
         nested: false,

@@ -10,6 +10,9 @@ use policy::Policy;
 
 use crate::who::owned::owned;
 
+/// So often handlers are kept away before the kernel is asked whether there are any (see `handlers`).
+const ENOUGH: u32 = 32;
+
 /// What is read in every call stands together; what is written now and then has cache lines of its own.
 #[repr(C, align(64))]
 pub struct State {
@@ -54,10 +57,12 @@ pub(super) struct Changing {
     pub forker: AtomicUsize,
     /// Who holds the lock: the address of the thread's record.
     pub holder: AtomicUsize,
-    /// Whether a handler may come (see `handlers`), who relies on it that none does, and how often that was asked.
+    /// Whether a handler may come (see `handlers`), how many rely on it that none does, how often handlers were kept away, and
+    /// at which time it is found out anew whether they must be.
     pub handlers: AtomicU32,
     pub without_masks: AtomicU32,
-    pub looks: AtomicU32,
+    pub kept_away: AtomicU32,
+    pub look_due: AtomicU32,
     /// How much a look at the mappings is due.
     pub due: AtomicU32,
     /// How many buffers there are (see `buffers`).
@@ -112,7 +117,8 @@ impl State {
                 holder: AtomicUsize::new(0),
                 handlers: AtomicU32::new(0),
                 without_masks: AtomicU32::new(0),
-                looks: AtomicU32::new(0),
+                kept_away: AtomicU32::new(0),
+                look_due: AtomicU32::new(ENOUGH),
                 due: AtomicU32::new(0),
                 buffers: AtomicU32::new(0),
                 // Above all that the kernel gives.
