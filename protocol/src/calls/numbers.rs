@@ -12,7 +12,7 @@ use crate::what::descriptions::{self, Pinned};
 use crate::what::file::{LEASED, STREAMED};
 use crate::what::words::{is_ours, known_in};
 use crate::what::{early, hands, names, routes, seconds, words};
-use crate::who::{handlers, outlived, process};
+use crate::who::{handlers, outlived, process, scratch};
 
 fn bad_descriptor() -> i32 {
     kernel::set_errno(libc::EBADF);
@@ -36,7 +36,9 @@ pub fn opening(flags: Option<i32>, real: impl Fn() -> i32) -> i32 {
         return -1;
     }
     changes::opened(fd, before, flags);
-    handlers::look_sometimes();
+    if handlers::is_look_due() {
+        scratch::roomy(handlers::look);
+    }
     if routes::may_be() {
         // Before the program can ask for its flags, or hand it on.
         look_at(fd, |_, _, _| ());

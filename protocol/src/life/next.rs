@@ -18,8 +18,8 @@ use policy::Policy;
 use crate::life::fork;
 use crate::life::variables::{self, List};
 use crate::tell::events::{self, Event, Kind};
-use crate::tell::trace;
 use crate::tell::told::{Mark, Once, first_among_children, first_time};
+use crate::tell::trace;
 use crate::who::process::{self, Standing};
 use crate::who::scratch;
 

@@ -98,7 +98,7 @@ fn resolve(fd: i32) -> Option<()> {
         let asked = Asked {
             fd,
             stat: &stat,
-            said: known,
+            said: known.as_ref(),
             flags,
             foreign: !is_fresh,
             sharings: now,
@@ -148,7 +148,7 @@ fn look_once(fd: i32) -> Option<Pinned> {
         let asked = Asked {
             fd,
             stat: &stat,
-            said: known,
+            said: known.as_ref(),
             flags: None,
             foreign: true,
             sharings: sharings(),
@@ -172,7 +172,7 @@ struct Asked<'a> {
     fd: i32,
     stat: &'a kernel::Stat,
     /// What the policy says of it, if it was asked.
-    said: Option<Said>,
+    said: Option<&'a Said>,
     /// What it was opened with, if that is known.
     flags: Option<u32>,
     /// It came from elsewhere.
@@ -202,7 +202,7 @@ fn describe_file(asked: &Asked) -> Option<Described> {
         id,
         stat,
         fd,
-        said: asked.said,
+        said: asked.said.copied(),
         registry,
     };
     let (file_index, new) = match files::obtain(&found, bits)? {

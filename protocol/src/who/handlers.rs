@@ -89,21 +89,23 @@ pub fn count() {
     changing.kept_away.store(count, Relaxed);
 }
 
-/// At every open, where the stack isn't deep: whether masks are needed is found out when there have been some.
+/// Whether they have been kept away often enough for a [`look`]. Asked at every open.
 #[inline]
-pub fn look_sometimes() {
+pub fn is_look_due() -> bool {
     let changing = &state().changing;
     let (count, due) = (&changing.kept_away, &changing.look_due);
     let count = count.load(Relaxed);
-    if count.wrapping_sub(due.load(Relaxed)) < u32::MAX / 2 {
+    let is_due = count.wrapping_sub(due.load(Relaxed)) < u32::MAX / 2;
+    if is_due {
         due.store(count.wrapping_add(AGAIN), Relaxed);
-        look();
     }
+    is_due
 }
 
+/// Whether masks are needed.
 #[cold]
 #[inline(never)]
-fn look() {
+pub fn look() {
     let handlers = &state().changing.handlers;
     match kernel::has_handlers() {
         // By a door that we don't watch: nobody waited for who is counted, and nobody does from now on.
