@@ -5,6 +5,7 @@ use lock_table::{Mode, page, unit};
 
 use crate::hold::terms::END_OF_TIME;
 
+#[inline(always)]
 pub(crate) fn mode_of(write: bool, direct: bool) -> Mode {
     match (direct, write) {
         (false, false) => Mode::BufferedRead,
