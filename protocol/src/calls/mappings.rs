@@ -24,7 +24,7 @@ use crate::what::state::Place;
 use crate::what::{early, files, words};
 use crate::who::registry::Registry;
 use crate::who::thread::{Frame, Thread};
-use crate::who::{due, process, registry};
+use crate::who::{due, process, registry, scratch};
 
 pub fn failed(result: *mut c_void) -> bool {
     result as isize == -1
@@ -103,6 +103,7 @@ fn followed(map: &Map, real: &impl Fn(i32) -> *mut c_void) -> *mut c_void {
         kernel::set_errno(libc::EBADF);
         return libc::MAP_FAILED;
     }
+    scratch::look_for_handlers();
     for _ in 0..TURNS {
         let Some(frame) = call::begin(thread, false) else {
             return plain(true);

@@ -12,7 +12,7 @@ use crate::what::descriptions::{self, Pinned};
 use crate::what::file::{LEASED, STREAMED};
 use crate::what::words::{is_ours, known_in};
 use crate::what::{early, hands, names, routes, seconds, words};
-use crate::who::{handlers, outlived, process, scratch};
+use crate::who::{outlived, process, scratch};
 
 fn bad_descriptor() -> i32 {
     kernel::set_errno(libc::EBADF);
@@ -36,9 +36,7 @@ pub fn opening(flags: Option<i32>, real: impl Fn() -> i32) -> i32 {
         return -1;
     }
     changes::opened(fd, before, flags);
-    if handlers::is_look_due() {
-        scratch::roomy(handlers::look);
-    }
+    scratch::look_for_handlers();
     if routes::may_be() {
         // Before the program can ask for its flags, or hand it on.
         look_at(fd, |_, _, _| ());

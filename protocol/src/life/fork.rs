@@ -75,6 +75,7 @@ extern "C" fn before_fork() {
     }
     told::share();
     descriptions::all_shared();
+    scratch::look_for_handlers();
     let registry = registry::lock();
     registry::hold_for_fork(&registry);
     lineage::watch();

@@ -89,7 +89,7 @@ pub fn count() {
     changing.kept_away.store(count, Relaxed);
 }
 
-/// Whether they have been kept away often enough for a [`look`]. Asked at every open.
+/// Whether they have been kept away often enough for a [`look`]. Asked at every open, mmap and fork.
 #[inline]
 pub fn is_look_due() -> bool {
     let changing = &state().changing;

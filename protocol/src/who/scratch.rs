@@ -51,6 +51,14 @@ pub fn roomy_within<R>(_: &kernel::Quiet, job: impl FnOnce() -> R) -> R {
     surely(run(job, true))
 }
 
+/// Where the stack isn't deep, in calls that keep handlers away: whether they still must (see `handlers`).
+#[inline]
+pub fn look_for_handlers() {
+    if handlers::is_look_due() {
+        roomy(handlers::look);
+    }
+}
+
 #[inline]
 fn surely<R>(result: Option<R>) -> R {
     // `run` has done the job, here or there.
