@@ -10,7 +10,7 @@
 //! is: so they run last before a fork, next to it, and first after it, in the parent as in the child. (One that gets
 //! there first all the same finds the registry held by its own thread, and in the child becomes the child there.)
 
-use core::sync::atomic::Ordering::*;
+use core::sync::atomic::{AtomicUsize, Ordering::*};
 
 use kernel::high;
 use kernel::text::Text;
@@ -135,11 +135,8 @@ pub fn has_made_no_call() -> bool {
     state().becoming.load(Acquire) == WAITS
 }
 
-/// Such a child's first call. Of several threads one does what is to be done.
-fn first_call() {
-    // Not counted: what is counted here is the parent's.
-    let signals = kernel::block_signals();
-    let becoming = &state().becoming;
+/// Such a child's first call; or one that comes while another thread makes its own.
+fn first_call(becoming: &AtomicUsize) {
     let own = this_thread();
     let mut rounds = 0;
     match becoming.compare_exchange(WAITS, own, AcqRel, Acquire) {
@@ -161,7 +158,6 @@ fn first_call() {
             }
         }
     }
-    kernel::restore_signals(signals);
 }
 
 fn this_thread() -> usize {
@@ -169,12 +165,26 @@ fn this_thread() -> usize {
 }
 
 /// Without a trip through `pthread_atfork` (a raw clone): only if nobody was in the registry. Or at the first call of a child
-/// that waited for one.
+/// that waited for one. Of several threads one does what is to be done.
 #[cold]
 pub fn behind_our_back() {
-    if state().becoming.load(Acquire) != NOBODY {
-        return first_call();
+    // Not counted: what is counted here is the parent's.
+    let signals = kernel::block_signals();
+    let becoming = &state().becoming;
+    match becoming.compare_exchange(NOBODY, this_thread(), AcqRel, Acquire) {
+        Err(_) => first_call(becoming),
+        Ok(_) => {
+            // Else another one has done it since this one asked.
+            if !lineage::is_same_process() {
+                forked_past_us();
+            }
+            becoming.store(NOBODY, Release);
+        }
     }
+    kernel::restore_signals(signals);
+}
+
+fn forked_past_us() {
     if registry::is_forking_here()
         && let Some(registry) = take_stash()
     {
