@@ -24,9 +24,11 @@ pub fn tell(text: impl Display) {
 
 /// The text as whole lines, in as few writes as there can be.
 fn lines(out: &mut impl Write, text: impl Display) -> io::Result<()> {
-    let text = text.to_string();
-    let end = if text.ends_with('\n') { "" } else { "\n" };
-    out.write_all(format!("{text}{end}").as_bytes())?;
+    let mut text = text.to_string();
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    out.write_all(text.as_bytes())?;
     out.flush()
 }
 

@@ -92,7 +92,7 @@ impl Changes {
         for file in files {
             for user in file.users {
                 let uses = by_process.entry(user.who.pid).or_default();
-                uses.push((file.id, file.filesystem.clone(), user));
+                uses.push((file.id, file.filesystem, user));
             }
         }
         by_process

@@ -1,5 +1,7 @@
 //! Whether a process that uses a file is fenced, through which table, and what its policy says of the file.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -9,7 +11,7 @@ use policy::{Overrides, Policy};
 use serde::Serialize;
 
 use super::modes::Part;
-use crate::explain::ruling;
+use crate::explain::{filesystem_of, ruling};
 use crate::process::{Fence, Process};
 
 #[derive(Clone, Serialize)]
@@ -57,9 +59,13 @@ impl Fenced {
 
 /// A process with its policy, of which more than one file may be asked.
 pub struct Asked {
-    pub process: Process,
+    process: Process,
     policy: Policy,
     note: Option<&'static str>,
+    /// Whether it is fenced: the same for all its files.
+    fence: Fenced,
+    /// By the number of the mount.
+    filesystems: RefCell<HashMap<u64, &'static str>>,
 }
 
 impl Asked {
@@ -85,49 +91,39 @@ impl Asked {
         let policy = given
             .unwrap_or_else(Policy::built_in)
             .with_overrides(overrides);
+        let fence = fence_of(&process);
         Asked {
             process,
             policy,
             note,
+            fence,
+            filesystems: RefCell::default(),
         }
     }
 
-    pub fn fenced(&self, part: &Part, is_device: bool) -> (Fenced, String) {
-        let filesystem = crate::explain::filesystem_of(part.link.as_ref()).unwrap_or("other");
-        let none = Fenced {
-            fenced: false,
-            table: None,
-            policy: None,
-            note: None,
-            table_id: None,
+    pub fn fenced(&self, part: &Part, is_device: bool) -> (Fenced, &'static str) {
+        let filesystem = self.filesystem(part);
+        if !self.fence.fenced {
+            return (self.fence.clone(), filesystem);
+        }
+        let fenced = Fenced {
+            policy: Some(self.ruling(part, filesystem, is_device)),
+            note: self.note,
+            ..self.fence.clone()
         };
-        let fenced = match self.process.fence() {
-            Fence::NotLoaded => none,
-            Fence::NoTable(_) => Fenced {
-                note: Some(
-                    "the library is loaded, and in no lock table: every call passes through",
-                ),
-                ..none
-            },
-            Fence::NotInTable(_, table) => Fenced {
-                table: Some(table.display().to_string()),
-                note: Some(
-                    "the library is loaded, and the process is not in its table: it has stopped fencing",
-                ),
-                ..none
-            },
-            Fence::Fenced(_, table) => {
-                let found = self.process.inside(table).metadata().ok();
-                Fenced {
-                    fenced: true,
-                    table: Some(table.display().to_string()),
-                    policy: Some(self.ruling(part, filesystem, is_device)),
-                    note: self.note,
-                    table_id: found.map(|found| (found.dev(), found.ino())),
-                }
-            }
-        };
-        (fenced, filesystem.to_owned())
+        (fenced, filesystem)
+    }
+
+    fn filesystem(&self, part: &Part) -> &'static str {
+        let ask = || filesystem_of(part.link.as_ref()).unwrap_or("other");
+        match part.mount {
+            0 => ask(),
+            mount => *self
+                .filesystems
+                .borrow_mut()
+                .entry(mount)
+                .or_insert_with(ask),
+        }
     }
 
     fn ruling(&self, part: &Part, filesystem: &str, is_device: bool) -> Ruling {
@@ -161,6 +157,40 @@ impl Asked {
             mode: said.mode.word(),
             route: said.route.word(),
             rule: said.by,
+        }
+    }
+}
+
+/// Without what a policy says of one file.
+fn fence_of(process: &Process) -> Fenced {
+    let none = Fenced {
+        fenced: false,
+        table: None,
+        policy: None,
+        note: None,
+        table_id: None,
+    };
+    match process.fence() {
+        Fence::NotLoaded => none,
+        Fence::NoTable(_) => Fenced {
+            note: Some("the library is loaded, and in no lock table: every call passes through"),
+            ..none
+        },
+        Fence::NotInTable(_, table) => Fenced {
+            table: Some(table.display().to_string()),
+            note: Some(
+                "the library is loaded, and the process is not in its table: it has stopped fencing",
+            ),
+            ..none
+        },
+        Fence::Fenced(_, table) => {
+            let found = process.inside(table).metadata().ok();
+            Fenced {
+                fenced: true,
+                table: Some(table.display().to_string()),
+                table_id: found.map(|found| (found.dev(), found.ino())),
+                ..none
+            }
         }
     }
 }

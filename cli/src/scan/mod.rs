@@ -92,7 +92,7 @@ impl Report {
 }
 
 pub struct Glimpse {
-    pub filesystem: String,
+    pub filesystem: &'static str,
     pub user: User,
 }
 
@@ -102,7 +102,7 @@ pub struct Scanner {
 }
 
 /// A process's uses of files, and the filesystem of each.
-type Uses = Vec<(Id, String, User)>;
+type Uses = Vec<(Id, &'static str, User)>;
 
 impl Scanner {
     pub fn new(targets: Targets) -> Scanner {
@@ -111,7 +111,7 @@ impl Scanner {
     }
 
     pub fn report(&mut self) -> Report {
-        let mut by_file: BTreeMap<Id, (String, Vec<User>)> = BTreeMap::new();
+        let mut by_file: BTreeMap<Id, (&'static str, Vec<User>)> = BTreeMap::new();
         let mut unseen = Vec::new();
         for pid in processes::all() {
             // Who asks has nothing of it.
@@ -180,7 +180,7 @@ impl Scanner {
         };
         let (_, part) = parts(std::mem::take(&mut holds)).pop_first()?;
         Some(Glimpse {
-            filesystem: filesystem.to_owned(),
+            filesystem,
             user: User::new(who, part, fence::Fenced::unknown()),
         })
     }

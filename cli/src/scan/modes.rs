@@ -80,7 +80,7 @@ pub struct File {
     pub kind: &'static str,
     pub device: String,
     pub inode: u64,
-    pub filesystem: String,
+    pub filesystem: &'static str,
     /// Used past the page cache, and through it.
     pub mixed: bool,
     /// In mixed use, all its users are fenced, by one table, under a policy that enforces.
@@ -95,6 +95,7 @@ pub struct File {
 pub struct Part {
     pub path: Vec<u8>,
     pub link: String,
+    pub mount: u64,
     pub descriptors: Vec<Descriptor>,
     pub mappings: Vec<Mapping>,
 }
@@ -105,7 +106,7 @@ pub fn parts(holds: Vec<Hold>) -> BTreeMap<Id, Part> {
     for hold in holds {
         let part = all.entry(hold.id).or_default();
         if part.link.is_empty() {
-            (part.path, part.link) = (hold.path, hold.link);
+            (part.path, part.link, part.mount) = (hold.path, hold.link, hold.mount);
         }
         match hold.how {
             How::Open(descriptor) => part.descriptors.push(descriptor),
@@ -155,7 +156,7 @@ impl User {
 }
 
 impl File {
-    pub fn new(id: Id, filesystem: String, users: Vec<User>) -> File {
+    pub fn new(id: Id, filesystem: &'static str, users: Vec<User>) -> File {
         let (major, minor) = (rustix::fs::major(id.device), rustix::fs::minor(id.device));
         let mut file = File {
             path: users

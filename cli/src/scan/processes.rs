@@ -1,7 +1,8 @@
 //! Every process, and what of what is looked for it has open or mapped. Processes come and go meanwhile: one that has gone
 //! is none, and one that may not be looked at is said.
 
-use std::ffi::OsStr;
+use std::cell::OnceCell;
+use std::ffi::{CStr, OsStr};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -45,6 +46,8 @@ pub struct Hold {
     pub path: Vec<u8>,
     /// A link that leads to the file, whatever its path is worth here.
     pub link: String,
+    /// The kernel's number of the mount; 0: not known.
+    pub mount: u64,
     pub how: How,
 }
 
@@ -175,6 +178,7 @@ impl Look<'_> {
         let directory = self.directory("fd")?;
         let mut buffer = [MaybeUninit::uninit(); 16384];
         let mut entries = RawDir::new(&directory, &mut buffer);
+        let mut infos = None;
         while let Some(entry) = entries.next() {
             let entry = entry?;
             let name = entry.file_name();
@@ -187,39 +191,37 @@ impl Look<'_> {
                 Err(Errno::ACCESS) => return Err(Gone::Denied),
                 _ => continue,
             };
-            let path = || link(&directory, name);
+            // Asked once: there may be tens of thousands.
+            let known = OnceCell::new();
+            let path = || known.get_or_init(|| link(&directory, name)).clone();
             if !self.is_meant(seen, &path) {
                 continue;
             }
-            // Closed in between, or by now another file's.
-            let (Some(descriptor), Some(path)) = (self.descriptor(number), path()) else {
+            if infos.is_none() {
+                infos = self.directory("fdinfo").ok();
+            }
+            // Closed in between.
+            let (Some(path), Some(info)) = (path(), Info::of(infos.as_ref(), name)) else {
                 continue;
             };
-            if !matches!(seen::at(&directory, name), Ok(Some(now)) if now.id == seen.id) {
+            // By now another file's. (The inode that fdinfo tells isn't `stat`'s on every filesystem.)
+            let is_same = (info.mount, info.inode) == (seen.mount, seen.id.inode);
+            if !is_same && !matches!(seen::at(&directory, name), Ok(Some(now)) if now.id == seen.id)
+            {
                 continue;
             }
+            let Some(descriptor) = info.descriptor(number) else {
+                continue;
+            };
             self.holds.push(Hold {
                 id: seen.id,
                 path,
                 link: self.at(&format!("fd/{number}")),
+                mount: seen.mount,
                 how: How::Open(descriptor),
             });
         }
         Ok(())
-    }
-
-    /// None: nothing is read or written through it (O_PATH), or it has gone.
-    fn descriptor(&self, number: i32) -> Option<Descriptor> {
-        let text = std::fs::read_to_string(self.at(&format!("fdinfo/{number}"))).ok()?;
-        let octal = text.lines().find_map(|line| line.strip_prefix("flags:"))?;
-        let flags = i32::from_str_radix(octal.trim(), 8).ok()?;
-        let way = flags & libc::O_ACCMODE;
-        (flags & libc::O_PATH == 0).then_some(Descriptor {
-            number,
-            direct: flags & libc::O_DIRECT != 0,
-            reads: way != libc::O_WRONLY,
-            writes: way != libc::O_RDONLY,
-        })
     }
 
     fn mappings(&mut self) -> Result<(), Gone> {
@@ -246,6 +248,7 @@ impl Look<'_> {
                 id: seen.id,
                 path: line.path.to_vec(),
                 link: self.at(&format!("map_files/{}", line.link())),
+                mount: seen.mount,
                 how: How::Mapped(line.mapping()),
             });
         }
@@ -320,6 +323,47 @@ impl Look<'_> {
                 }
             }
         }
+    }
+}
+
+/// What fdinfo says of a descriptor.
+struct Info {
+    flags: i32,
+    mount: u64,
+    inode: u64,
+}
+
+impl Info {
+    /// None: it has gone.
+    fn of(infos: Option<&OwnedFd>, name: &CStr) -> Option<Info> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let file = openat(infos?, name, flags, Mode::empty()).ok()?;
+        // What is asked for stands first; locks, watches and the like may follow.
+        let mut buffer = [0; 256];
+        let length = rustix::io::read(&file, &mut buffer).ok()?;
+        let text = str::from_utf8(buffer.get(..length)?).ok()?;
+        let word = |key: &str| {
+            let found = text.lines().find_map(|line| line.strip_prefix(key));
+            found.map(str::trim)
+        };
+        let number = |key: &str| word(key).and_then(|word| word.parse().ok());
+        Some(Info {
+            flags: i32::from_str_radix(word("flags:")?, 8).ok()?,
+            mount: number("mnt_id:").unwrap_or(0),
+            // Since Linux 5.14.
+            inode: number("ino:").unwrap_or(0),
+        })
+    }
+
+    /// None: nothing is read or written through it (O_PATH).
+    fn descriptor(&self, number: i32) -> Option<Descriptor> {
+        let way = self.flags & libc::O_ACCMODE;
+        (self.flags & libc::O_PATH == 0).then_some(Descriptor {
+            number,
+            direct: self.flags & libc::O_DIRECT != 0,
+            reads: way != libc::O_WRONLY,
+            writes: way != libc::O_RDONLY,
+        })
     }
 }
 
