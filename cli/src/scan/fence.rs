@@ -118,7 +118,7 @@ impl Asked {
         let ask = || filesystem_of(part.link.as_ref()).unwrap_or("other");
         match part.mount {
             0 => ask(),
-            mount => *self
+            mount => self
                 .filesystems
                 .borrow_mut()
                 .entry(mount)
