@@ -1,13 +1,15 @@
 //! What a trace tells, summed up: by file who used it how, what came of it, and where in it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use policy::Escaped;
 use serde::Serialize;
-use trace::{Kind, Lost, What};
+use trace::{Kind, Lost};
 
 use crate::event::Event;
-use crate::verdict::verdict;
+use crate::folder::OneRing;
+use crate::sums::Sums;
 
 /// The whole account; as JSON it is what `docs/report.schema.json` says.
 #[derive(Debug, Serialize)]
@@ -34,6 +36,8 @@ pub struct Missing {
     pub cut_off: u64,
     /// Names and reasons of events that are there.
     pub texts: u64,
+    /// Events that there is no room to tell all of: of more files, programs and places than can be kept.
+    pub left_out: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -139,22 +143,24 @@ pub(crate) const BY_WEIGHT: [Kind; 9] = [
     Kind::Reaped,
 ];
 
-/// A range rounded out to this is what excludes others: the unit of stretches.
-const STRETCH: u64 = 2 << 20;
-const STRETCHES: usize = 8;
-
 /// The programs of processes that tell something: of the other party the kernel's short name is known.
-pub(crate) struct Names<'a>(BTreeMap<u32, &'a [u8]>);
+#[derive(Default)]
+pub struct Names(BTreeMap<u32, Arc<[u8]>>);
 
-impl<'a> Names<'a> {
-    pub fn of(events: &'a [Event]) -> Names<'a> {
-        let name = |e: &'a Event| (e.told.record.process, &*e.program);
+impl Names {
+    pub(crate) fn of(events: &[Event]) -> Names {
+        let name = |e: &Event| (e.told.record.process, e.program.clone());
         Names(events.iter().map(name).collect())
     }
 
-    pub fn other<'b>(&'b self, event: &'b Event) -> Option<&'b [u8]> {
+    pub fn of_rings(rings: &[OneRing]) -> Names {
+        let name = |ring: &OneRing| (ring.process(), ring.program().into());
+        Names(rings.iter().map(name).collect())
+    }
+
+    pub(crate) fn other<'b>(&'b self, event: &'b Event) -> Option<&'b [u8]> {
         let process = event.told.record.other.as_ref()?.process;
-        let known = self.0.get(&process).copied();
+        let known = self.0.get(&process).map(|name| &**name);
         known.or_else(|| event.other_program())
     }
 }
@@ -163,41 +169,11 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     Escaped(bytes).to_string()
 }
 
-fn seconds(ns: u64) -> f64 {
-    ns as f64 / 1e9
-}
-
 impl Account {
     pub fn of(events: &[Event], rings: usize, lost: &Lost) -> Account {
-        let mut by_file: BTreeMap<(u64, u64), Vec<&Event>> = BTreeMap::new();
-        let mut others: BTreeMap<_, Other> = BTreeMap::new();
-        for event in events {
-            match event.told.record.file {
-                Some(file) if event.is_of_a_file() => by_file.entry(file).or_default().push(event),
-                _ => note(&mut others, event),
-            }
-        }
-        let names = Names::of(events);
-        let files = by_file.into_values().filter_map(|e| file(&e, &names));
-        let mut files: Vec<File> = files.collect();
-        files.sort_by_key(|file| (file.weight(), core::cmp::Reverse(file.events())));
-        let others: Vec<Other> = others.into_values().collect();
-        let (verdict, hint) = verdict(&files, &others);
-        Account {
-            verdict,
-            hint,
-            rings,
-            events: events.len(),
-            missing: Missing {
-                overwritten: lost.overwritten,
-                not_finished: lost.torn,
-                never_written: lost.dropped,
-                cut_off: lost.cut_off,
-                texts: lost.texts,
-            },
-            files,
-            others,
-        }
+        let mut sums = Sums::new(Names::of(events));
+        events.iter().for_each(|event| sums.add(event));
+        sums.account(rings, lost)
     }
 
     pub fn json(&self) -> String {
@@ -208,12 +184,12 @@ impl Account {
 
 impl File {
     /// Its place among others: the lower the more serious.
-    fn weight(&self) -> usize {
+    pub(crate) fn weight(&self) -> usize {
         let is = |kind: &Kind| self.count(*kind) > 0;
         BY_WEIGHT.iter().position(is).unwrap_or(BY_WEIGHT.len())
     }
 
-    fn events(&self) -> usize {
+    pub(crate) fn events(&self) -> usize {
         self.counts.iter().map(|count| count.count).sum()
     }
 
@@ -221,171 +197,4 @@ impl File {
         let of = self.counts.iter().find(|count| count.what == kind.word());
         of.map_or(0, |count| count.count)
     }
-}
-
-fn note(others: &mut BTreeMap<(u8, String, String, String), Other>, event: &Event) {
-    let told = &event.told;
-    let (program, file, reason) = (text(&event.program), text(&told.path), text(&told.reason));
-    let kind = told.record.kind;
-    let key = (kind as u8, program.clone(), file.clone(), reason.clone());
-    let other = others.entry(key).or_insert_with(|| Other {
-        event: kind.word(),
-        program,
-        file,
-        reason,
-        done: text(&told.done),
-        hint: text(&told.hint),
-        count: 0,
-    });
-    other.count += 1;
-}
-
-/// None of no events.
-fn file(events: &[&Event], names: &Names) -> Option<File> {
-    let (first, last) = (events.first()?, events.last()?);
-    let (dev, ino) = first.told.record.file?;
-    // The last name that it was met by.
-    let named = events.iter().rev().find(|e| !e.told.path.is_empty());
-    let of = |kind: Kind| events.iter().filter(move |e| e.told.record.kind == kind);
-    let counts = Kind::ALL.iter().map(|kind| Count {
-        what: kind.word().to_owned(),
-        count: of(*kind).count(),
-    });
-    let nanoseconds = || of(Kind::Wait).filter_map(|e| e.told.record.nanoseconds);
-    Some(File {
-        path: named.map_or(String::new(), |e| text(&e.told.path)),
-        dev,
-        ino,
-        first: seconds(first.time),
-        last: seconds(last.time),
-        mixed: of(Kind::Mixed).next().is_some(),
-        programs: programs(events, names),
-        counts: counts.filter(|count| count.count > 0).collect(),
-        waits: Waits {
-            count: of(Kind::Wait).count(),
-            total_seconds: seconds(nanoseconds().fold(0, u64::saturating_add)),
-            longest_seconds: seconds(nanoseconds().max().unwrap_or(0)),
-        },
-        fallbacks: counted(of(Kind::Fallback).map(|e| text(&e.told.reason))),
-        calls: calls(events),
-        pairs: pairs(events, names),
-        ranges: ranges(events),
-    })
-}
-
-/// The most frequent first.
-fn counted(all: impl Iterator<Item = String>) -> Vec<Count> {
-    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    all.for_each(|what| *counts.entry(what).or_default() += 1);
-    let counts = counts.into_iter();
-    let mut counts: Vec<_> = counts.map(|(what, count)| Count { what, count }).collect();
-    counts.sort_by_key(|count| core::cmp::Reverse(count.count));
-    counts
-}
-
-fn programs(events: &[&Event], names: &Names) -> Vec<Program> {
-    let mut all: BTreeMap<String, Program> = BTreeMap::new();
-    let mut add = |name: &[u8], process: u32, mode: &[u8]| {
-        let name = text(name);
-        let program = all.entry(name.clone()).or_insert(Program {
-            program: name,
-            processes: Vec::new(),
-            modes: Vec::new(),
-        });
-        if !program.processes.contains(&process) {
-            program.processes.push(process);
-        }
-        let mode = text(mode);
-        if !mode.is_empty() && !program.modes.contains(&mode) {
-            program.modes.push(mode);
-        }
-    };
-    for event in events {
-        add(&event.program, event.told.record.process, &event.told.mode);
-        if let (Some(name), Some(other)) = (names.other(event), &event.told.record.other) {
-            add(name, other.process, b"");
-        }
-    }
-    all.into_values().collect()
-}
-
-fn calls(events: &[&Event]) -> Vec<Calls> {
-    let mut all: BTreeMap<(&[u8], &str, &str), Calls> = BTreeMap::new();
-    for event in events {
-        let Some(call) = event.told.record.call else {
-            continue;
-        };
-        let (what, mode) = (call.what.word(), call.mode.word());
-        let one = all
-            .entry((&event.program, what, mode))
-            .or_insert_with(|| Calls {
-                program: text(&event.program),
-                call: what,
-                mode,
-                count: 0,
-                failed: 0,
-                bytes: 0,
-                seconds: 0.0,
-            });
-        one.count += 1;
-        one.failed += usize::from(call.result < 0);
-        if [What::Read, What::Write, What::Copy].contains(&call.what) {
-            let moved = u64::try_from(call.result).unwrap_or(0);
-            one.bytes = one.bytes.saturating_add(moved);
-        }
-        one.seconds += seconds(event.told.record.nanoseconds.unwrap_or(0));
-    }
-    let mut all: Vec<_> = all.into_values().collect();
-    all.sort_by_key(|calls| core::cmp::Reverse(calls.count));
-    all
-}
-
-fn pairs(events: &[&Event], names: &Names) -> Vec<Pair> {
-    let mut all: BTreeMap<(&str, [String; 4]), Pair> = BTreeMap::new();
-    for event in events {
-        let (Some(other), Some((first, last))) = (names.other(event), event.told.record.range)
-        else {
-            continue;
-        };
-        let kind = event.told.record.kind.word();
-        let told = &event.told;
-        let names = [&event.program, &told.mode, other, &told.other_mode].map(text);
-        let [program, mode, other_program, other_mode] = names.clone();
-        let pair = all.entry((kind, names)).or_insert(Pair {
-            event: kind,
-            program,
-            mode,
-            other_program,
-            other_mode,
-            count: 0,
-            first,
-            last,
-        });
-        pair.count += 1;
-        pair.first = pair.first.min(first);
-        pair.last = pair.last.max(last);
-    }
-    let mut all: Vec<_> = all.into_values().collect();
-    all.sort_by_key(|pair| core::cmp::Reverse(pair.count));
-    all
-}
-
-fn ranges(events: &[&Event]) -> Vec<Range> {
-    let mut all: BTreeMap<u64, Range> = BTreeMap::new();
-    // Calls that nothing came of are everywhere.
-    let told = events.iter().filter(|e| e.told.record.kind != Kind::Call);
-    for (first, last) in told.filter_map(|e| e.told.record.range) {
-        let range = all.entry(first / STRETCH).or_insert(Range {
-            first,
-            last,
-            count: 0,
-        });
-        range.count += 1;
-        range.first = range.first.min(first);
-        range.last = range.last.max(last);
-    }
-    let mut all: Vec<_> = all.into_values().collect();
-    all.sort_by_key(|range| core::cmp::Reverse(range.count));
-    all.truncate(STRETCHES);
-    all
 }

@@ -154,20 +154,26 @@ impl Folder {
 
     /// What one of them tells, in its order, once.
     pub fn read_one(&mut self, one: &OneRing) -> Vec<Event> {
+        let mut all = Vec::new();
+        self.each_of(one, |event| all.push(event));
+        all
+    }
+
+    /// The same, each by itself: the longest takes no room.
+    pub fn each_of(&mut self, one: &OneRing, mut each: impl FnMut(Event)) {
         let read = Reader::open(&one.path).and_then(|mut reader| {
-            let told = reader.read(true)?;
-            Ok((told, reader.lost()))
+            reader.read_each(true, &mut |told| each(merge::event(&one.clock, told)))?;
+            Ok(reader.lost())
         });
-        let (ring, told) = match read {
-            Ok((told, lost)) => (Ring::Over(lost), told),
+        let ring = match read {
+            Ok(lost) => Ring::Over(lost),
             Err(why) => {
                 let ring = one.path.clone();
                 self.problems.push(Problem { ring, why });
-                (Ring::Wrong, Vec::new())
+                Ring::Wrong
             }
         };
         self.rings.insert(one.path.clone(), ring);
-        merge::of_one(&one.clock, told).collect()
     }
 
     /// Rings that could not be read, since the last time.

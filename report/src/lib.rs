@@ -1,7 +1,7 @@
 //! Reads a trace: a folder of rings, one a process, is merged into one account of what happened, by time.
 //!
 //! `folder` finds the rings and reads on in each, also while their processes run; `merge` puts what they tell in order;
-//! `event` is one thing that was told, and a line of JSON; `account` sums up by file, and `verdict` says what that means;
+//! `event` is one thing that was told, and a line of JSON; `sums` adds them up by file, in so much room, to an `account`, and `verdict` says what that means;
 //! `html` makes a page of both, and `perfetto` writes what viewers of traces read, with slices that `nest`. What can't be
 //! read is told with a reason, and what can is read all the same.
 #![cfg_attr(
@@ -21,12 +21,16 @@ mod html;
 mod merge;
 mod nest;
 mod perfetto;
+mod sums;
 #[cfg(test)]
 mod tests;
 mod verdict;
 
-pub use account::{Account, Calls, Count, File, Missing, Other, Pair, Program, Range, Waits};
+pub use account::{
+    Account, Calls, Count, File, Missing, Names, Other, Pair, Program, Range, Waits,
+};
 pub use event::Event;
 pub use folder::{Folder, OneRing, Problem};
 pub use html::html;
 pub use perfetto::perfetto;
+pub use sums::Sums;

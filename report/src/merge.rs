@@ -46,20 +46,20 @@ pub fn by_boot<T>(rings: &mut [(Clock, T)]) {
     }
 }
 
-/// What one ring tells, in its order.
-pub fn of_one<'a>(clock: &'a Clock, told: Vec<Told>) -> impl Iterator<Item = Event> + 'a {
-    told.into_iter().map(|told| Event {
+/// By the clock of the ring that tells it.
+pub fn event(clock: &Clock, told: Told) -> Event {
+    Event {
         time: clock.began.wrapping_add(told.record.time),
         program: clock.program.clone(),
         told,
-    })
+    }
 }
 
 pub fn in_order(mut rings: Vec<(Clock, Vec<Told>)>) -> Vec<Event> {
     by_boot(&mut rings);
     let mut all = Vec::new();
     for (clock, told) in rings {
-        all.extend(of_one(&clock, told));
+        all.extend(told.into_iter().map(|told| event(&clock, told)));
     }
     // Stable: what one ring tells at one moment stays in its order.
     all.sort_by_key(|event| event.time);

@@ -66,10 +66,10 @@ fn a_line_of_json_has_what_there_is_in_this_order() {
     assert_eq!(time.split_once('.').unwrap().1.len(), 9);
     assert_eq!(
         rest,
-        r#""event":"wait","process":5,"thread":6,"program":"a\"b\\xff","file":"/a\n\"\\/\\xe9","dev":7,"ino":8,"first":4096,"last":18446744073709551615,"mode":"direct_read","other_process":9,"other_program":"someone's","other_mode":"mapped","done":"done","nanoseconds":1}"#
+        r#""event":"wait","process":5,"thread":6,"program":"a\"b\\xff","file":"/a\\x0a\"\\/\\xe9","dev":7,"ino":8,"first":4096,"last":18446744073709551615,"mode":"direct_read","other_process":9,"other_program":"someone's","other_mode":"mapped","done":"done","nanoseconds":1}"#
     );
     let parsed: serde_json::Value = serde_json::from_str(&line).unwrap();
-    assert_eq!(parsed["file"], "/a\n\"\\/\\xe9");
+    assert_eq!(parsed["file"], "/a\\x0a\"\\/\\xe9");
 }
 
 #[test]

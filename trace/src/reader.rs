@@ -112,6 +112,11 @@ pub struct Reader {
     texts: HashMap<u32, Arc<[u8]>>,
     /// The modes of calls.
     modes: HashMap<&'static str, Arc<[u8]>>,
+    /// How many bytes of texts may be kept yet: one that is written once takes its place there. Texts that lie over each other
+    /// are the work of who means harm, and could take a thousand times that.
+    room: usize,
+    /// Texts for which that was too little.
+    refused: u64,
 }
 
 impl Reader {
@@ -142,9 +147,12 @@ impl Reader {
             lost: Lost::default(),
             texts: HashMap::new(),
             modes: HashMap::new(),
+            room: 0,
+            refused: 0,
         };
         let head = reader.head()?;
         reader.shape = shape(&head)?;
+        reader.room = reader.shape.text_words.saturating_mul(WORD);
         let word = |at: usize| head.get(at).copied().unwrap_or(0);
         reader.process = word(at::PROCESS) as u32;
         (reader.monotonic, reader.realtime) = (word(at::MONOTONIC), word(at::REALTIME));
@@ -155,6 +163,13 @@ impl Reader {
     /// What has been told since the last time, in its order. `last`: nobody comes again, so what isn't finished now never
     /// will be.
     pub fn read(&mut self, last: bool) -> Result<Vec<Told>, Wrong> {
+        let mut all = Vec::new();
+        self.read_each(last, &mut |told| all.push(told))?;
+        Ok(all)
+    }
+
+    /// The same, each by itself.
+    pub fn read_each(&mut self, last: bool, each: &mut dyn FnMut(Told)) -> Result<(), Wrong> {
         let head = self.head()?;
         let word = |at: usize| head.get(at).copied().unwrap_or(0);
         let end = word(at::HEAD);
@@ -167,15 +182,23 @@ impl Reader {
         self.lost.dropped = word(at::DROPPED);
         self.lost.texts = word(at::TEXTS_LOST);
         let now = Instant::now();
-        let mut all = Vec::new();
         for (index, since) in std::mem::take(&mut self.unfinished) {
-            self.look_at(index, since, last, &mut all);
+            self.look_at(index, since, last, each);
         }
         while self.next < end {
-            self.look_at(self.next, now, last, &mut all);
-            self.next = self.next.saturating_add(1);
+            let block = self.block(self.next, end);
+            let mut records = block.chunks_exact(RECORD_WORDS).peekable();
+            if records.peek().is_none() {
+                self.look_at(self.next, now, last, each);
+                self.next = self.next.saturating_add(1);
+            }
+            for words in records.filter_map(|words| words.try_into().ok()) {
+                self.judge(self.next, &words, now, last, each);
+                self.next = self.next.saturating_add(1);
+            }
         }
-        Ok(all)
+        self.lost.texts = self.lost.texts.saturating_add(self.refused);
+        Ok(())
     }
 
     pub fn lost(&self) -> Lost {
@@ -188,14 +211,25 @@ impl Reader {
             .wrapping_add(monotonic.wrapping_sub(self.monotonic))
     }
 
-    fn look_at(&mut self, index: u64, since: Instant, last: bool, all: &mut Vec<Told>) {
+    fn look_at(&mut self, index: u64, since: Instant, last: bool, each: &mut dyn FnMut(Told)) {
+        match self.record(index) {
+            Some(words) => self.judge(index, &words, since, last, each),
+            None => self.lost.cut_off = self.lost.cut_off.saturating_add(1),
+        }
+    }
+
+    /// The words that stand in the place of that record.
+    fn judge(
+        &mut self,
+        index: u64,
+        words: &Words,
+        since: Instant,
+        last: bool,
+        each: &mut dyn FnMut(Told),
+    ) {
         let number = index.wrapping_add(1);
-        let Some(words) = self.record(index) else {
-            self.lost.cut_off = self.lost.cut_off.saturating_add(1);
-            return;
-        };
-        if let Some(record) = Record::from_words(&words, number) {
-            return all.push(self.told(number, record));
+        if let Some(record) = Record::from_words(words, number) {
+            return each(self.told(number, record));
         }
         if words.first().is_some_and(|there| *there > number) {
             self.lost.overwritten = self.lost.overwritten.saturating_add(1);
@@ -231,6 +265,20 @@ impl Reader {
         self.words(0, HEAD_WORDS).ok_or(Wrong::TooShort)
     }
 
+    /// The words of records that stand in a row, from that one on; empty: they can't be read together.
+    fn block(&self, from: u64, end: u64) -> Vec<u64> {
+        const MOST: u64 = 512;
+        let records = self.shape.records as u64;
+        let row = records.saturating_sub(from.checked_rem(records).unwrap_or(0));
+        let count = end.saturating_sub(from).min(row).min(MOST);
+        let place = self.shape.record(from);
+        let words = place.and_then(|at| {
+            let count = usize::try_from(count).ok()?.checked_mul(RECORD_WORDS)?;
+            self.words(at, count)
+        });
+        words.unwrap_or_default()
+    }
+
     fn record(&self, index: u64) -> Option<Words> {
         let words = self.words(self.shape.record(index)?, RECORD_WORDS)?;
         words.try_into().ok()
@@ -241,7 +289,18 @@ impl Reader {
         if let Some(known) = self.texts.get(&text.0) {
             return known.clone();
         }
+        if self.room == 0 && text != Text::NONE {
+            self.refused = self.refused.saturating_add(1);
+            return Arc::default();
+        }
         let read = self.read_text(text).unwrap_or_default();
+        let Some(room) = self.room.checked_sub(read.len()) else {
+            // No more of them are read.
+            self.room = 0;
+            self.refused = self.refused.saturating_add(1);
+            return Arc::default();
+        };
+        self.room = room;
         let read: Arc<[u8]> = read.into();
         // What isn't there now may be later.
         if !read.is_empty() {

@@ -1,26 +1,28 @@
 //! `pagefence report`: what a trace tells.
 
 pub mod args;
+mod progress;
 pub mod put;
 
 use std::fmt::Write;
 use std::thread::sleep;
 use std::time::Duration;
 
-use report::{Account, Event, Folder};
+use report::{Account, Event, Folder, Names, Sums};
 use trace::Lost;
 
 use crate::failure::{Failure, USAGE};
 use crate::page;
-use crate::say::{answer, tell};
+use crate::say::{Shown, answer, tell};
 use args::ReportArgs;
+use progress::Progress;
 use put::put;
 
 /// How often is looked for more.
 const EVERY: Duration = Duration::from_millis(200);
 
 pub fn report(arguments: &ReportArgs) -> Result<i32, Failure> {
-    let path = arguments.folder.display();
+    let path = arguments.folder.shown();
     let mut folder = Folder::open(&arguments.folder).map_err(|error| {
         let advice = match arguments.folder.is_file() {
             true => "a trace is a folder: the one that `pagefence run --trace` names",
@@ -51,18 +53,33 @@ fn show(folder: &mut Folder, arguments: &ReportArgs) -> Result<(), Failure> {
     if let Some(path) = &arguments.perfetto {
         return put(path, |out| report::perfetto(folder, out));
     }
-    let events = folder.read(true);
     if arguments.ndjson {
-        return lines(&events);
+        return lines(&folder.read(true));
     }
-    let account = Account::of(&events, folder.rings(), &folder.lost());
     if let Some(path) = &arguments.html {
+        let events = folder.read(true);
+        let account = Account::of(&events, folder.rings(), &folder.lost());
         return put(path, |out| report::html(&account, &events, out));
+    }
+    let account = account(folder);
+    if account.missing.left_out > 0 {
+        tell(format_args!(
+            "pagefence: {} events are not told in full: of more files, programs and places than there is room for",
+            account.missing.left_out
+        ));
     }
     match arguments.json {
         true => answer(account.json()),
         false => answer(page::page(&account)),
     }
+}
+
+/// Ring by ring: what many tell needs the room of one.
+fn account(folder: &mut Folder) -> Account {
+    let rings = folder.one_by_one();
+    let mut sums = Sums::new(Names::of_rings(&rings));
+    Progress::of(&rings).each(folder, &rings, |event| sums.add(&event));
+    sums.account(folder.rings(), &folder.lost())
 }
 
 /// Until this is interrupted, or nobody reads any more.
