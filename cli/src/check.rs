@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::args::CheckArgs;
 use crate::failure::Failure;
-use crate::say::{answer, tell};
+use crate::say::{Shown, answer, tell};
 
 #[derive(Serialize)]
 struct Checked<'a> {
@@ -26,7 +26,7 @@ struct Mistake<'a> {
 
 pub fn check(arguments: &CheckArgs) -> Result<i32, Failure> {
     let result = Policy::load(&arguments.file);
-    let file = arguments.file.display().to_string();
+    let file = arguments.file.shown().to_string();
     match &result {
         _ if arguments.json => answer(json(file, &result))?,
         Ok(policy) => {

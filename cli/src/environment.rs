@@ -14,7 +14,7 @@ use crate::args::{IsolationArg, RunArgs};
 use crate::exec::c_string;
 use crate::failure::Failure;
 use crate::library;
-use crate::say::tell;
+use crate::say::{Shown, tell};
 
 /// Environment variables, as the program will have them, in the order that they came in.
 pub struct Environment(Vec<(OsString, OsString)>);
@@ -57,7 +57,7 @@ impl Environment {
         let file = self.get(names::POLICY).unwrap_or_default();
         if overrides.mode.is_none() {
             for warning in policy.warnings() {
-                tell(warning.as_warning(&file.display().to_string()));
+                tell(warning.as_warning(&file.shown().to_string()));
             }
         }
     }
@@ -105,7 +105,7 @@ impl Environment {
             return Ok(None);
         };
         let path = std::path::absolute(given)
-            .map_err(|error| Failure::own(format!("{}: {error}", given.display()), ""))?;
+            .map_err(|error| Failure::own(format!("{}: {error}", given.shown()), ""))?;
         if path.as_os_str().as_bytes().contains(&0) {
             return Err(Failure::own(format!("{name} holds a NUL byte"), ""));
         }
@@ -152,7 +152,7 @@ fn check_table(policy: &Policy, named: Option<PathBuf>) -> Result<(), Failure> {
 /// A folder that can be written to, or that can be made: as the library takes it.
 fn check_trace(path: &Path) -> Result<(), Failure> {
     let unusable = |reason: &str, advice: &str| {
-        let message = format!("can't write the trace {}: {reason}", path.display());
+        let message = format!("can't write the trace {}: {reason}", path.shown());
         Failure::own(message, advice)
     };
     let another = "name a folder that you may write to, or one that isn't there yet";

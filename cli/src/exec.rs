@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::ptr;
 
 use crate::failure::{Failure, NOT_EXECUTABLE, NOT_FOUND};
+use crate::say::Shown;
 
 /// Everything that execve(2) needs, made beforehand.
 pub struct Plan {
@@ -39,7 +40,7 @@ impl Plan {
             std::io::ErrorKind::NotFound => NOT_FOUND,
             _ => NOT_EXECUTABLE,
         };
-        let message = format!("{} can't be executed: {error}", self.program.display());
+        let message = format!("{} can't be executed: {error}", self.program.shown());
         Failure::new(code, message, "")
     }
 
@@ -70,10 +71,6 @@ fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
 }
 
 pub fn c_string(text: &OsStr) -> Result<CString, Failure> {
-    CString::new(text.to_owned().into_vec()).map_err(|_| {
-        Failure::own(
-            format!("{} holds a NUL byte", Path::new(text).display()),
-            "",
-        )
-    })
+    CString::new(text.to_owned().into_vec())
+        .map_err(|_| Failure::own(format!("{} holds a NUL byte", Path::new(text).shown()), ""))
 }

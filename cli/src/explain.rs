@@ -14,6 +14,7 @@ use crate::args::ExplainArgs;
 use crate::environment::overrides;
 use crate::failure::Failure;
 use crate::say;
+use crate::say::Shown;
 
 /// The exit code when the policy or the path is no good.
 const FAILED: i32 = 1;
@@ -97,7 +98,7 @@ fn load(arguments: &ExplainArgs) -> Result<Policy, Failure> {
 fn resolve(arguments: &ExplainArgs) -> Result<Question, Failure> {
     let given = &arguments.path;
     let unresolved = |error: std::io::Error| {
-        let message = format!("{}: {error}", given.display());
+        let message = format!("{}: {error}", given.shown());
         Failure::new(FAILED, message, "its directory, at least, must exist")
     };
     let (path, place) = match std::fs::canonicalize(given) {
@@ -213,7 +214,7 @@ fn show(question: &Question, explanation: &Explanation) -> String {
     };
     let table = match (&question.table, &explanation.table) {
         (Some(path), _) => format!("{} (environment variable {})", escaped(path), names::TABLE),
-        (None, Some((path, line))) => format!("{} ({}:{line})", path.display(), explanation.file),
+        (None, Some((path, line))) => format!("{} ({}:{line})", path.shown(), explanation.file),
         (None, None) => "the library's default".to_owned(),
     };
     let policy = match explanation.file.as_str() {

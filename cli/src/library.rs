@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::elf::{self, Abi};
 use crate::failure::Failure;
+use crate::say::Shown;
 
 /// Names the library, instead of the places where it is looked for.
 const LIBRARY: &str = "PAGEFENCE_LIBRARY";
@@ -26,7 +27,7 @@ pub fn find() -> Result<PathBuf, Failure> {
 fn named_by_user(path: &Path) -> Result<PathBuf, Failure> {
     std::fs::canonicalize(path).map_err(|error| {
         Failure::own(
-            format!("{LIBRARY} names {}: {error}", path.display()),
+            format!("{LIBRARY} names {}: {error}", path.shown()),
             format!("set it to the path of {NAME}, or unset it"),
         )
     })
@@ -45,7 +46,7 @@ fn beside_command() -> Result<PathBuf, Failure> {
         .iter()
         .find_map(|place| std::fs::canonicalize(place).ok());
     found.ok_or_else(|| {
-        let [first, second] = places.each_ref().map(|place| place.display());
+        let [first, second] = places.each_ref().map(|place| place.shown());
         Failure::own(
             format!("{NAME} is not at {first} nor at {second}"),
             format!("build or install it there, or set {LIBRARY} to its path"),
@@ -56,7 +57,7 @@ fn beside_command() -> Result<PathBuf, Failure> {
 fn check(path: &Path) -> Result<(), Failure> {
     let refuse = |reason: String| {
         Failure::own(
-            format!("{} can't be preloaded: {reason}", path.display()),
+            format!("{} can't be preloaded: {reason}", path.shown()),
             format!("set {LIBRARY} to a {NAME} that can"),
         )
     };

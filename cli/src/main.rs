@@ -50,6 +50,7 @@ extern "C" fn main() -> libc::c_int {
 }
 
 fn dispatch(cli: Cli) -> libc::c_int {
+    tables::cut_off::survive();
     let result = match cli.command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Policy(PolicyCommand::Check(arguments)) => check::check(&arguments),

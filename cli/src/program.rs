@@ -16,6 +16,7 @@ use rustix::fs::{Access, AtFlags, CWD};
 use crate::elf::{self, Elf};
 use crate::failure::{Failure, NOT_EXECUTABLE, NOT_FOUND};
 use crate::say;
+use crate::say::Shown;
 use crate::script::{self, EnvTarget};
 
 /// Finds a program as execvp(3) does.
@@ -51,7 +52,7 @@ pub fn find(name: &OsStr) -> Result<PathBuf, Failure> {
     Err(refused.unwrap_or_else(|| {
         Failure::new(
             NOT_FOUND,
-            format!("{}: not found in PATH", name.display()),
+            format!("{}: not found in PATH", name.shown()),
             "give its path, or add its directory to PATH",
         )
     }))
@@ -77,7 +78,7 @@ enum Problem {
 
 impl Problem {
     fn failure(&self, path: &Path) -> Failure {
-        let path = path.display();
+        let path = path.shown();
         match self {
             Problem::Missing => {
                 Failure::new(NOT_FOUND, format!("{path}: no such file"), "check the path")
@@ -137,10 +138,7 @@ pub fn follow_to_elf(program: &Path) -> Result<Option<Followed>, Failure> {
     }
     Err(Failure::new(
         NOT_EXECUTABLE,
-        format!(
-            "{}: too many interpreters of interpreters",
-            program.display()
-        ),
+        format!("{}: too many interpreters of interpreters", program.shown()),
         "",
     ))
 }
@@ -162,7 +160,7 @@ fn follow(path: &Path, file: &File) -> Result<Option<PathBuf>, Failure> {
         return Ok(Some(PathBuf::from("/bin/sh")));
     };
     let of_script = |mut failure: Failure| {
-        failure.message = format!("{}: its interpreter: {}", path.display(), failure.message);
+        failure.message = format!("{}: its interpreter: {}", path.shown(), failure.message);
         failure
     };
     executable(&interpreter.path)
@@ -182,14 +180,14 @@ fn follow(path: &Path, file: &File) -> Result<Option<PathBuf>, Failure> {
 fn check_elf(followed: &Followed, policy: &Policy) -> Result<(), Failure> {
     let Followed { path, file, elf } = followed;
     let facts = privilege::facts(file.as_raw_fd());
-    let facts = facts.ok_or_else(|| Failure::own(format!("can't stat {}", path.display()), ""))?;
+    let facts = facts.ok_or_else(|| Failure::own(format!("can't stat {}", path.shown()), ""))?;
     let name = path.as_os_str().as_bytes();
     let covers = policy.covers_own_calls();
     match obstacle(file.as_raw_fd(), &facts, elf, name, covers) {
         // It can be loaded there, and sees a part.
         Some(it @ Obstacle::Go) => say::tell(format_args!(
             "pagefence: {}: {it}: what it does so is not fenced\n  {}",
-            path.display(),
+            path.shown(),
             it.hint()
         )),
         Some(it) => return Err(unfenceable(path, &it.to_string(), it.hint())),
@@ -198,11 +196,7 @@ fn check_elf(followed: &Followed, policy: &Policy) -> Result<(), Failure> {
     match elf.loader().map(|name| Path::new(OsStr::from_bytes(name))) {
         Some(loader) if !loader.exists() => Err(Failure::new(
             NOT_FOUND,
-            format!(
-                "{}: its loader {} is missing",
-                path.display(),
-                loader.display()
-            ),
+            format!("{}: its loader {} is missing", path.shown(), loader.shown()),
             "install the C library that it was built for",
         )),
         _ => Ok(()),
@@ -211,7 +205,7 @@ fn check_elf(followed: &Followed, policy: &Policy) -> Result<(), Failure> {
 
 fn unfenceable(path: &Path, reason: &str, advice: &str) -> Failure {
     Failure::own(
-        format!("{} can't be fenced: {reason}", path.display()),
+        format!("{} can't be fenced: {reason}", path.shown()),
         advice,
     )
 }
@@ -221,7 +215,7 @@ fn broken(path: &Path, error: &std::io::Error) -> Failure {
         NOT_EXECUTABLE,
         format!(
             "{} can't be executed: it is a broken ELF file: {error}",
-            path.display()
+            path.shown()
         ),
         "",
     )

@@ -10,6 +10,7 @@ use summary::{
     Counter, Summary, USED_BUFFERED, USED_DIRECT, USED_MAPPED, USED_MAPPED_WRITABLE, UseRecord,
 };
 
+use crate::say::Shown;
 use crate::supervise::End;
 
 /// The run, with all its children, up to the moment when the program ended.
@@ -80,7 +81,7 @@ impl Report {
             End::Killed(signal) => (None, Some(signal)),
         };
         Report {
-            program: program.display().to_string(),
+            program: program.shown().to_string(),
             exit_code,
             signal,
             seconds: elapsed.as_secs_f64(),

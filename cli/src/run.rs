@@ -14,7 +14,7 @@ use crate::exec::{Plan, c_string};
 use crate::failure::Failure;
 use crate::leftover::Leftover;
 use crate::report::Report;
-use crate::say::tell;
+use crate::say::{Shown, tell};
 use crate::supervise::{self, Ended, Next};
 use crate::{library, program};
 
@@ -119,7 +119,7 @@ impl Counters {
                         _ => "run without --summary, or free space there",
                     };
                     return Err(Failure::own(
-                        format!("can't make the summary's file {}: {error}", path.display()),
+                        format!("can't make the summary's file {}: {error}", path.shown()),
                         advice,
                     ));
                 }

@@ -2,8 +2,12 @@
 //! standard error, where nobody is left to be told of one. (`println` and its kin panic when they can't write.) A
 //! message raises no signal either: who reads them no more, or a log that is full, must not change the exit code.
 
+use std::ffi::OsStr;
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+
+use policy::Escaped;
 
 use crate::failure::Failure;
 
@@ -13,10 +17,13 @@ pub fn answer(text: impl Display) -> Result<(), Failure> {
         .map_err(|error| Failure::new(1, format!("standard output: {error}"), ""))
 }
 
-/// A message for people.
+/// A message for people. Also what it quotes (a line of a policy, say) has no word to the terminal.
 pub fn tell(text: impl Display) {
+    let text = text.to_string();
+    let text: Vec<_> = text.lines().map(|line| plain(line.as_bytes())).collect();
+    let text = text.join("\n");
     let _ = kernel::without_signals(|| {
-        lines(&mut io::stderr(), text).map_err(|error| {
+        lines(&mut io::stderr(), &text).map_err(|error| {
             rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO)
         })
     });
@@ -32,22 +39,18 @@ fn lines(out: &mut impl Write, text: impl Display) -> io::Result<()> {
     out.flush()
 }
 
-/// A name that comes from elsewhere, on one line and without a word to the terminal: what isn't text, and what steers one,
-/// as `\xNN`.
+/// A name that comes from elsewhere, on one line and without a word to the terminal.
 pub fn plain(bytes: &[u8]) -> String {
-    let escaped = policy::Escaped(bytes).to_string();
-    if !escaped.contains(char::is_control) {
-        return escaped;
+    Escaped(bytes).to_string()
+}
+
+/// The same of paths and words of the system: `display` would let through what steers a terminal.
+pub trait Shown {
+    fn shown(&self) -> Escaped<'_>;
+}
+
+impl<T: AsRef<OsStr> + ?Sized> Shown for T {
+    fn shown(&self) -> Escaped<'_> {
+        Escaped(self.as_ref().as_bytes())
     }
-    let mut out = String::new();
-    for c in escaped.chars() {
-        match c.is_control() {
-            true => c
-                .to_string()
-                .bytes()
-                .for_each(|byte| out += &format!("\\x{byte:02x}")),
-            false => out.push(c),
-        }
-    }
-    out
 }

@@ -860,3 +860,34 @@ fn a_watch_sees_openers_that_come_and_go() {
     assert!(seen.is_superset(&all), "{changes:?}");
     assert!(of("read").is_superset(&all), "{changes:?}");
 }
+
+/// A command that looks at a lock table lives on when somebody cuts it off meanwhile.
+#[test]
+fn a_table_that_is_cut_off_kills_no_command() {
+    let scene = Scene::new();
+    let data = scene.path("d/data");
+    let _user = scene.hold_by(&mut fenced(&scene, "table", None), &["direct:data"]);
+    let path = scene.fixture.path("table");
+    let whole = std::fs::read(&path).unwrap();
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            use std::os::unix::fs::FileExt;
+            let file = std::fs::File::options().write(true).open(&path).unwrap();
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                file.set_len(whole.len() as u64).unwrap();
+                file.write_all_at(&whole[..1 << 16], 0).unwrap();
+                std::thread::sleep(Duration::from_micros(300));
+                file.set_len(1 << 13).unwrap();
+            }
+        });
+        for _ in 0..60 {
+            let output = scene.ask(&[&data]);
+            if output.status.code().is_none() {
+                over.store(true, std::sync::atomic::Ordering::Relaxed);
+                panic!("{:?}", output.status);
+            }
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}

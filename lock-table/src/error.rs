@@ -1,7 +1,7 @@
 //! Why a table can't be used: one line that names the file, what is wrong, and the way out.
 
 use core::ffi::CStr;
-use core::fmt;
+use core::fmt::{self, Write};
 
 use rustix::io::Errno;
 
@@ -136,7 +136,10 @@ impl Fault {
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.as_c_str().to_bytes().utf8_chunks() {
-            f.write_str(chunk.valid())?;
+            // What would steer a terminal isn't text either.
+            for c in chunk.valid().chars() {
+                f.write_char(if c.is_control() { '\u{fffd}' } else { c })?;
+            }
             if !chunk.invalid().is_empty() {
                 f.write_str("\u{fffd}")?;
             }

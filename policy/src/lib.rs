@@ -108,7 +108,7 @@ impl Policy {
 
     /// Reads and parses a policy file: a regular file of up to 1 MiB. Never waits for anybody.
     pub fn load(path: &Path) -> Result<Policy, PolicyError> {
-        let name = path.display().to_string();
+        let name = Escaped(path.as_os_str().as_encoded_bytes()).to_string();
         let bytes = file::read(path).map_err(|error| PolicyError::unreadable(&name, &error))?;
         let text =
             std::str::from_utf8(&bytes).map_err(|error| PolicyError::not_text(&name, &error))?;

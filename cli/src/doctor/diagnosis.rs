@@ -4,6 +4,8 @@ use std::fmt::{self, Display, Write};
 
 use serde::Serialize;
 
+use crate::say::plain;
+
 /// How a finding counts.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -68,8 +70,9 @@ impl Section {
         self.findings.push(Finding {
             state,
             about,
-            what: what.to_string(),
-            hint: hint.to_string(),
+            // Names of libraries and the like stand in it as files have them.
+            what: plain(what.to_string().as_bytes()),
+            hint: plain(hint.to_string().as_bytes()),
         });
     }
 }

@@ -8,6 +8,7 @@ use rustix::process::{Resource, getrlimit};
 
 use super::diagnosis::{Diagnosis, Section};
 use super::place;
+use crate::say::Shown;
 use crate::{library, tables};
 
 pub fn diagnose(policy: &Policy) -> Diagnosis {
@@ -24,7 +25,7 @@ pub fn diagnose(policy: &Policy) -> Diagnosis {
     match library::find() {
         Ok(library) => kernel.covered(
             "library",
-            format_args!("the library is {}", library.display()),
+            format_args!("the library is {}", library.shown()),
         ),
         Err(failure) => kernel.uncovered("library", failure.message, failure.advice),
     }

@@ -8,12 +8,13 @@ use policy::Policy;
 
 use super::diagnosis::Section;
 use crate::exec::c_string;
+use crate::say::Shown;
 use crate::tables::place::{Named, all_tables, usable};
 
 /// What is to be said of it.
 pub fn examine(section: &mut Section, table: &Named) {
     let (path, by) = (&table.path, table.by);
-    let shown = path.display();
+    let shown = path.shown();
     let name = c_string(path.as_os_str()).unwrap_or_default();
     match path.metadata() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -42,7 +43,7 @@ pub fn examine(section: &mut Section, table: &Named) {
     let others: Vec<String> = all_tables()
         .into_iter()
         .filter(|other| other != path)
-        .map(|other| other.display().to_string())
+        .map(|other| other.shown().to_string())
         .collect();
     if !others.is_empty() {
         section.note(

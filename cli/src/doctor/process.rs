@@ -3,8 +3,8 @@
 use std::os::unix::ffi::OsStrExt;
 
 use kernel::obstacle::obstacle;
-use policy::Policy;
 use policy::environment as names;
+use policy::{Escaped, Policy};
 
 use super::diagnosis::{Diagnosis, Section};
 use super::libraries::{self, Closure};
@@ -12,6 +12,7 @@ use super::place;
 use super::{files, machine, object, program};
 use crate::failure::Failure;
 use crate::process::{Fence, Process};
+use crate::say::Shown;
 use crate::tables::place::{Named, table_of};
 use crate::{elf, library};
 
@@ -19,7 +20,7 @@ pub fn diagnose(number: u32, given: Option<Policy>) -> Result<Diagnosis, Failure
     let process = Process::read(number)?;
     let mut fence = Section::new("process");
     let policy = policy_of(&process, given, &mut fence);
-    let shown = process.path.display();
+    let shown = process.path.shown();
     let note = if process.deleted {
         ", whose file is deleted or was replaced"
     } else {
@@ -50,7 +51,7 @@ pub fn diagnose(number: u32, given: Option<Policy>) -> Result<Diagnosis, Failure
     machine::what_is_missing(&mut surely);
     let mut data = Section::new("files");
     let open = files::of(number, base, &policy, &mut data);
-    let target = format!("process {number} ({})", String::from_utf8_lossy(base));
+    let target = format!("process {number} ({})", Escaped(base));
     let sections = vec![fence, code, data, surroundings, surely];
     Ok(Diagnosis::new("process", target, sections, open))
 }
@@ -83,7 +84,7 @@ fn is_fenced(process: &Process, policy: &Policy, section: &mut Section) -> Optio
         Fence::NoTable(library) => {
             section.uncovered(
                 "fence",
-                format_args!("the library ({}) is loaded, and in no lock table: every call passes through", library.display()),
+                format_args!("the library ({}) is loaded, and in no lock table: every call passes through", library.shown()),
                 "what it said on standard error when it started says why (or the policy is mode = \"off\")",
             );
             return None;
@@ -91,7 +92,7 @@ fn is_fenced(process: &Process, policy: &Policy, section: &mut Section) -> Optio
         Fence::NotInTable(library, table) => {
             section.uncovered(
                 "fence",
-                format_args!("the library ({}) is loaded, and the process is not in the table {}", library.display(), table.display()),
+                format_args!("the library ({}) is loaded, and the process is not in the table {}", library.shown(), table.shown()),
                 "it has stopped fencing, which it has said; or its number is another in its PID namespace",
             );
             table
@@ -99,7 +100,7 @@ fn is_fenced(process: &Process, policy: &Policy, section: &mut Section) -> Optio
         Fence::Fenced(library, table) => {
             section.covered(
                 "fence",
-                format_args!("it is fenced: the library is {}", library.display()),
+                format_args!("it is fenced: the library is {}", library.shown()),
             );
             table
         }
@@ -140,7 +141,7 @@ fn why_not(process: &Process, policy: &Policy, section: &mut Section) {
             "libc",
             format_args!(
                 "it is not fenced: its libc is {}, and the library needs glibc",
-                libc.display()
+                libc.shown()
             ),
             "use a build of it for glibc",
         );

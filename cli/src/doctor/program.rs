@@ -15,6 +15,7 @@ use super::object::Loaded;
 use super::{machine, names, place};
 use crate::failure::{Failure, OWN_FAILURE, USAGE};
 use crate::program::{self, Followed};
+use crate::say::Shown;
 use crate::{library, tables};
 
 pub fn diagnose(name: &OsStr, policy: &Policy) -> Result<Diagnosis, Failure> {
@@ -41,7 +42,7 @@ pub fn diagnose(name: &OsStr, policy: &Policy) -> Result<Diagnosis, Failure> {
         }
         Ok(None) => file.uncovered(
             "unreadable",
-            format_args!("{} can be run and not read", run.display()),
+            format_args!("{} can be run and not read", run.shown()),
             "look at it as a user who may read it",
         ),
         Err(_) => {}
@@ -59,7 +60,7 @@ pub fn diagnose(name: &OsStr, policy: &Policy) -> Result<Diagnosis, Failure> {
     let sections = vec![file, code, surroundings, machine];
     Ok(Diagnosis::new(
         "program",
-        path.display().to_string(),
+        path.shown().to_string(),
         sections,
         Vec::new(),
     ))
@@ -92,16 +93,12 @@ fn enters(
 ) -> Result<(), Failure> {
     let path = &followed.path;
     if asked != path {
-        section.note(
-            "script",
-            format_args!("it is run by {}", path.display()),
-            "",
-        );
+        section.note("script", format_args!("it is run by {}", path.shown()), "");
     }
     let unlooked = || {
         Failure::new(
             OWN_FAILURE,
-            format!("{} can't be looked at", path.display()),
+            format!("{} can't be looked at", path.shown()),
             "",
         )
     };
@@ -121,12 +118,12 @@ fn enters(
                     "loader",
                     format_args!(
                         "it is dynamic, and its loader is glibc's {}",
-                        loader.display()
+                        loader.shown()
                     ),
                 ),
                 false => section.uncovered(
                     "loader",
-                    format_args!("its loader {} is missing", loader.display()),
+                    format_args!("its loader {} is missing", loader.shown()),
                     "install the C library that it was built for",
                 ),
             }
@@ -135,7 +132,7 @@ fn enters(
     match library::find() {
         Ok(library) => section.covered(
             "library",
-            format_args!("the library is {}", library.display()),
+            format_args!("the library is {}", library.shown()),
         ),
         Err(failure) => section.uncovered("library", failure.message, failure.advice),
     }

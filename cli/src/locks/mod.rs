@@ -13,7 +13,7 @@ pub use ages::Ages;
 use args::LocksArgs;
 
 use crate::failure::Failure;
-use crate::say::answer;
+use crate::say::{Shown, answer};
 use crate::scan::owner::Users;
 use crate::tables::files::{Named, Names};
 use crate::tables::live::{self, Live, Member, Moment, thread_name};
@@ -79,7 +79,7 @@ pub fn locks(arguments: &LocksArgs) -> Result<i32, Failure> {
         Some(live) => report(live, arguments)?,
         None => Report {
             table: crate::say::plain(path.as_os_str().as_encoded_bytes()),
-            verdict: format!("{}: no fenced program has made it yet", path.display()),
+            verdict: format!("{}: no fenced program has made it yet", path.shown()),
             hint: String::new(),
             complete: true,
             locks: Vec::new(),
@@ -224,7 +224,7 @@ fn verdict(path: &Path, locks: &[Lock]) -> String {
     };
     format!(
         "{}: {held} held, {waiting} waiting{announced}{files}",
-        path.display()
+        path.shown()
     )
 }
 
@@ -241,7 +241,7 @@ fn hint(path: &Path, locks: &[Lock]) -> String {
     match dead {
         true => format!(
             "what the dead have left goes with the next who meets it; at once: pagefence table repair {}",
-            path.display()
+            path.shown()
         ),
         false => String::new(),
     }

@@ -20,6 +20,7 @@ use crate::doctor::diagnosis::{Section, State, sections};
 use crate::explain::filesystem_of;
 use crate::failure::{Failure, OWN_FAILURE, USAGE};
 use crate::say;
+use crate::say::Shown;
 use alignment::Alignment;
 use args::ProbeArgs;
 use place::Place;
@@ -58,7 +59,7 @@ struct Report {
 
 pub fn probe(arguments: &ProbeArgs) -> Result<i32, Failure> {
     let (path, directory) = resolve(&arguments.path)?;
-    let shown = directory.display();
+    let shown = directory.shown();
     let failed = |error: io::Error| {
         let advice = "it needs to make a file of 8 MiB there, without a name";
         Failure::own(format!("{shown} can't be tried: {error}"), advice)
@@ -100,7 +101,7 @@ fn resolve(given: &Path) -> Result<(PathBuf, PathBuf), Failure> {
             NotFound | NotADirectory | InvalidInput => USAGE,
             _ => OWN_FAILURE,
         };
-        Failure::new(code, format!("{}: {error}", given.display()), "")
+        Failure::new(code, format!("{}: {error}", given.shown()), "")
     };
     let path = std::fs::canonicalize(given).map_err(failed)?;
     let found = path.metadata().map_err(failed)?;
@@ -113,7 +114,7 @@ fn resolve(given: &Path) -> Result<(PathBuf, PathBuf), Failure> {
             USAGE,
             format!(
                 "{} is neither a directory nor a regular file",
-                given.display()
+                given.shown()
             ),
             "a device can't be tried without writing to it",
         )),

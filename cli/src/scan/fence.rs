@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::modes::Part;
 use crate::explain::{filesystem_of, ruling};
 use crate::process::{Fence, Process};
+use crate::say::Shown;
 
 #[derive(Clone, Serialize)]
 pub struct Fenced {
@@ -150,7 +151,7 @@ impl Asked {
         let own_name = || {
             self.process
                 .path_of(names::POLICY)
-                .map(|path| path.display().to_string())
+                .map(|path| path.shown().to_string())
         };
         Ruling {
             file: if name.is_empty() { None } else { own_name() },
@@ -177,7 +178,7 @@ fn fence_of(process: &Process) -> Fenced {
             ..none
         },
         Fence::NotInTable(_, table) => Fenced {
-            table: Some(table.display().to_string()),
+            table: Some(table.shown().to_string()),
             note: Some(
                 "the library is loaded, and the process is not in its table: it has stopped fencing",
             ),
@@ -187,7 +188,7 @@ fn fence_of(process: &Process) -> Fenced {
             let found = process.inside(table).metadata().ok();
             Fenced {
                 fenced: true,
-                table: Some(table.display().to_string()),
+                table: Some(table.shown().to_string()),
                 table_id: found.map(|found| (found.dev(), found.ino())),
                 ..none
             }

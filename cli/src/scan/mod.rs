@@ -23,7 +23,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::process::Process;
-use crate::say;
+use crate::say::{self, Shown, plain};
 use args::ScanArgs;
 use fence::Asked;
 use modes::{File, User, Who, parts};
@@ -164,15 +164,17 @@ impl Scanner {
         let first = holds.first()?;
         let filesystem = crate::explain::filesystem_of(first.link.as_ref()).unwrap_or("other");
         let program = std::fs::read_link(at("exe")).ok();
-        let command = std::fs::read_to_string(at("comm")).unwrap_or_default();
+        let command = std::fs::read(at("comm")).unwrap_or_default();
+        let command = plain(command.trim_ascii_end());
         let uid = std::fs::metadata(at("")).map_or(0, |found| found.uid());
         let name = program.as_ref().and_then(|path| path.file_name());
         let who = Who {
             pid,
-            program: name.map_or(command.trim_end().to_owned(), |name| {
-                name.to_string_lossy().into_owned()
-            }),
-            command: command.trim_end().to_owned(),
+            program: match name {
+                Some(name) => name.shown().to_string(),
+                None => command.clone(),
+            },
+            command,
             user: self.users.name(uid),
             uid,
             unit: None,
@@ -191,8 +193,8 @@ impl Scanner {
         let uid = uid.and_then(|uid| uid.parse().ok()).unwrap_or(process.user);
         let who = Who {
             pid: process.number,
-            program: String::from_utf8_lossy(process.program()).into_owned(),
-            command: process.says("Name").to_owned(),
+            program: plain(process.program()),
+            command: plain(process.says("Name").as_bytes()),
             user: self.users.name(uid),
             uid,
             unit: None,
@@ -212,10 +214,11 @@ impl Scanner {
         let user = std::fs::metadata(format!("/proc/{pid}")).ok()?.uid();
         (flags & PF_KTHREAD == 0).then(|| Unseen {
             pid,
-            program: name
-                .split_once('(')
-                .map_or(name, |(_, name)| name)
-                .to_owned(),
+            program: plain(
+                name.split_once('(')
+                    .map_or(name, |(_, name)| name)
+                    .as_bytes(),
+            ),
             user: self.users.name(user),
         })
     }

@@ -9,6 +9,7 @@ use super::fence::Fenced;
 use super::owner::Group;
 use super::processes::{Descriptor, Hold, How, Mapping};
 use super::seen::Id;
+use crate::say::plain;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
 pub enum Mode {
@@ -48,7 +49,9 @@ pub struct Who {
 
 impl Who {
     pub fn with(mut self, group: Group) -> Who {
-        (self.unit, self.container) = (group.unit, group.container);
+        let shown = |name: String| plain(name.as_bytes());
+        self.unit = group.unit.map(shown);
+        self.container = group.container.map(shown);
         self
     }
 

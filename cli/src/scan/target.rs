@@ -11,6 +11,7 @@ use super::mounts::{Mount, Mounts, Place};
 use super::seen::{self, Id, Seen};
 use crate::explain::filesystem_of;
 use crate::failure::{Failure, OWN_FAILURE, USAGE};
+use crate::say::Shown;
 
 enum What {
     File(Id),
@@ -167,7 +168,7 @@ fn is_mount_of(mounts: &Mounts, mount: u64, device: u64) -> bool {
 
 fn resolve(given: &Path, mounts: &Mounts) -> Result<What, Failure> {
     use std::io::ErrorKind::{InvalidInput, NotADirectory, NotFound};
-    let shown = given.display();
+    let shown = given.shown();
     let failed = |error: std::io::Error| match error.kind() {
         NotFound | NotADirectory | InvalidInput => {
             Failure::new(USAGE, format!("{shown}: {error}"), "")

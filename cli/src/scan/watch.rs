@@ -19,7 +19,7 @@ use super::seen::{self, Id};
 use super::target::{Candidate, namespace};
 use super::{Glimpse, INCOMPLETE, MIXED, Scanner, Uses};
 use crate::failure::Failure;
-use crate::say::tell;
+use crate::say::{Shown, tell};
 
 /// What fanotify doesn't tell: mappings, F_SETFL, descriptors that come by a socket.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -90,7 +90,7 @@ impl Watch<'_> {
             if let Err(error) = told.mark(flags, mask, CWD, Some(path.as_path())) {
                 tell(format_args!(
                     "pagefence: {} can't be watched, and is looked at every {} s: {error}",
-                    path.display(),
+                    path.shown(),
                     LOOK_AGAIN.as_secs()
                 ));
             }

@@ -9,7 +9,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::failure::{Failure, USAGE};
-use crate::say::answer;
+use crate::say::{Shown, answer};
 use crate::scan::target::Targets;
 use crate::scan::{self, Scanner};
 use crate::tables::account::{self, Account, FileUse};
@@ -107,8 +107,8 @@ fn in_two(tables: &[Account]) -> Option<String> {
 
 fn of_one(file: &Path) -> Result<Report, Failure> {
     if file.is_dir() {
-        let advice = format!("pagefence scan {} looks beneath it", file.display());
-        let message = format!("{} is a directory", file.display());
+        let advice = format!("pagefence scan {} looks beneath it", file.shown());
+        let message = format!("{} is a directory", file.shown());
         return Err(Failure::new(USAGE, message, advice));
     }
     let targets = Targets::new(&[file.to_owned()])?;

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::args::{CreateArgs, Room};
 use crate::failure::Failure;
-use crate::say::answer;
+use crate::say::{Shown, answer};
 
 #[derive(Serialize)]
 struct Made<'a> {
@@ -24,7 +24,7 @@ pub fn create(arguments: &CreateArgs) -> Result<i32, Failure> {
     // As `run` sets it: programs that start elsewhere must find the same one.
     let path = std::path::absolute(place(arguments)).map_err(|e| failed(e.to_string()))?;
     let name = CString::new(path.as_os_str().as_bytes())
-        .map_err(|_| failed(format!("{}: a path has no zero byte", path.display())))?;
+        .map_err(|_| failed(format!("{}: a path has no zero byte", path.shown())))?;
     let room = &arguments.room;
     let geometry = Geometry {
         processes: room.processes,
@@ -34,7 +34,7 @@ pub fn create(arguments: &CreateArgs) -> Result<i32, Failure> {
         uses: room.uses,
     };
     Table::create(&name, &geometry).map_err(|error| failed(error.to_string()))?;
-    let (table, bytes) = (path.display().to_string(), size(&path));
+    let (table, bytes) = (path.shown().to_string(), size(&path));
     let said = if arguments.json {
         let made = Made { table, bytes, room };
         serde_json::to_string(&made).unwrap_or_default()
@@ -50,7 +50,7 @@ pub fn create(arguments: &CreateArgs) -> Result<i32, Failure> {
         )
     };
     answer(said).map_err(|failure| Failure {
-        advice: format!("but {} is made", path.display()),
+        advice: format!("but {} is made", path.shown()),
         ..failure
     })?;
     Ok(0)

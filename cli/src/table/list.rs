@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::args::{ListArgs, OneArgs, Room};
 use crate::columns::columns;
 use crate::failure::{Failure, USAGE};
-use crate::say::answer;
+use crate::say::{Shown, answer};
 use crate::scan::owner::Users;
 use crate::status::render::{mebibytes, one};
 use crate::tables::account::{self, Account};
@@ -111,7 +111,7 @@ fn row(one: &Listed) -> [String; 7] {
 pub fn show(arguments: &OneArgs) -> Result<i32, Failure> {
     let (path, live) = live::open(arguments.table.as_deref())?;
     let Some(live) = live else {
-        let message = format!("there is no lock table {}", path.display());
+        let message = format!("there is no lock table {}", path.shown());
         let advice = "the first fenced program makes it; `pagefence table list` shows others";
         return Err(Failure::new(USAGE, message, advice));
     };

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::args::OneArgs;
 use crate::exec::c_string;
 use crate::failure::{Failure, OWN_FAILURE};
-use crate::say::{answer, plain, tell};
+use crate::say::{Shown, answer, plain, tell};
 use crate::scan::owner::Users;
 use crate::status::counted;
 use crate::tables::live::{self, Live, Member};
@@ -42,7 +42,7 @@ fn meant(arguments: &OneArgs) -> Result<(PathBuf, CString), Failure> {
     match live {
         Some(_) => Ok((path, name)),
         None => {
-            let message = format!("there is no lock table {}", path.display());
+            let message = format!("there is no lock table {}", path.shown());
             let advice = "`pagefence table list` shows those that there are";
             Err(Failure::new(crate::failure::USAGE, message, advice))
         }
@@ -57,7 +57,7 @@ fn refused(path: &Path, error: &TableError) -> Failure {
     let user = Users::read().name(uid);
     let message = format!(
         "lock table {} is {user}'s, and changed by its user only",
-        path.display()
+        path.shown()
     );
     Failure::new(
         OWN_FAILURE,
@@ -106,7 +106,7 @@ pub fn repair(arguments: &OneArgs) -> Result<i32, Failure> {
                 )
             ),
         };
-        answer(format!("{}: {said}{noted}", path.display()))?;
+        answer(format!("{}: {said}{noted}", path.shown()))?;
     }
     if dead > 0 {
         tell(format_args!(
@@ -147,7 +147,7 @@ pub fn remove(arguments: &OneArgs) -> Result<i32, Failure> {
             unverified: unverified.len(),
         })
         .unwrap_or_default(),
-        false => format!("{}: removed", path.display()),
+        false => format!("{}: removed", path.shown()),
     };
     answer(said)?;
     Ok(0)
@@ -167,6 +167,6 @@ fn in_use(path: &Path) -> Failure {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    let message = format!("{} is in use by {}{more}", path.display(), who.join(", "));
+    let message = format!("{} is in use by {}{more}", path.shown(), who.join(", "));
     Failure::new(NOT_DONE, message, "nothing was removed: stop them first")
 }

@@ -4,7 +4,8 @@
 use std::mem::MaybeUninit;
 use std::ptr;
 
-/// From now on. Only this command's views of tables are files that others may cut off.
+/// From now on, in all that this command does: what it has mapped of files that others may cut off are tables and summaries.
+/// (What it becomes by exec gets what was before.)
 pub fn survive() {
     let mut action = MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: a zeroed sigaction is a valid one, and the handler makes system calls alone.
@@ -12,7 +13,12 @@ pub fn survive() {
         let action = action.assume_init_mut();
         action.sa_sigaction = put_zeros as *const () as usize;
         action.sa_flags = libc::SA_SIGINFO;
-        libc::sigaction(libc::SIGBUS, action, ptr::null_mut());
+        let mut before = MaybeUninit::<libc::sigaction>::zeroed();
+        let found = libc::sigaction(libc::SIGBUS, ptr::null(), before.as_mut_ptr());
+        // Ignored, it is so too for who we become: that stays.
+        if found == 0 && before.assume_init().sa_sigaction == libc::SIG_DFL {
+            libc::sigaction(libc::SIGBUS, action, ptr::null_mut());
+        }
     }
 }
 
@@ -23,7 +29,7 @@ extern "C" fn put_zeros(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc
     unsafe {
         let (code, address) = ((*info).si_code, (*info).si_addr());
         let at = (address as usize & !(PAGE - 1)) as *mut libc::c_void;
-        let rights = libc::PROT_READ;
+        let rights = libc::PROT_READ | libc::PROT_WRITE;
         let how = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
         if code != libc::BUS_ADRERR || libc::mmap(at, PAGE, rights, how, -1, 0) == libc::MAP_FAILED
         {

@@ -7,6 +7,7 @@ use report::Folder;
 use serde::Serialize;
 
 use crate::failure::{Failure, USAGE};
+use crate::say::Shown;
 
 /// How many files are told apart; the rest counts in all only.
 const FILES: usize = 100_000;
@@ -31,7 +32,7 @@ pub struct Counts {
 impl Events {
     pub fn open(path: &Path) -> Result<Events, Failure> {
         let folder = Folder::open(path).map_err(|error| {
-            let message = format!("can't read the trace {}: {error}", path.display());
+            let message = format!("can't read the trace {}: {error}", path.shown());
             Failure::new(
                 USAGE,
                 message,
