@@ -8,6 +8,7 @@ mod languages;
 mod sources;
 mod stress;
 mod tracers;
+mod walks;
 
 use std::path::Path;
 use std::process::Command;
