@@ -16,7 +16,7 @@ pub fn survive() {
         let mut before = MaybeUninit::<libc::sigaction>::zeroed();
         let found = libc::sigaction(libc::SIGBUS, ptr::null(), before.as_mut_ptr());
         // Ignored, it is so too for who we become: that stays.
-        if found == 0 && before.assume_init().sa_sigaction == libc::SIG_DFL {
+        if found == 0 && before.assume_init().sa_sigaction != libc::SIG_IGN {
             libc::sigaction(libc::SIGBUS, action, ptr::null_mut());
         }
     }
