@@ -298,32 +298,6 @@ impl Sum {
             what: text(reason),
             count: *count,
         });
-        let pairs = self.pairs.iter().map(|((kind, names), bytes)| {
-            let (first, last) = bytes.range.unwrap_or((0, 0));
-            let [program, mode, other_program, other_mode] = names.each_ref().map(|n| text(n));
-            Pair {
-                event: word(*kind),
-                program,
-                mode,
-                other_program,
-                other_mode,
-                count: bytes.count,
-                first,
-                last,
-            }
-        });
-        let calls = self
-            .calls
-            .into_iter()
-            .map(|((program, call, mode), called)| Calls {
-                program: text(&program),
-                call,
-                mode,
-                count: called.count,
-                failed: called.failed,
-                bytes: called.bytes,
-                seconds: seconds(called.nanoseconds),
-            });
         let ranges = self.stretches.values().filter_map(|bytes| {
             let (first, last) = bytes.range?;
             let count = bytes.count;
@@ -346,11 +320,44 @@ impl Sum {
             counts: counts.filter(|count| count.count > 0).collect(),
             programs: programs.collect(),
             fallbacks: most_first(fallbacks, |count| count.count),
-            calls: most_first(calls, |calls| calls.count),
-            pairs: most_first(pairs, |pair| pair.count),
+            calls: calls(self.calls),
+            pairs: pairs(&self.pairs),
             ranges,
         }
     }
+}
+
+fn pairs(all: &BTreeMap<(u8, [Text; 4]), Bytes>) -> Vec<Pair> {
+    let pairs = all.iter().map(|((kind, names), bytes)| {
+        let (first, last) = bytes.range.unwrap_or((0, 0));
+        let [program, mode, other_program, other_mode] = names.each_ref().map(|n| text(n));
+        Pair {
+            event: word(*kind),
+            program,
+            mode,
+            other_program,
+            other_mode,
+            count: bytes.count,
+            first,
+            last,
+        }
+    });
+    most_first(pairs, |pair| pair.count)
+}
+
+fn calls(all: BTreeMap<(Text, &'static str, &'static str), Called>) -> Vec<Calls> {
+    let calls = all
+        .into_iter()
+        .map(|((program, call, mode), called)| Calls {
+            program: text(&program),
+            call,
+            mode,
+            count: called.count,
+            failed: called.failed,
+            bytes: called.bytes,
+            seconds: called.nanoseconds as f64 / 1e9,
+        });
+    most_first(calls, |calls| calls.count)
 }
 
 fn most_first<T>(all: impl Iterator<Item = T>, count: impl Fn(&T) -> usize) -> Vec<T> {
