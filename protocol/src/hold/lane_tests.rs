@@ -174,7 +174,6 @@ fn nothing_goes_by_it_where_calls_are_looked_at_or_hold_ranges() {
         "[defaults]\nroute = \"buffered\"",
         "[defaults]\nroute = \"direct\"",
         "[defaults]\nisolation = \"atomic\"",
-        "[defaults]\nmode = \"observe\"",
         "[defaults]\nmode = \"off\"",
     ] {
         with(&path, world.process_by(policy), move |fd| {
