@@ -318,6 +318,19 @@ fn files_and_functions_are_short() {
     assert!(long.is_empty(), "too long:\n{}", long.join("\n"));
 }
 
+/// One that `scripts/test` doesn't name is run by nobody.
+#[test]
+fn every_test_is_in_a_group() {
+    let script = fs::read_to_string(root().join("scripts/test")).unwrap();
+    let (_, groups) = script.split_once("GROUPS_IN_ORDER=(").unwrap();
+    let groups: BTreeSet<_> = groups.split(')').next().unwrap().split(' ').collect();
+    let files = fs::read_dir(root().join("tests/tests")).unwrap();
+    for path in files.map(|entry| entry.unwrap().path()) {
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        assert!(groups.contains(name), "scripts/test doesn't run {name}");
+    }
+}
+
 /// What the tests above rest on is itself able to see an arrow.
 #[test]
 fn arrows_are_seen() {
