@@ -172,7 +172,9 @@ fn check(
         _ => ("pagefence-lock-table", "models::"),
     };
     let cargo = |last: &[&str]| {
-        let mut command = copy.cargo(checker);
+        // What is the same crate's is built once.
+        let built_for = if checker == LANES { STATERIGHT } else { checker };
+        let mut command = copy.cargo(built_for);
         if checker == MIRI {
             // Each seed is another order of the threads. What a table's mapping is to programs is leaked here.
             let flags = "-Zmiri-ignore-leaks -Zmiri-permissive-provenance -Zmiri-many-seeds=0..32";
