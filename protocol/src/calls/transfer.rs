@@ -111,7 +111,8 @@ fn unrecorded(call: &Transfer, mode: Mode, met: Met, real: &dyn Fn() -> isize) -
     look_further(call, mode, why, real)
 }
 
-#[inline(never)]
+/// With its callers: below them calls wait on small stacks.
+#[inline(always)]
 fn look_further(call: &Transfer, mode: Mode, why: Closer, real: &dyn Fn() -> isize) -> isize {
     let met = match why {
         Closer::Tells if call.write => return real(),

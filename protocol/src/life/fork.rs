@@ -91,6 +91,8 @@ fn may_wait() -> bool {
         && lineage::is_same_process() // else others use this memory
         && !thread.is_in_call()
         && thread.bounce.get() == 0
+        // A call on one looks for it before it asks who it is: the child's own, or the parent's, which it shares.
+        && !requests::any()
         && !must_join()
 }
 

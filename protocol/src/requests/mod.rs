@@ -54,9 +54,14 @@ static ANSWERS: Answers = Answers {
     leave: helper::goes,
 };
 
+/// Whether there has been a context, or a request.
+pub fn any() -> bool {
+    contexts::any() || ledger::any()
+}
+
 /// In a forked child: contexts are not inherited, and what is in flight is the parent's.
 pub fn forget_in_child() {
-    if !contexts::any() && !ledger::any() {
+    if !any() {
         return; // most programs: no page is made for it
     }
     contexts::forget_in_child();

@@ -6,6 +6,7 @@
 //! begins the next.
 
 use core::cell::Cell;
+use core::ptr::null_mut;
 use core::sync::atomic::{AtomicU32, Ordering::*, fence};
 
 use kernel::high;
@@ -56,14 +57,20 @@ pub fn share_memory() {
 /// Makes the page, if there is none: when the process joins the lock table, forks, or others come to use its memory. Before that
 /// nothing is followed that a child would have to tell from its own.
 pub fn watch() {
-    if state().same_process.load(Acquire).is_null()
+    if !is_watched()
         && let Some(page) = kernel::map_anonymous(4096)
-        && kernel::wipe_on_fork(page, 4096)
     {
-        state()
-            .same_process
-            .store(page.cast::<AtomicU32>(), Release);
-        this_is_the_process();
+        let word = page.cast::<AtomicU32>();
+        // SAFETY: zeroed bytes of ours, aligned. It says who this is before anybody can see it: who finds zero takes himself for
+        // a child.
+        unsafe { &*word }.store(next(), Relaxed);
+        let is_first = kernel::wipe_on_fork(page, 4096)
+            && (state().same_process)
+                .compare_exchange(null_mut(), word, AcqRel, Acquire)
+                .is_ok();
+        if !is_first {
+            kernel::unmap(page, 4096);
+        }
     }
 }
 

@@ -173,7 +173,11 @@ fn check(
     };
     let cargo = |last: &[&str]| {
         // What is the same crate's is built once.
-        let built_for = if checker == LANES { STATERIGHT } else { checker };
+        let built_for = if checker == LANES {
+            STATERIGHT
+        } else {
+            checker
+        };
         let mut command = copy.cargo(built_for);
         if checker == MIRI {
             // Each seed is another order of the threads. What a table's mapping is to programs is leaked here.

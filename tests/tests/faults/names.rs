@@ -95,7 +95,7 @@ fn names_that_are_no_text_are_names() {
     let told = seen.told("mixed");
     assert_eq!(told.len(), files.len(), "{}", seen.report());
     // Each is told so that it can be read, in the trace (which is UTF-8) and on the terminal.
-    let shown = ["caf\\xe9", "\\xff\\xfe", "half \\xe2\\x82", "new\nline"];
+    let shown = ["caf\\xe9", "\\xff\\xfe", "half \\xe2\\x82", "new\\x0aline"];
     for (event, name) in told.iter().zip(shown) {
         let file = event["file"].as_str().unwrap_or_default();
         assert_eq!(file, format!("{}/{name}", inside.display()));
