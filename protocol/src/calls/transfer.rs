@@ -43,7 +43,7 @@ pub fn transfer(
     n
 }
 
-/// Apart: what it keeps for later it keeps for itself.
+/// Apart, and what it needs for the first way is gone before the others, which go deep.
 #[inline(never)]
 fn looked_up(
     fd: i32,
@@ -52,7 +52,7 @@ fn looked_up(
     real: impl Fn() -> isize + Copy,
 ) -> isize {
     let mode = mode_of(write, false);
-    match unmixed::<false>(fd, mode, real) {
+    match unmixed_apart::<false>(fd, mode, &real) {
         Ok(n) => n,
         Err(why) => {
             let ((data, at, flags), real) = (moved(), real);
