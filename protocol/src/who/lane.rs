@@ -40,7 +40,6 @@ pub struct Way {
 impl Lane {
     /// For the next one. `is_fenced`: asked after the epoch, which goes on when that ends.
     pub fn keep(&self, way: &Way, is_fenced: impl Fn() -> bool) {
-        self.forget();
         if let Some((process, epoch)) = lineage::epoch().filter(|_| is_fenced()) {
             self.process.set(Some(process));
             self.epoch.set(epoch);
