@@ -105,8 +105,11 @@ fn holds(copy: &Copy, checker: &str) -> Result<bool, String> {
 /// Whether a model fails with the defect.
 fn is_found(copy: &Copy, defect: &Defect<How>) -> Result<bool, String> {
     let (begun, checker) = (Instant::now(), defect.how.checker.as_str());
-    // One that fails is enough.
-    let enough = |text: &str| text.lines().any(|line| failed(line).is_some());
+    // One that fails is enough; the protocol's tells its story after it has failed, and who is killed before has none.
+    let enough = |text: &str| match checker {
+        STATERIGHT => story(text).is_some(),
+        _ => text.lines().any(|line| failed(line).is_some()),
+    };
     let found = copy.with(defect, || {
         check(copy, checker, patience_of(checker), enough)
     })?;
@@ -137,15 +140,16 @@ fn failed(line: &str) -> Option<&str> {
     line.strip_prefix("test ")?.strip_suffix(" ... FAILED")
 }
 
+/// How the protocol's model says that a guarantee is broken.
+fn story(text: &str) -> Option<&str> {
+    text.lines().find_map(|line| line.strip_prefix("broken: "))
+}
+
 /// Which model failed, if one did and not the build.
 fn caught_by(checker: &str, outcome: &Outcome) -> Option<String> {
     if checker == STATERIGHT {
         // It says which guarantee is broken, and how soon.
-        let broken = outcome
-            .stdout
-            .lines()
-            .find_map(|l| l.strip_prefix("broken: "));
-        return broken.map(|story| format!("found: {story}"));
+        return story(&outcome.stdout).map(|story| format!("found: {story}"));
     }
     let failed = outcome.stdout.lines().find_map(failed);
     let failed = failed.map(|name| format!("found by {name}"));
