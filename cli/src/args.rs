@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::locks::args::{LOCKS_ABOUT, LOCKS_MORE, LocksArgs};
+use crate::manual::{MANUAL_ABOUT, MANUAL_MORE, ManualArgs};
 use crate::metrics::args::{METRICS_ABOUT, METRICS_MORE, MetricsArgs};
 use crate::probe::args::{PROBE_ABOUT, PROBE_MORE, ProbeArgs};
 use crate::scan::args::{SCAN_ABOUT, SCAN_MORE, ScanArgs};
@@ -69,6 +70,9 @@ pub enum Command {
     /// Make, list, show, repair or remove lock tables
     #[command(subcommand)]
     Table(TableCommand),
+    /// Write man pages and shell completions
+    #[command(long_about = MANUAL_ABOUT, after_help = MANUAL_MORE)]
+    Manual(ManualArgs),
 }
 
 const RUN_ABOUT: &str = "\
@@ -197,7 +201,7 @@ pub struct DoctorArgs {
     #[arg(value_name = "PROGRAM | PID")]
     pub target: Option<OsString>,
 
-    /// Policy file; without one, PAGEFENCE_POLICY or the built-in policy
+    /// Policy file; without one, PAGEFENCE_POLICY or the machine's policy
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
 
@@ -261,7 +265,7 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "NAME")]
     pub filesystem: Option<String>,
 
-    /// The policy file; else PAGEFENCE_POLICY, else the built-in policy
+    /// The policy file; else PAGEFENCE_POLICY, else the machine's policy
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
 

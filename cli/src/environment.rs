@@ -10,6 +10,7 @@ use policy::environment as names;
 use policy::{Isolation, Mode, Overrides, Policy, PolicyError};
 use rustix::fs::{Access, AtFlags};
 
+use crate::apart;
 use crate::args::{IsolationArg, RunArgs};
 use crate::exec::c_string;
 use crate::failure::Failure;
@@ -27,7 +28,11 @@ impl Environment {
         environment.set(library::PRELOAD, library::preload(library, before));
         let policy = environment.policy(arguments.policy.as_deref())?;
         let table = environment.path(names::TABLE, arguments.table.as_deref())?;
+        let is_named = table.is_some() || policy.table().is_some();
         check_table(&policy, table)?;
+        if !is_named && !policy.is_off() && apart::tell_of_others(&policy) {
+            environment.set(names::APART, "1");
+        }
         if let Some(trace) = environment.path(names::TRACE, arguments.trace.as_deref())? {
             check_trace(&trace)?;
         }
@@ -54,10 +59,9 @@ impl Environment {
     fn tell_warnings(&self, policy: &Policy) {
         let mode = self.get(names::MODE).and_then(OsStr::to_str);
         let (overrides, _) = Overrides::from_words(mode, None);
-        let file = self.get(names::POLICY).unwrap_or_default();
         if overrides.mode.is_none() {
             for warning in policy.warnings() {
-                tell(warning.as_warning(&file.shown().to_string()));
+                tell(warning.as_warning(policy.name()));
             }
         }
     }
@@ -91,10 +95,8 @@ impl Environment {
 
     /// The policy is parsed before anything runs.
     fn policy(&mut self, option: Option<&Path>) -> Result<Policy, Failure> {
-        match self.path(names::POLICY, option)? {
-            Some(path) => Policy::load(&path).map_err(|error| invalid_policy(&error)),
-            None => Ok(Policy::built_in()),
-        }
+        let named = self.path(names::POLICY, option)?;
+        Policy::chosen(named.as_deref()).map_err(|error| invalid_policy(&error))
     }
 
     /// The program may change its directory: makes the path of an option, or else of its

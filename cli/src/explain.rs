@@ -87,11 +87,9 @@ pub fn explain(arguments: &ExplainArgs) -> Result<i32, Failure> {
 
 fn load(arguments: &ExplainArgs) -> Result<Policy, Failure> {
     let variable = std::env::var_os(names::POLICY).filter(|path| !path.is_empty());
-    let Some(path) = arguments.policy.clone().or(variable.map(PathBuf::from)) else {
-        return Ok(Policy::built_in());
-    };
+    let path = arguments.policy.clone().or(variable.map(PathBuf::from));
     let failure = |error| Failure::new(FAILED, format!("the policy can't be used\n\n{error}"), "");
-    Policy::load(&path).map_err(failure)
+    Policy::chosen(path.as_deref()).map_err(failure)
 }
 
 /// Resolves the path as the library would see it; its last component need not exist.
@@ -209,7 +207,7 @@ fn show(question: &Question, explanation: &Explanation) -> String {
         name => Escaped(name).to_string(),
     };
     let rule = match &explanation.rule {
-        Some(rule) => format!("{rule} at {}:{}", explanation.file, rule.line),
+        Some(rule) => format!("{rule} at {}:{}", rule.file, rule.line),
         None => "none matches".to_owned(),
     };
     let table = match (&question.table, &explanation.table) {

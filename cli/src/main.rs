@@ -5,6 +5,7 @@
 //! closed standard descriptors, and the program that `pagefence run` becomes would inherit both.
 #![cfg_attr(not(test), no_main)]
 
+mod apart;
 mod args;
 mod check;
 mod columns;
@@ -17,6 +18,7 @@ mod failure;
 mod leftover;
 mod library;
 mod locks;
+mod manual;
 mod metrics;
 mod page;
 mod probe;
@@ -64,6 +66,7 @@ fn dispatch(cli: Cli) -> libc::c_int {
         Command::Metrics(arguments) => metrics::metrics(&arguments),
         Command::Report(arguments) => told::report(&arguments),
         Command::Table(command) => table::table(&command),
+        Command::Manual(arguments) => manual::manual(&arguments),
     };
     match result {
         Ok(code) => code,

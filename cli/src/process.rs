@@ -6,6 +6,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use lock_table::View;
+use policy::environment as names;
+use policy::{Policy, PolicyError};
 
 use crate::exec::c_string;
 use crate::failure::{Failure, OWN_FAILURE, USAGE};
@@ -93,6 +95,19 @@ impl Process {
     pub fn path_of(&self, name: &str) -> Option<PathBuf> {
         let value = self.variable(name)?;
         Some(PathBuf::from(OsStr::from_bytes(value)))
+    }
+
+    /// The policy that it was started with, as far as it is there now.
+    pub fn policy(&self) -> Result<Policy, PolicyError> {
+        match self.path_of(names::POLICY) {
+            None => Policy::of_machine(&self.inside(Path::new("/"))),
+            Some(path) if path.is_absolute() => Policy::load(&self.inside(&path)),
+            // It meant the directory that it was started in.
+            Some(path) => {
+                let directory = format!("/proc/{}/cwd", self.number);
+                Policy::load(&Path::new(&directory).join(path))
+            }
+        }
     }
 
     /// A line of its status.

@@ -228,7 +228,7 @@ pub use mappings::{MapEntry, in_one_unit};
 pub use matrix::{Claim, FileId, Mode, conflict, sort_and_merge};
 pub use patience::{Held, NotHeld};
 #[cfg(not(any(loom, shuttle)))]
-pub use place::{SYSTEM_TABLE, default_path};
+pub use place::{OfSystem, SYSTEM_TABLE, default_path, of_system};
 pub use reading::Blocker;
 pub use scan::Mine;
 pub use sizes::{page, unit};

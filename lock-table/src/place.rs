@@ -18,12 +18,42 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{OFlags, RawDir};
+use rustix::fs::{Access, AtFlags, CWD, OFlags, RawDir, accessat};
+use rustix::io::Errno;
 
 use crate::checks::Fd;
 
-/// The table of the whole system, where an administrator made one.
+/// The table of the whole machine, where an administrator has made its directory.
 pub const SYSTEM_TABLE: &CStr = c"/run/pagefence/table";
+const SYSTEM_DIRECTORY: &CStr = c"/run/pagefence";
+
+/// Whether this machine has a table for all, and this process a way into it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OfSystem {
+    None,
+    /// It is there, or made by the first who comes.
+    Open,
+    /// Others may be in it: what they do isn't excluded.
+    Closed(Errno),
+}
+
+/// Asked anew each time: groups and mounts change.
+pub fn of_system() -> OfSystem {
+    of_system_at(SYSTEM_TABLE, SYSTEM_DIRECTORY)
+}
+
+fn of_system_at(table: &CStr, directory: &CStr) -> OfSystem {
+    let may = |path: &CStr, what| accessat(CWD, path, what, AtFlags::EACCESS);
+    let found = match may(table, Access::READ_OK | Access::WRITE_OK) {
+        Err(Errno::NOENT) => may(directory, Access::WRITE_OK | Access::EXEC_OK),
+        found => found,
+    };
+    match found {
+        Ok(()) => OfSystem::Open,
+        Err(Errno::NOENT | Errno::NOTDIR) => OfSystem::None,
+        Err(error) => OfSystem::Closed(error),
+    }
+}
 
 const MEMORY: &str = "/dev/shm";
 /// How often those who start at once may get in each other's way.
@@ -32,13 +62,7 @@ const STICKY: u32 = 0o1000;
 
 /// The table that this user's processes share when nobody names one. Makes its directory.
 pub fn default_path() -> CString {
-    let usable = rustix::fs::accessat(
-        rustix::fs::CWD,
-        SYSTEM_TABLE,
-        rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK,
-        rustix::fs::AtFlags::empty(),
-    );
-    if usable.is_ok() {
+    if of_system() == OfSystem::Open {
         return SYSTEM_TABLE.to_owned();
     }
     let user = rustix::process::geteuid().as_raw();
@@ -203,6 +227,30 @@ mod tests {
         std::fs::set_permissions(base.0.join(&usual), std::fs::Permissions::from_mode(0o700))
             .unwrap();
         assert_eq!(choose(&base.0, user()), Some(own));
+    }
+
+    /// Nobody takes a directory that he can't use for none at all.
+    #[test]
+    fn the_machines_is_there_or_not_or_closed() {
+        let base = Base::new("system");
+        let c = |path: &Path| CString::new(path.as_os_str().as_bytes()).unwrap();
+        let (directory, table) = (base.0.join("run"), base.0.join("run/table"));
+        let found = || of_system_at(&c(&table), &c(&directory));
+        assert_eq!(found(), OfSystem::None);
+        std::fs::create_dir(&directory).unwrap();
+        assert_eq!(found(), OfSystem::Open, "the first who comes makes it");
+        std::fs::write(&table, "").unwrap();
+        assert_eq!(found(), OfSystem::Open);
+        std::fs::remove_file(&table).unwrap();
+        std::os::unix::fs::symlink(&table, &table).unwrap();
+        assert_eq!(found(), OfSystem::Closed(Errno::LOOP));
+        if user() == 0 {
+            return; // root may all; the rest is tried with users of its own in the tests of programs
+        }
+        std::fs::remove_file(&table).unwrap();
+        let none = std::fs::Permissions::from_mode(0o000);
+        std::fs::set_permissions(&directory, none).unwrap();
+        assert_eq!(found(), OfSystem::Closed(Errno::ACCESS));
     }
 
     /// While one plants and removes, all who start agree.

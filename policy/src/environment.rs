@@ -15,5 +15,8 @@ pub const MODE: &str = "PAGEFENCE_MODE";
 /// `coherent` or `atomic`, over the policy. Internal: set by `pagefence run --isolation`.
 pub const ISOLATION: &str = "PAGEFENCE_ISOLATION";
 
+/// It has been said that the machine's table can't be joined. Internal: set by `pagefence run`.
+pub const APART: &str = "PAGEFENCE_APART";
+
 /// All of them: what an exec keeps, beside `LD_PRELOAD`, under `follow_exec`.
-pub const ALL: [&str; 7] = [POLICY, TABLE, TRACE, LOG, SUMMARY, MODE, ISOLATION];
+pub const ALL: [&str; 8] = [POLICY, TABLE, TRACE, LOG, SUMMARY, MODE, ISOLATION, APART];

@@ -25,9 +25,10 @@ pub struct Explanation {
 /// The rule that decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MatchedRule {
-    /// From 1, in the order of the file.
+    /// From 1, in the order in which they are looked at.
     pub index: usize,
     pub name: Option<String>,
+    pub file: String,
     pub line: usize,
 }
 
@@ -52,7 +53,6 @@ pub struct EffectiveValue {
 pub enum Origin {
     Rule {
         rule: MatchedRule,
-        file: String,
         line: usize,
     },
     Defaults {
@@ -160,7 +160,6 @@ impl Policy {
         {
             return Origin::Rule {
                 rule: described.clone(),
-                file: self.name.clone(),
                 line: rule.layer.line(key),
             };
         }
@@ -178,6 +177,7 @@ fn describe(index: usize, rule: &Rule) -> MatchedRule {
     MatchedRule {
         index: index + 1,
         name: rule.name.clone(),
+        file: rule.file.clone(),
         line: rule.line,
     }
 }
@@ -194,7 +194,7 @@ impl fmt::Display for MatchedRule {
 impl fmt::Display for Origin {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Origin::Rule { rule, file, line } => write!(out, "{rule} at {file}:{line}"),
+            Origin::Rule { rule, line } => write!(out, "{rule} at {}:{line}", rule.file),
             Origin::Defaults { file, line } => write!(out, "[defaults] at {file}:{line}"),
             Origin::BuiltIn => write!(out, "built in"),
             Origin::Environment(variable) => write!(out, "environment variable {variable}"),

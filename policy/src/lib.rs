@@ -29,6 +29,8 @@
 //! isolation = "atomic"
 //! ```
 //!
+//! Where nobody names a file, the machine's policy holds ([`machine`]).
+//!
 //! Parsing allocates and happens once, before a program starts. Matching
 //! ([`Policy::settings_for`]) neither allocates nor locks, because it runs inside a stranger's
 //! `open`, perhaps in a signal handler.
@@ -41,6 +43,7 @@ mod escaped;
 mod explain;
 mod file;
 mod filesystem;
+pub mod machine;
 mod overrides;
 mod parse;
 mod pattern;
@@ -108,11 +111,29 @@ impl Policy {
 
     /// Reads and parses a policy file: a regular file of up to 1 MiB. Never waits for anybody.
     pub fn load(path: &Path) -> Result<Policy, PolicyError> {
-        let name = Escaped(path.as_os_str().as_encoded_bytes()).to_string();
-        let bytes = file::read(path).map_err(|error| PolicyError::unreadable(&name, &error))?;
-        let text =
-            std::str::from_utf8(&bytes).map_err(|error| PolicyError::not_text(&name, &error))?;
-        Policy::parse(text, &name)
+        Policy::parse(&read(path)?, &named(path))
+    }
+
+    /// The policy that was named or, where none was, the machine's.
+    pub fn chosen(path: Option<&Path>) -> Result<Policy, PolicyError> {
+        match path {
+            Some(path) => Policy::load(path),
+            None => Policy::of_machine(Path::new("/")),
+        }
+    }
+
+    /// What holds under this root where nobody names a policy.
+    pub fn of_machine(root: &Path) -> Result<Policy, PolicyError> {
+        let folder = machine::FOLDER.trim_start_matches('/');
+        machine::load(&root.join(folder))
+    }
+
+    /// More rules, behind those that it has; what they leave out comes from its defaults.
+    fn add(&mut self, rules: Vec<Rule>) {
+        for mut rule in rules {
+            rule.layer.rest_on(&self.defaults);
+            self.rules.push(rule);
+        }
     }
 
     /// The lock table that the policy names.
@@ -245,4 +266,16 @@ impl Policy {
         }
         settings
     }
+}
+
+/// What messages call a file.
+fn named(path: &Path) -> String {
+    Escaped(path.as_os_str().as_encoded_bytes()).to_string()
+}
+
+/// The text of a policy file.
+fn read(path: &Path) -> Result<String, PolicyError> {
+    let bytes = file::read(path).map_err(|error| PolicyError::unreadable(&named(path), &error))?;
+    String::from_utf8(bytes)
+        .map_err(|error| PolicyError::not_text(&named(path), &error.utf8_error()))
 }

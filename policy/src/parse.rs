@@ -9,14 +9,30 @@ use toml::de::{DeTable, DeValue};
 use crate::diagnostic::line_of;
 use crate::rule::{Layer, Rule};
 use crate::settings::{Key, Mode};
-use crate::{Diagnostic, Policy, PolicyError, conditions, suggest};
+use crate::{Diagnostic, Policy, PolicyError, conditions, machine, suggest};
 
 const SECTIONS: [&str; 3] = ["table", "defaults", "rule"];
 const CONDITIONS: [&str; 3] = ["path", "program", "filesystem"];
 
 pub(crate) fn parse(text: &str, name: &str) -> Result<Policy, PolicyError> {
+    read(text, name, &[], Reader::document)
+}
+
+/// The rules of a file that has nothing else, which stand behind these.
+pub(crate) fn rules(text: &str, name: &str, before: &[Rule]) -> Result<Vec<Rule>, PolicyError> {
+    read(text, name, before, Reader::only_rules)
+}
+
+fn read<'a, R>(
+    text: &'a str,
+    name: &'a str,
+    before: &'a [Rule],
+    says: impl FnOnce(&mut Reader<'a>, &DeTable<'_>) -> R,
+) -> Result<R, PolicyError> {
     let mut reader = Reader {
         source: text,
+        file: name,
+        before,
         errors: Vec::new(),
     };
     let (document, syntax) = DeTable::parse_recoverable(text);
@@ -29,11 +45,11 @@ pub(crate) fn parse(text: &str, name: &str) -> Result<Policy, PolicyError> {
         );
     }
     // What a broken document seems to say would only bring errors that aren't there.
-    let policy = syntax
+    let said = syntax
         .is_empty()
-        .then(|| reader.document(document.get_ref(), name));
-    match policy {
-        Some(policy) if reader.errors.is_empty() => Ok(policy),
+        .then(|| says(&mut reader, document.get_ref()));
+    match said {
+        Some(said) if reader.errors.is_empty() => Ok(said),
         _ => {
             reader
                 .errors
@@ -60,6 +76,10 @@ fn is_table(path: &str) -> bool {
 /// The source, and what was found wrong with it so far.
 pub(crate) struct Reader<'a> {
     pub(crate) source: &'a str,
+    /// What messages call it.
+    file: &'a str,
+    /// Rules that come first.
+    before: &'a [Rule],
     errors: Vec<Diagnostic>,
 }
 
@@ -81,9 +101,9 @@ impl Reader<'_> {
         self.source.get(span).unwrap_or_default()
     }
 
-    fn document(&mut self, document: &DeTable<'_>, name: &str) -> Policy {
+    fn document(&mut self, document: &DeTable<'_>) -> Policy {
         let mut policy = Policy {
-            name: name.to_owned(),
+            name: self.file.to_owned(),
             ..Policy::built_in()
         };
         for (key, value) in document {
@@ -102,6 +122,27 @@ impl Reader<'_> {
         }
         policy.warnings = self.warnings(&policy);
         policy
+    }
+
+    /// A file among others, of which one speaks for all.
+    fn only_rules(&mut self, document: &DeTable<'_>) -> Vec<Rule> {
+        let mut rules = Vec::new();
+        for (key, value) in document {
+            match key.get_ref().as_ref() {
+                "rule" => rules = self.rules(value),
+                name @ ("table" | "defaults") => self.error(
+                    key.span(),
+                    format!("`{name}` in a file of {}", machine::PARTS),
+                    format!(
+                        "it holds for all files: write it into {}/{}",
+                        machine::FOLDER,
+                        machine::MAIN
+                    ),
+                ),
+                unknown => self.unknown_section(unknown, key.span()),
+            }
+        }
+        rules
     }
 
     fn unknown_section(&mut self, name: &str, span: Range<usize>) {
@@ -184,17 +225,19 @@ impl Reader<'_> {
                 continue;
             };
             let rule = self.rule(table, value.span());
+            let mut all = self.before.iter().chain(&rules);
             if let Some(name) = &rule.name
-                && let Some(first) = rules.iter().find(|other| other.name.as_ref() == Some(name))
+                && let Some(first) = all.find(|other| other.name.as_ref() == Some(name))
             {
                 let span = table.get("name").map_or(value.span(), Spanned::span);
+                let place = match first.file == rule.file {
+                    true => format!("at line {}", first.line),
+                    false => format!("at {}:{}", first.file, first.line),
+                };
                 self.error(
                     span,
                     format!("a second rule with the name \"{name}\""),
-                    format!(
-                        "the first is at line {}: give each rule a name of its own",
-                        first.line
-                    ),
+                    format!("the first is {place}: give each rule a name of its own"),
                 );
             }
             rules.push(rule);
@@ -204,6 +247,7 @@ impl Reader<'_> {
 
     fn rule(&mut self, table: &DeTable<'_>, span: Range<usize>) -> Rule {
         let mut rule = Rule {
+            file: self.file.to_owned(),
             line: line_of(self.source, span.start),
             ..Rule::default()
         };

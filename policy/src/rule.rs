@@ -40,6 +40,8 @@ impl Layer {
 #[derive(Debug, Default)]
 pub(crate) struct Rule {
     pub name: Option<String>,
+    /// Where it stands.
+    pub file: String,
     pub line: usize,
     pub path: Vec<Glob>,
     pub program: Vec<Glob>,

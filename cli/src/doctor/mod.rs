@@ -16,7 +16,7 @@ mod program;
 
 use std::path::{Path, PathBuf};
 
-use policy::Policy;
+use policy::{Policy, PolicyError};
 
 use crate::args::DoctorArgs;
 use crate::environment::overrides;
@@ -27,12 +27,11 @@ use crate::say;
 const NOT_COVERED: i32 = 1;
 
 pub fn doctor(arguments: &DoctorArgs) -> Result<i32, Failure> {
-    let given = policy(arguments.policy.as_deref())?;
-    let or_own = |given: Option<Policy>| -> Result<Policy, Failure> {
-        Ok(match given {
-            Some(given) => given.with_overrides(overrides()),
-            None => own_policy()?,
-        })
+    let load = |path: &PathBuf| Policy::load(path).map_err(unusable);
+    let given = arguments.policy.as_ref().map(load).transpose()?;
+    let or_own = |given: Option<Policy>| match given {
+        Some(given) => Ok(given.with_overrides(overrides())),
+        None => own_policy(),
     };
     let diagnosis = match &arguments.target {
         None => machine::diagnose(&or_own(given)?),
@@ -52,10 +51,8 @@ pub fn doctor(arguments: &DoctorArgs) -> Result<i32, Failure> {
 /// What a program would be under that is started here.
 pub fn own_policy() -> Result<Policy, Failure> {
     let own = std::env::var_os(policy::environment::POLICY).filter(|path| !path.is_empty());
-    let own = policy(own.map(PathBuf::from).as_deref())?;
-    Ok(own
-        .unwrap_or_else(Policy::built_in)
-        .with_overrides(overrides()))
+    let own = Policy::chosen(own.as_ref().map(Path::new)).map_err(unusable)?;
+    Ok(own.with_overrides(overrides()))
 }
 
 /// None: it is the name of a program.
@@ -73,8 +70,6 @@ fn number(target: &std::ffi::OsStr) -> Option<Result<u32, Failure>> {
     Some(text.parse().ok().filter(|n| *n != 0).ok_or_else(absent))
 }
 
-fn policy(path: Option<&Path>) -> Result<Option<Policy>, Failure> {
-    let failed = |error| Failure::new(USAGE, format!("the policy can't be used\n\n{error}"), "");
-    path.map(|path| Policy::load(path).map_err(failed))
-        .transpose()
+fn unusable(error: PolicyError) -> Failure {
+    Failure::new(USAGE, format!("the policy can't be used\n\n{error}"), "")
 }

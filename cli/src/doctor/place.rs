@@ -103,7 +103,8 @@ pub fn rules(section: &mut Section, policy: &Policy, program: &[u8]) {
         section.covered(
             "policy",
             format_args!(
-                "{from}:{}: {} {why}: mode \"{}\", isolation \"{}\", route \"{}\"",
+                "{}:{}: {} {why}: mode \"{}\", isolation \"{}\", route \"{}\"",
+                rule.rule.file,
                 rule.rule.line,
                 rule.rule,
                 rule.settings.mode.word(),

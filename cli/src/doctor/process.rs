@@ -61,10 +61,7 @@ fn policy_of(process: &Process, given: Option<Policy>, section: &mut Section) ->
     if let Some(policy) = given {
         return policy;
     }
-    let Some(path) = process.path_of(names::POLICY) else {
-        return Policy::built_in();
-    };
-    Policy::load(&path).unwrap_or_else(|error| {
+    process.policy().unwrap_or_else(|error| {
         section.uncovered(
             "policy",
             format_args!("its policy can't be used: {error}"),

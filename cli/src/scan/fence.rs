@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 
 use policy::environment as names;
 use policy::{Overrides, Policy};
@@ -72,16 +71,9 @@ pub struct Asked {
 impl Asked {
     pub fn new(process: Process) -> Asked {
         let mut note = None;
-        let given = process.path_of(names::POLICY).map(|path| {
-            // A relative name meant the directory that it was started in.
-            let path = match path.is_absolute() {
-                true => process.inside(&path),
-                false => PathBuf::from(format!("/proc/{}/cwd", process.number)).join(path),
-            };
-            Policy::load(&path).unwrap_or_else(|error| {
-                note = Some("its policy can't be used now: what is shown is the built-in one");
-                Policy::instead_of(&error)
-            })
+        let given = process.policy().unwrap_or_else(|error| {
+            note = Some("its policy can't be used now: what is shown is the built-in one");
+            Policy::instead_of(&error)
         });
         let word = |name| {
             process
@@ -89,9 +81,7 @@ impl Asked {
                 .and_then(|word| std::str::from_utf8(word).ok())
         };
         let (overrides, _) = Overrides::from_words(word(names::MODE), word(names::ISOLATION));
-        let policy = given
-            .unwrap_or_else(Policy::built_in)
-            .with_overrides(overrides);
+        let policy = given.with_overrides(overrides);
         let fence = fence_of(&process);
         Asked {
             process,
@@ -148,13 +138,12 @@ impl Asked {
         );
         let name = self.policy.name();
         // Its path by way of /proc is of no use to anybody.
-        let own_name = || {
-            self.process
-                .path_of(names::POLICY)
-                .map(|path| path.shown().to_string())
+        let own_name = || match self.process.path_of(names::POLICY) {
+            Some(path) => path.shown().to_string(),
+            None => policy::machine::FOLDER.to_owned(),
         };
         Ruling {
-            file: if name.is_empty() { None } else { own_name() },
+            file: (!name.is_empty()).then(own_name),
             mode: said.mode.word(),
             route: said.route.word(),
             rule: said.by,

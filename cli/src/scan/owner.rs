@@ -5,9 +5,18 @@ use std::collections::HashMap;
 /// Names of users, as /etc/passwd has them. (Asking libc may ask a server, which may not answer.)
 pub struct Users(HashMap<u32, String>);
 
+/// The same of groups.
+pub fn groups() -> Users {
+    Users::of("/etc/group")
+}
+
 impl Users {
     pub fn read() -> Users {
-        let text = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        Users::of("/etc/passwd")
+    }
+
+    fn of(file: &str) -> Users {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
         let pair = |line: &str| {
             let mut words = line.split(':');
             let name = words.next()?.to_owned();

@@ -128,7 +128,7 @@ const CREATE_MORE: &str = "\
 EXAMPLES:
   Room for 8,192 processes, where this user's programs look for the table:
       pagefence table create --processes 8192
-  One for the whole system, shared by the members of a group:
+  One for the whole system, shared by the members of a group (scripts/install-system does it, and more):
       install -d -o root -g storage -m 2770 /run/pagefence
       pagefence table create --table /run/pagefence/table
 

@@ -56,14 +56,22 @@ pub fn words() -> impl Iterator<Item = *const c_char> + Clone {
 /// That this program and what it starts are not fenced has been said: once for all of them.
 const SAID_UNFENCED: &CStr = c"PAGEFENCE_SAID_UNFENCED=1";
 pub const SAID_NAME: &CStr = c"PAGEFENCE_SAID_UNFENCED";
+pub const APART: &CStr = c"PAGEFENCE_APART";
 const SAID_BEFORE: u32 = 1;
 const SAID_HERE: u32 = 2;
 
 /// In the constructor.
-pub fn hear(is_said: bool) {
+pub fn hear(is_said: bool, is_apart: bool) {
     if is_said {
         state().said_unfenced.store(SAID_BEFORE, Release);
     }
+    state().said_apart.store(is_apart, Release);
+}
+
+/// Whether nobody has said that the machine's table can't be joined; from now on somebody has. (`pagefence run` says it for
+/// all that it starts.)
+pub fn is_first_to_say_apart() -> bool {
+    !state().said_apart.swap(true, AcqRel)
 }
 
 /// Whether nobody has said it; from now on somebody has.

@@ -17,7 +17,9 @@
 use core::ffi::CStr;
 use std::ffi::CString;
 
-use lock_table::{Fault, Table};
+use lock_table::{Fault, OfSystem, Table};
+use policy::Policy;
+use rustix::io::Errno;
 
 use crate::hold::ranges;
 use crate::life::state::state;
@@ -65,6 +67,9 @@ fn first(registry: &Registry) -> bool {
     lineage::watch();
     scratch::init();
     let named = state().named.get().and_then(Option::as_deref);
+    if named.is_none() && !may_do_without_the_machines() {
+        return false;
+    }
     let no_number = Fault::Other(libc::EMFILE);
     let attached = match attach(named) {
         Err(error) if error.fault() == no_number => {
@@ -87,6 +92,48 @@ fn first(registry: &Registry) -> bool {
             false
         }
     }
+}
+
+/// Nobody names a table. Where the machine has one for all, and this process can't join it, its user's own keeps only this
+/// user's programs apart: that is said, or refused as the policy says of who has no table.
+fn may_do_without_the_machines() -> bool {
+    let OfSystem::Closed(error) = lock_table::of_system() else {
+        return true;
+    };
+    let refuses = process::policy().is_some_and(Policy::may_refuse);
+    let done = match refuses {
+        true => process::without_table(""),
+        false => {
+            "this user's own is used: what programs in the machine's do to the same files is not excluded"
+        }
+    };
+    let is_new = match refuses {
+        true => handed_on::is_first_to_say_unfenced(),
+        false => handed_on::is_first_to_say_apart(),
+    };
+    if is_new {
+        let (reason, hint) = match error {
+            Errno::ROFS => (
+                "the machine's lock table (/run/pagefence/table) can't be joined: /run is read-only here",
+                "in a unit: ReadWritePaths=/run/pagefence",
+            ),
+            _ => (
+                "the machine's lock table (/run/pagefence/table) can't be joined: this user is not in its group",
+                "usermod -aG pagefence USER, and log in anew; in a unit: SupplementaryGroups=pagefence",
+            ),
+        };
+        let kind = match refuses {
+            true => Kind::TableError,
+            false => Kind::Uncovered,
+        };
+        events::emit(&Event {
+            reason,
+            done,
+            hint,
+            ..Event::new(kind)
+        });
+    }
+    !refuses
 }
 
 /// Attaches to that or, where none is named, to the system's or the user's.

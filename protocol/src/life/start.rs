@@ -36,7 +36,8 @@ pub fn init() {
     ending::init(at_thread_exit);
     // The clock's first reading searches for it, which takes room: no hook does that.
     let _ = kernel::now_ns();
-    handed_on::hear(variable(handed_on::SAID_NAME).is_some());
+    let has = |name| variable(name).is_some();
+    handed_on::hear(has(handed_on::SAID_NAME), has(handed_on::APART));
     records::init(
         text(c"PAGEFENCE_LOG"),
         variable(c"PAGEFENCE_TRACE"),
@@ -99,10 +100,9 @@ fn read_policy() -> Policy {
         ));
     }
     let path = variable(c"PAGEFENCE_POLICY").map(|path| OsStr::from_bytes(path.to_bytes()));
-    let policy = match path.map(|path| Policy::load(path.as_ref())) {
-        None => Policy::built_in(),
-        Some(Ok(policy)) => policy,
-        Some(Err(error)) => {
+    let policy = match Policy::chosen(path.map(OsStr::as_ref)) {
+        Ok(policy) => policy,
+        Err(error) => {
             // Two tables on one file exclude nothing.
             let table = match (&error.table, variable(c"PAGEFENCE_TABLE")) {
                 (Some(_), _) | (_, Some(_)) => "",

@@ -32,6 +32,8 @@ pub struct State {
     pub(super) handed_on: AtomicPtr<c_char>,
     /// Whether it has been said that this program is not fenced.
     pub(super) said_unfenced: AtomicU32,
+    /// It has been said that the machine's table can't be joined.
+    pub(super) said_apart: AtomicBool,
     /// The table that is named, if one is.
     pub(super) named: OnceBox<Option<CString>>,
     /// Our variables, for programs that are started with an environment of their own.
@@ -66,6 +68,7 @@ impl State {
             refused: [const { AtomicU64::new(0) }; 8],
             handed_on: AtomicPtr::new(null_mut()),
             said_unfenced: AtomicU32::new(0),
+            said_apart: AtomicBool::new(false),
             named: OnceBox::new(),
             variables: OnceBox::new(),
             own_name: OnceBox::new(),
