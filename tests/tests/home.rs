@@ -1,0 +1,299 @@
+//! At home on a system: installed by `scripts/install-system` into a root of its own (this machine's, with what is changed in
+//! it kept apart), used there by several users, upgraded while they are at it, and taken away again.
+
+use pagefence_tests::artefacts;
+use pagefence_tests::fence::found;
+use pagefence_tests::places::{Place, main_place, places};
+use pagefence_tests::programs::compile;
+use pagefence_tests::run::{Outcome, run};
+use pagefence_tests::{is_root, long, skip};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+/// A root in which the rest is run, with users ann, ben and eve; ann and ben are in the group once it is installed. What the
+/// machine's own /run and /etc/pagefence say doesn't count there.
+const ROOT: &str = r#"
+set -eu
+own=/mnt && mount -t tmpfs tmpfs "$own" && mkdir "$own/upper" "$own/work" "$own/root"
+mount -t overlay -o "lowerdir=/,upperdir=$own/upper,workdir=$own/work" overlay "$own/root"
+here() { mkdir -p "$own/root$1"; mount --rbind "$1" "$own/root$1"; }
+here /proc; here /sys; here /dev; here "$PROJECT"; here "$DATA"
+cd "$own/root" && pivot_root . mnt && cd "$PROJECT"
+mount -t tmpfs -o mode=755 tmpfs /run && mount -t tmpfs -o mode=1777 tmpfs /dev/shm && rm -rf /etc/pagefence
+for user in ann ben eve; do useradd -M "$user"; done
+as() { local user=$1; shift; setpriv --reuid "$user" --regid "$user" --init-groups -- "$@"; }
+export PATH=/usr/local/bin:$PATH
+install_it() { (cd "$PROJECT" && scripts/install-system >/dev/null); }
+let_in() { usermod -aG pagefence ann; usermod -aG pagefence ben; }
+"#;
+
+/// In that root, in the place's directory; for a test, a call: one writes directly and others read, all at once.
+const USERS: &str = r#"
+chmod 777 "$DATA"; cd "$DATA"
+head -c 1048576 /dev/zero >data; head -c 4096 /dev/zero >board; chmod 666 data board
+all() {
+    as ann "$@" "$PROGRAM" write data board "$SECONDS_EACH" &
+    as ben "$@" "$PROGRAM" read data board "$SECONDS_EACH" &
+    "$@" "$PROGRAM" copy 'tar -cf - data 2>/dev/null | tar -xOf - data' board "$SECONDS_EACH" &
+    while [ -n "$(jobs -r)" ]; do meanwhile; sleep 0.5; done
+    wait
+}
+"#;
+
+fn in_root(place: &Place, script: &str) -> Outcome {
+    let dir = place.directory();
+    let program = compile("two_users", &[]);
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("a workspace");
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "bash", "-c"]);
+    command.arg([ROOT, USERS, script].concat());
+    command
+        .env("PROJECT", project)
+        .env("DATA", dir.path())
+        .env("PROGRAM", &program.path)
+        .env(
+            "PAGEFENCE_BUILT",
+            found(artefacts::library()).parent().expect("beside it"),
+        )
+        .env("SECONDS_EACH", if long() { "60" } else { "4" });
+    run(&mut command, Duration::from_secs(200)).expect("unshare")
+}
+
+fn has_root() -> bool {
+    if !is_root() {
+        skip("a root of its own, and users, need root");
+    }
+    is_root()
+}
+
+fn is(outcome: &Outcome, right: &[&str]) {
+    assert_eq!(outcome.code(), 0, "{}", outcome.report());
+    for right in right {
+        assert!(
+            outcome.stdout.contains(right),
+            "{right}: {}",
+            outcome.report()
+        );
+    }
+}
+
+/// Those where the bare kernel tears.
+fn tearing() -> impl Iterator<Item = Place> {
+    let wanted = |place: &Place| ["ext4", "xfs"].contains(&place.name.as_str());
+    places().into_iter().filter(wanted)
+}
+
+const FENCED: [&str; 3] = [
+    "wrote enough",
+    "read: whole and fresh",
+    "copied: whole and fresh",
+];
+
+/// Bare they tear records; installed, with nothing said but `pagefence run`, they don't: by the machine's table and policy.
+/// Meanwhile it is installed anew, and `status` shows them.
+#[test]
+fn users_of_one_machine_are_kept_apart() {
+    const SCRIPT: &str = r#"
+meanwhile() { :; }
+for try in 1 2 3 4 5 6 7 8; do all env >bare; grep -q anomalies bare && break; done
+cat bare
+install_it; let_in
+printf '[defaults]\nisolation = "atomic"\n' >/etc/pagefence/policy.toml
+meanwhile() { install_it; pagefence status >>status || true; }
+echo fenced; all pagefence run --
+for who in ann ben root; do grep -q "two_users.*$who" status && echo "$who seen"; done
+ls -l /run/pagefence/table | cut -d' ' -f1,4; ls /dev/shm
+"#;
+    if !has_root() {
+        return;
+    }
+    for place in tearing() {
+        let outcome = in_root(&place, SCRIPT);
+        is(&outcome, &["read: anomalies\n"]);
+        let fenced = outcome
+            .stdout
+            .split_once("fenced\n")
+            .map_or("", |(_, fenced)| fenced);
+        for right in FENCED.into_iter().chain(["-rw-rw---- pagefence", "seen"]) {
+            assert!(
+                fenced.contains(right),
+                "{}: {right}: {}",
+                place.name,
+                outcome.report()
+            );
+        }
+        assert!(
+            !fenced.contains("pagefence-user"),
+            "a table of a user's own: {}",
+            outcome.report()
+        );
+    }
+}
+
+/// The same where each has mounts, processes, a /dev/shm and a /run of its own, and shares the table's directory and the data.
+#[test]
+fn containers_that_share_the_table_are_kept_apart() {
+    const SCRIPT: &str = r#"
+meanwhile() { :; }
+install_it; let_in
+printf '[defaults]\nisolation = "atomic"\n' >/etc/pagefence/policy.toml
+mkdir shared && mount --bind /run/pagefence shared
+as() { local user=$1; shift; unshare --mount --pid --ipc --fork --mount-proc -- sh -c '
+    mount -t tmpfs tmpfs /run && mkdir /run/pagefence && mount --bind shared /run/pagefence && mount -t tmpfs tmpfs /dev/shm
+    user=$1; shift; exec setpriv --reuid "$user" --regid "$user" --init-groups -- "$@"' sh "$user" "$@"; }
+all pagefence run --
+find /run/pagefence -type f; pagefence table show /run/pagefence/table >&2
+"#;
+    if !has_root() {
+        return;
+    }
+    for place in tearing() {
+        let outcome = in_root(&place, SCRIPT);
+        is(&outcome, &FENCED);
+        assert!(
+            outcome.stdout.ends_with("\n/run/pagefence/table\n"),
+            "{}",
+            outcome.report()
+        );
+    }
+}
+
+/// Two tables on one file exclude nothing: who can't join the machine's hears it, once for all that he starts, and how to mend
+/// it; or is refused, if the policy says so. Who is in the group hears nothing.
+#[test]
+fn who_can_not_join_is_told_once_or_refused() {
+    const SCRIPT: &str = r#"
+install_it; let_in
+twice() { as "$1" pagefence run -- sh -c 'head -c 1 data >/dev/null; head -c 1 data >/dev/null' 2>&1 | sed "s/^/$1: /"; }
+echo "@ reported"; twice ann; twice eve
+echo "@ preloaded"; as eve env LD_PRELOAD=/usr/local/lib/libpagefence.so head -c 1 data 2>&1 >/dev/null | sed "s/^/eve: /"
+echo "@ refused"; printf '[defaults]\non_table_error = "refuse"\n' >/etc/pagefence/policy.toml
+twice ann; twice eve
+echo "@ read only"; rm /etc/pagefence/policy.toml; mount --bind /run/pagefence /run/pagefence && mount -o remount,bind,ro /run/pagefence
+twice ann
+"#;
+    if !has_root() {
+        return;
+    }
+    let outcome = in_root(&main_place(), SCRIPT);
+    is(&outcome, &[]);
+    let parts: Vec<&str> = outcome.stdout.split("@ ").skip(1).collect();
+    let [reported, preloaded, refused, read_only] = parts.as_slice() else {
+        panic!("{}", outcome.report());
+    };
+    let count = |text: &str, what| text.matches(what).count();
+    const APART: &str = "pagefence: the machine's lock table in /run/pagefence can't be joined";
+    for (part, kind, hint) in [
+        (reported, APART, "usermod -aG pagefence USER"),
+        (
+            preloaded,
+            "pagefence: uncovered",
+            "usermod -aG pagefence USER",
+        ),
+        (
+            refused,
+            "pagefence: table_error",
+            "SupplementaryGroups=pagefence",
+        ),
+        (read_only, APART, "ReadWritePaths=/run/pagefence"),
+    ] {
+        assert_eq!(count(part, kind), 1, "{}", outcome.report());
+        assert_eq!(count(part, hint), 1, "{}", outcome.report());
+    }
+    assert_eq!(
+        count(refused, "eve: head: cannot open"),
+        2,
+        "{}",
+        outcome.report()
+    );
+    assert_eq!(count(reported, "\nann"), 0, "{}", outcome.report());
+    assert_eq!(count(refused, "\nann"), 0, "{}", outcome.report());
+}
+
+/// Where nothing is installed each user has a table of his own: root, who can see that, hears of it before his program runs.
+#[test]
+fn root_hears_of_other_users_tables() {
+    const SCRIPT: &str = r#"
+run() { "$PAGEFENCE_BUILT/pagefence" run -- "$@"; }
+echo "@ alone"; run cat data board 2>&1 >/dev/null
+as ann "$PAGEFENCE_BUILT/pagefence" run -- sh -c 'exec 3<data; echo $$; exec sleep 1000' >stands & until [ -s stands ]; do sleep 0.1; done
+echo "@ beside"; run cat data board 2>&1 >/dev/null
+echo "@ named"; PAGEFENCE_TABLE=/dev/shm/named run cat data 2>&1 >/dev/null
+kill "$(cat stands)"; wait || true
+echo "@ after"; run cat data 2>&1 >/dev/null
+"#;
+    if !has_root() {
+        return;
+    }
+    let outcome = in_root(&main_place(), SCRIPT);
+    is(
+        &outcome,
+        &[
+            "@ beside\npagefence: programs of other users are fenced in lock tables of their own: ann (/dev/shm/pagefence-user-",
+        ],
+    );
+    let told = outcome.stdout.matches("lock tables of their own").count();
+    assert_eq!(told, 1, "{}", outcome.report());
+}
+
+/// While somebody is in the table nothing is taken away, and then everything. What the administrator has written stays.
+#[test]
+fn what_is_taken_away_leaves_nothing() {
+    const SCRIPT: &str = r#"
+names() { find /etc /usr /run /var -xdev ! -name '*-' ! -path '*/__pycache__*' | sort; cat /etc/group; }
+names >before
+install_it; let_in
+man -l /usr/local/share/man/man1/pagefence-run.1 >/dev/null && bash -c '. /usr/local/share/bash-completion/completions/pagefence'
+as ann pagefence run -- sh -c 'exec 3<data; echo $$; exec sleep 1000' >stands & until [ -s stands ]; do sleep 0.1; done
+take() { (cd "$PROJECT" && scripts/install-system --remove 2>&1); }
+take && exit 1; pagefence run -- true && echo "still there"
+kill "$(cat stands)"; wait || true
+echo '[defaults]' >>/etc/pagefence/policy.toml; take; ls /etc/pagefence
+install_it; cp "$PROJECT/scripts/system/policy.toml" /etc/pagefence; take
+names >after; diff before after && echo nothing
+"#;
+    if !has_root() {
+        return;
+    }
+    let outcome = in_root(&main_place(), SCRIPT);
+    let told = [
+        "stays, and with it all else",
+        "still there",
+        "policy.toml stays: it is yours",
+        "\nnothing\n",
+    ];
+    is(&outcome, &told);
+}
+
+/// For a package: a tree, and nothing outside it.
+#[test]
+fn a_tree_is_filled_for_a_package() {
+    const SCRIPT: &str = r#"
+(cd "$PROJECT" && scripts/install-system --prefix /usr --root "$DATA/tree")
+(cd tree && find . -type f | sort)
+[ ! -e /run/pagefence ] && ! getent group pagefence && grep /usr/bin tree/usr/lib/systemd/system/pagefence-table.service
+tree/usr/bin/pagefence run -- true
+(cd "$PROJECT" && scripts/install-system --remove --prefix /usr --root "$DATA/tree"); find tree ! -type d
+"#;
+    if !has_root() {
+        return;
+    }
+    let outcome = in_root(&main_place(), SCRIPT);
+    let there = [
+        "./etc/pagefence/policy.toml\n",
+        "./usr/bin/pagefence\n",
+        "./usr/lib/libpagefence.so\n",
+        "./usr/lib/sysusers.d/pagefence.conf\n",
+        "./usr/share/man/man1/pagefence.1\n",
+        "ExecStart=/usr/bin/pagefence table create",
+    ];
+    is(&outcome, &there);
+    assert!(
+        outcome.stdout.trim_end().ends_with("$TABLE_OPTIONS"),
+        "what stays: {}",
+        outcome.report()
+    );
+}
