@@ -27,6 +27,12 @@ impl Mode {
         Mode::ALL.get(usize::from(n)).copied()
     }
 
+    /// Whether it goes past the page cache.
+    #[inline]
+    pub fn is_direct(self) -> bool {
+        matches!(self, Mode::DirectRead | Mode::DirectWrite)
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Mode::BufferedRead => "buffered read",

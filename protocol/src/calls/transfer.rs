@@ -6,7 +6,7 @@ use lock_table::Mode;
 
 use crate::calls::recorded;
 use crate::direct::{Outcome, Request, possible, routed};
-use crate::hold::all_direct::all_direct;
+use crate::hold::all_direct::{all_direct, as_before};
 use crate::hold::attempt::{Attempt, Held, Look, Stands, attempt_at};
 use crate::hold::call::{self, under_frame_of};
 use crate::hold::extents::mode_of;
@@ -34,8 +34,7 @@ pub fn transfer(
     moved: impl Fn() -> (Data, Position, i32),
     real: impl Fn() -> isize + Copy,
 ) -> isize {
-    let mode = mode_of(write, false);
-    let Some(in_lane) = lane::enter(fd, mode) else {
+    let Some(in_lane) = lane::enter::<false>(fd, write) else {
         return looked_up(fd, write, moved, real);
     };
     let n = real();
@@ -51,20 +50,25 @@ fn looked_up(
     moved: impl Fn() -> (Data, Position, i32),
     real: impl Fn() -> isize + Copy,
 ) -> isize {
+    let call = || {
+        let (data, at, flags) = moved();
+        Transfer {
+            fd,
+            write,
+            data,
+            at,
+            flags,
+        }
+    };
+    if lane::is_for::<true>(fd)
+        && let Some(n) = as_before(&call(), &real)
+    {
+        return n;
+    }
     let mode = mode_of(write, false);
     match unmixed_apart::<false>(fd, mode, &real) {
         Ok(n) => n,
-        Err(why) => {
-            let ((data, at, flags), real) = (moved(), real);
-            let call = Transfer {
-                fd,
-                write,
-                data,
-                at,
-                flags,
-            };
-            look_closer(&call, mode, why, &real)
-        }
+        Err(why) => look_closer(&call(), mode, why, &real),
     }
 }
 

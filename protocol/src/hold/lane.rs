@@ -3,36 +3,44 @@
 
 use lock_table::{Again, Claim, Mode, Table, UseWord, Word};
 
-use crate::hold::cancellation;
+use crate::hold::extents::mode_of;
 use crate::hold::slots::release;
+use crate::hold::{cancellation, give_back};
+use crate::what::descriptions::{self, Pinned};
 use crate::what::words;
-use crate::who::lane::Way;
+use crate::who::lane::{Calls, Lane, Way};
 use crate::who::process;
 use crate::who::thread::{self, Frame, Holds, Thread};
 
 /// A call that has gone in by it.
-pub struct InLane {
+pub struct InLane<const DIRECT: bool> {
     thread: &'static Thread,
     again: Again<'static>,
     held: Word,
 }
 
+/// Whether it is worth to go in.
+#[inline(always)]
+pub fn is_for<const DIRECT: bool>(fd: i32) -> bool {
+    thread::current().lane.calls.get() == Calls::on(fd, DIRECT)
+}
+
 /// Goes in. None: something has changed since, or the last calls weren't of that kind; nothing is announced.
 #[inline(always)]
-pub fn enter(fd: i32, mode: Mode) -> Option<InLane> {
+pub fn enter<const DIRECT: bool>(fd: i32, write: bool) -> Option<InLane<DIRECT>> {
     let thread = thread::current();
     let lane = &thread.lane;
-    if lane.number.get() != fd || thread.after_vfork.get() != 0 {
+    if !is_for::<DIRECT>(fd) || thread.after_vfork.get() != 0 {
         return None;
     }
     let frame = thread.enter_alone()?;
     // Now the lane is this call's. Before, a handler may have come, and left a way of its own.
-    let way = lane.again(fd);
+    let way = lane.again(Calls::on(fd, DIRECT));
     frame.waited.set(0);
     frame.cancel_state.set(cancellation::UNTOUCHED);
     frame.holds.set(Holds::Perhaps);
     let Some((again, held)) = way.and_then(|again| {
-        let held = again.announce(lane.ended.get(), mode)?;
+        let held = again.announce(lane.ended.get(), mode_of(write, DIRECT))?;
         Some((again, held))
     }) else {
         frame.holds.set(Holds::Nothing);
@@ -42,8 +50,10 @@ pub fn enter(fd: i32, mode: Mode) -> Option<InLane> {
         }
         return None;
     };
+    // A direct call keeps its description. It is the number's, if that is what it was afterwards.
+    let is_kept = !DIRECT || keeps_description(frame, lane);
     // What is looked at after the announcement stays so until its end (P10; see `unmixed`).
-    if !lane.leads_on() {
+    if !is_kept || !lane.leads_on(DIRECT) {
         goes_otherwise(thread, frame);
         return None;
     }
@@ -54,15 +64,45 @@ pub fn enter(fd: i32, mode: Mode) -> Option<InLane> {
     })
 }
 
+/// Until the call has ended, and with it its use of the file (see `all_direct`).
+#[inline(always)]
+fn keeps_description(frame: &Frame, lane: &Lane) -> bool {
+    let index = words::carried(lane.says());
+    let is_kept = descriptions::pin_index(index).is_some();
+    if is_kept {
+        frame.pinned.set(index);
+    }
+    is_kept
+}
+
 #[cold]
 #[inline(never)]
 fn goes_otherwise(thread: &Thread, frame: &Frame) {
     thread.lane.leave();
     release(frame);
+    give_back::of(frame);
     thread.leave(frame);
 }
 
-impl InLane {
+impl InLane<true> {
+    #[inline(always)]
+    pub fn who(&self) -> (&'static Thread, &'static Frame) {
+        (self.thread, self.thread.outermost())
+    }
+
+    /// The description that the call keeps.
+    #[inline(always)]
+    pub fn pinned(&self) -> Option<Pinned> {
+        descriptions::pinned_at(self.who().1.pinned.get(), self.thread.lane.says())
+    }
+
+    /// The call isn't one that may be made so.
+    pub fn leave(self) {
+        goes_otherwise(self.thread, self.thread.outermost());
+    }
+}
+
+impl<const DIRECT: bool> InLane<DIRECT> {
     /// The call has been made.
     #[inline(always)]
     pub fn end(self) {
@@ -77,8 +117,32 @@ impl InLane {
                 None => release(frame),
             }
         }
+        if DIRECT {
+            lets_go(frame);
+        }
         self.thread.leave_outermost();
     }
+}
+
+/// What a direct call had beside its announcement: its description, and rarely more.
+#[inline(always)]
+fn lets_go(frame: &Frame) {
+    if frame.offset_locked.get() | frame.buffers.get() == 0 {
+        let pinned = frame.pinned.replace(0);
+        if descriptions::unpin_if_others_stay(pinned) {
+            return;
+        }
+        frame.pinned.set(pinned);
+    }
+    lets_all_go(frame);
+}
+
+#[cold]
+#[inline(never)]
+fn lets_all_go(frame: &Frame) {
+    let errno = kernel::errno();
+    give_back::of(frame);
+    kernel::set_errno(errno);
 }
 
 /// At the end of a call that looked everything up. The first on a number leaves that, the second one the way: who takes
@@ -91,7 +155,8 @@ pub fn keep(
     claim: &Claim,
     (fd, seen, uses): (i32, u64, UseWord<'static>),
 ) {
-    let is_second = thread.lane.number.replace(fd) == fd;
+    let calls = Calls::on(fd, claim.mode.is_direct());
+    let is_second = thread.lane.calls.replace(calls) == calls;
     match is_second && core::ptr::eq(frame, thread.outermost()) && thread.own_stack.is_none() {
         true => keep_way(thread, frame, table, claim, (fd, seen, uses)),
         false => thread.lane.forget(),
@@ -108,7 +173,7 @@ fn keep_way(
 ) {
     let lane = &thread.lane;
     lane.forget();
-    let is_transfer = matches!(claim.mode, Mode::BufferedRead | Mode::BufferedWrite);
+    let is_transfer = claim.mode != Mode::Layout;
     let slot = frame.slot.get().checked_sub(1).filter(|_| is_transfer);
     if let Some(slot) = slot.and_then(|slot| table.slot_at(slot))
         && let Some((again, ended)) = table.again(slot, claim)

@@ -6,8 +6,10 @@ use std::sync::mpsc::channel;
 
 use lock_table::Mode;
 
+use crate::calls::numbers;
 use crate::hold::lane::{InLane, enter};
 use crate::what::words;
+use crate::who::lane::Calls;
 use crate::who::owned::Process;
 use crate::who::{lineage, process, thread};
 use crate::world::{Buffer, Done, World, at, bare, fenced, made_by};
@@ -27,7 +29,7 @@ fn warm(fd: i32) {
 
 /// Whether the next call on it does.
 fn goes(fd: i32) -> bool {
-    enter(fd, Mode::BufferedRead).map(InLane::end).is_some()
+    enter::<false>(fd, false).map(InLane::end).is_some()
 }
 
 /// In a thread of a process with the file open.
@@ -49,7 +51,8 @@ fn the_third_call_in_a_row_goes_by_it() {
         assert!(goes(fd) && goes(fd) && !goes(other));
         // Also when it is only found out in it.
         let lane = &thread::current().lane;
-        assert!(lane.again(fd).is_some() && lane.again(other).is_none());
+        assert!(lane.again(Calls::on(fd, false)).is_some());
+        assert!(lane.again(Calls::on(other, false)).is_none());
         assert_eq!(read(other), 1);
         assert!(!goes(fd) && !goes(other));
         warm(fd);
@@ -100,8 +103,10 @@ fn a_number_that_stands_for_another_file_has_another() {
     let a = world.process();
     with(&path, a, move |fd| {
         warm(fd);
-        a.close(fd);
-        assert_eq!(a.open(&other, BOTH_WAYS), fd);
+        let other = a.open(&other, BOTH_WAYS);
+        // SAFETY: numbers of the test's.
+        let real = || unsafe { libc::dup2(other, fd) };
+        assert_eq!(numbers::dup_to(other, fd, real), fd);
         assert!(!goes(fd));
         warm(fd);
         assert!(goes(fd));

@@ -6,6 +6,8 @@ pub mod beyond;
 pub mod bounce;
 pub mod call;
 pub mod cancellation;
+#[cfg(test)]
+mod direct_lane_tests;
 pub mod extents;
 pub mod give_back;
 pub mod in_place;

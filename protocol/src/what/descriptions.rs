@@ -79,6 +79,13 @@ pub fn unpin_index(index: u32) {
     }
 }
 
+/// The same where others have one. False: there is none less.
+#[inline]
+pub fn unpin_if_others_stay(index: u32) -> bool {
+    let lowers = |r: u32| (r > 1).then(|| r - 1);
+    description(index).is_some_and(|d| d.refs.fetch_update(AcqRel, Acquire, lowers).is_ok())
+}
+
 /// The same within the registry.
 pub fn unpin_in(index: u32, registry: &Registry) {
     if let Some(d) = description(index)

@@ -1,6 +1,8 @@
 //! The lane of a thread: the way that its last call in one mode went (P10), kept for the next one on the same number, and
 //! what tells whether it is still right. One that goes by it looks up nothing.
 //!
+//! One lane is for calls through the page cache, or for such as go past it: each of them has its own things to look at.
+//!
 //! A lane is read and written by its thread's only call that is under way: one in a signal handler goes another way, so none
 //! finds half of it.
 
@@ -11,11 +13,25 @@ use lock_table::{Again, UseWord, Word};
 
 use crate::who::lineage;
 
+/// Calls that may go by one lane.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct Calls(u64);
+
+impl Calls {
+    const NONE: Calls = Calls(u64::MAX);
+
+    /// Those on this number.
+    #[inline(always)]
+    pub fn on(number: i32, direct: bool) -> Calls {
+        Calls(u64::from(number as u32) | u64::from(direct) << 32)
+    }
+}
+
 /// All zeros: there is none.
 #[derive(Default)]
 pub struct Lane {
-    /// The number that it is of, or that it would be of if the next call is on the same.
-    pub number: Cell<i32>,
+    /// Which calls it is for, or would be for if the next one is of the same.
+    pub calls: Cell<Calls>,
     /// How the slot's word was left.
     pub ended: Cell<Word>,
     /// The number's word, and what that must say.
@@ -55,27 +71,37 @@ impl Lane {
         self.process.set(None);
     }
 
-    /// What it says in the slot, if it is of this number, and this is still the process that it was made in.
+    /// What it says in the slot, if it is for these calls, and this is still the process that it was made in.
     #[inline(always)]
-    pub fn again(&self, number: i32) -> Option<Again<'static>> {
+    pub fn again(&self, calls: Calls) -> Option<Again<'static>> {
         let again = self.again.get()?;
         let epoch = self.process.get()?.load(Relaxed);
-        let is_right = number == self.number.get() && epoch == self.epoch.get();
+        let is_right = calls == self.calls.get() && epoch == self.epoch.get();
         is_right.then_some(again)
     }
 
-    /// The next call on this number looks everything up, and so does the one after it.
+    /// The next one of these calls looks everything up, and so does the one after it.
     pub fn leave(&self) {
         self.forget();
-        self.number.set(-1);
+        self.calls.set(Calls::NONE);
     }
 
-    /// Whether the number is what it was, and the file in one mode. After the announcement (P10).
+    /// What the number's word must say.
     #[inline(always)]
-    pub fn leads_on(&self) -> bool {
+    pub fn says(&self) -> u64 {
+        self.says.get()
+    }
+
+    /// Whether the number is what it was, and the file in one mode, which is that of the calls. After the announcement (P10).
+    #[inline(always)]
+    pub fn leads_on(&self, direct: bool) -> bool {
         let (Some(word), Some(uses)) = (self.word.get(), self.uses.get()) else {
             return false;
         };
-        !uses.locks() && word.load(Acquire) == self.says.get()
+        let is_in_one_mode = match direct {
+            true => uses.direct_alone(),
+            false => !uses.locks(),
+        };
+        is_in_one_mode && word.load(Acquire) == self.says.get()
     }
 }
