@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use lock_table::{Fault, Geometry, Table, TableError};
 use policy::environment as names;
-use policy::{Isolation, Mode, Overrides, Policy, PolicyError};
+use policy::{Isolation, Mode, Overrides, Policy, PolicyError, Trace};
 use rustix::fs::{Access, AtFlags};
 
 use crate::apart;
@@ -42,6 +42,9 @@ impl Environment {
         if arguments.observe {
             environment.set(names::MODE, Mode::Observe.word());
         }
+        if arguments.contents {
+            environment.set(names::RECORD, Trace::Contents.word());
+        }
         if let Some(isolation) = arguments.isolation {
             let isolation = match isolation {
                 IsolationArg::Coherent => Isolation::Coherent,
@@ -58,7 +61,7 @@ impl Environment {
     /// What is right in the policy and perhaps not meant, unless this run says the mode for all.
     fn tell_warnings(&self, policy: &Policy) {
         let mode = self.get(names::MODE).and_then(OsStr::to_str);
-        let (overrides, _) = Overrides::from_words(mode, None);
+        let (overrides, _) = Overrides::from_words(mode, None, None);
         if overrides.mode.is_none() {
             for warning in policy.warnings() {
                 tell(warning.as_warning(policy.name()));
@@ -188,6 +191,7 @@ pub fn overrides() -> Overrides {
     let (overrides, unknown) = Overrides::from_words(
         word(names::MODE).as_deref(),
         word(names::ISOLATION).as_deref(),
+        word(names::RECORD).as_deref(),
     );
     if let Some(variable) = unknown {
         tell(format_args!(

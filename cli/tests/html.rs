@@ -299,6 +299,7 @@ fn a_million(folder: &Path) {
             hint: Text::NONE,
             nanoseconds: n.is_multiple_of(3).then_some(n % 5000),
             call: None,
+            contents: None,
         });
     }
 }

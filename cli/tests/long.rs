@@ -146,6 +146,7 @@ fn hostile(folder: &Path) {
             hint: Text::NONE,
             nanoseconds: None,
             call: None,
+            contents: None,
         };
         let mut words = record.words();
         let text = |k: u64| (5 * n + k) % (SHAPE.text_words as u64 - 600) + 1;

@@ -203,6 +203,24 @@ pub fn atomic_sizes(fd: c_int) -> Option<(u64, u64)> {
     ))
 }
 
+/// When the file was made, in nanoseconds. None: the filesystem doesn't say.
+pub fn birth(fd: c_int) -> Option<u64> {
+    birth_at(fd, c"".as_ptr(), libc::AT_EMPTY_PATH)
+}
+
+/// The same of one that has a name. The pointer is the program's.
+pub fn birth_at(dir: c_int, path: *const libc::c_char, flags: c_int) -> Option<u64> {
+    let mut s = empty_statx();
+    let done = call!(SYS_statx, dir, path, flags, libc::STATX_BTIME, &raw mut s);
+    let said = done == 0 && s.stx_mask & libc::STATX_BTIME != 0;
+    let (seconds, rest) = (s.stx_btime.tv_sec as u64, s.stx_btime.tv_nsec);
+    said.then(|| {
+        seconds
+            .wrapping_mul(1_000_000_000)
+            .wrapping_add(rest.into())
+    })
+}
+
 pub fn read_link(path: &CStr, into: &mut [u8]) -> Option<usize> {
     let n = call!(
         SYS_readlinkat,

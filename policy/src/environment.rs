@@ -15,8 +15,13 @@ pub const MODE: &str = "PAGEFENCE_MODE";
 /// `coherent` or `atomic`, over the policy. Internal: set by `pagefence run --isolation`.
 pub const ISOLATION: &str = "PAGEFENCE_ISOLATION";
 
+/// `all` or `contents`, over the policy. Internal: set by `pagefence run --contents`.
+pub const RECORD: &str = "PAGEFENCE_RECORD";
+
 /// It has been said that the machine's table can't be joined. Internal: set by `pagefence run`.
 pub const APART: &str = "PAGEFENCE_APART";
 
 /// All of them: what an exec keeps, beside `LD_PRELOAD`, under `follow_exec`.
-pub const ALL: [&str; 8] = [POLICY, TABLE, TRACE, LOG, SUMMARY, MODE, ISOLATION, APART];
+pub const ALL: [&str; 9] = [
+    POLICY, TABLE, TRACE, LOG, SUMMARY, MODE, ISOLATION, RECORD, APART,
+];

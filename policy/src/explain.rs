@@ -155,6 +155,9 @@ impl Policy {
         if key == Key::Isolation && self.overrides.isolation.is_some() {
             return Origin::Environment(environment::ISOLATION);
         }
+        if key == Key::Trace && self.overrides.trace.is_some() {
+            return Origin::Environment(environment::RECORD);
+        }
         if let Some((rule, described)) = matched
             && rule.layer.line(key) > 0
         {

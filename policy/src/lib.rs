@@ -188,6 +188,11 @@ impl Policy {
         self.all_settings().any(Settings::records_calls)
     }
 
+    /// Whether what they move is to be, too.
+    pub fn records_contents(&self) -> bool {
+        self.all_settings().any(Settings::records_contents)
+    }
+
     /// Whether two paths can get different settings.
     pub fn asks_for_paths(&self) -> bool {
         let same = |rule: &Rule| rule.layer.settings == self.defaults.settings;

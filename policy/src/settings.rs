@@ -119,7 +119,9 @@ words! {
         /// What comes of its use in two modes.
         Mixed = "mixed",
         /// Every call, too.
-        All = "all"
+        All = "all",
+        /// And sums of what it moved.
+        Contents = "contents"
     }
 }
 words! {
@@ -179,7 +181,12 @@ impl Settings {
 
     /// Whether all calls are recorded, if there is a trace: a file that is off is nobody's affair.
     pub fn records_calls(&self) -> bool {
-        self.mode != Mode::Off && self.trace == Trace::All
+        self.mode != Mode::Off && self.trace != Trace::Mixed
+    }
+
+    /// Whether what they move is, too.
+    pub fn records_contents(&self) -> bool {
+        self.mode != Mode::Off && self.trace == Trace::Contents
     }
 
     /// Whether requests that don't ask for it go past the page cache, too.

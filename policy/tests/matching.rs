@@ -150,7 +150,7 @@ fn who_enforces_may_route() {
         "buffered from rule \"db\" at p:4"
     );
     // Who only looks on changes nothing.
-    let (observe, _) = Overrides::from_words(Some("observe"), None);
+    let (observe, _) = Overrides::from_words(Some("observe"), None, None);
     let policy = policy.with_overrides(observe);
     assert_eq!(route(&policy, "/db/t"), (Route::Buffered, false));
     assert!(!policy.routes());
@@ -161,7 +161,7 @@ fn who_enforces_may_go_past_the_cache() {
     let policy = Policy::parse("[defaults]\nroute = \"direct\"\n", "p").unwrap();
     let settings = policy.settings_for("/a", "p", "ext4");
     assert!(settings.goes_past() && !settings.is_routed() && !policy.routes());
-    let (observe, _) = Overrides::from_words(Some("observe"), None);
+    let (observe, _) = Overrides::from_words(Some("observe"), None, None);
     let policy = policy.with_overrides(observe);
     assert!(!policy.settings_for("/a", "p", "ext4").goes_past());
 }
@@ -228,7 +228,7 @@ fn every_value_says_where_it_comes_from() {
 
 #[test]
 fn overrides_of_a_run_leave_off_alone() {
-    let (overrides, unknown) = Overrides::from_words(Some("observe"), Some("atomic"));
+    let (overrides, unknown) = Overrides::from_words(Some("observe"), Some("atomic"), None);
     assert_eq!(unknown, None);
     let policy = parsed().with_overrides(overrides);
     let usual = policy.settings_for("/home/x", "cat", "xfs");
@@ -257,10 +257,10 @@ fn overrides_of_a_run_leave_off_alone() {
 
 #[test]
 fn unknown_override_words_override_nothing_and_are_named() {
-    let (overrides, unknown) = Overrides::from_words(Some("observ"), None);
+    let (overrides, unknown) = Overrides::from_words(Some("observ"), None, None);
     assert_eq!(overrides, Overrides::default());
     assert_eq!(unknown, Some("PAGEFENCE_MODE"));
-    let (_, unknown) = Overrides::from_words(Some(""), Some("all"));
+    let (_, unknown) = Overrides::from_words(Some(""), Some("all"), None);
     assert_eq!(unknown, Some("PAGEFENCE_ISOLATION"));
 }
 

@@ -51,6 +51,7 @@ fn write(ring: Ring, time: u64, kind: Kind) {
         hint: Text::NONE,
         nanoseconds: Some(1),
         call: None,
+        contents: None,
     });
 }
 

@@ -1,4 +1,4 @@
-//! `trace = "all"`: every call on the files that the policy says it for is a record of its own, on every filesystem, and is
+//! `trace = "all"` (and `"contents"`, which has more of it): every call on the files that the policy says it for is a record of its own, on every filesystem, and is
 //! made as it would be without.
 
 use pagefence_tests::fence::{ATOMIC, Fence, OBSERVE};
@@ -111,8 +111,13 @@ fn every_call_is_a_record() {
         check(&recorded(&place, ALL, "buffered"), &buffered, &place.name);
         check(&recorded(&place, ALL, "all"), &all, &place.name);
     }
-    for policy in [ATOMIC, OBSERVE] {
-        let policy = format!("{policy}trace = \"all\"\n");
+    for (policy, what) in [
+        (ATOMIC, "all"),
+        (OBSERVE, "all"),
+        (ATOMIC, "contents"),
+        ("[defaults]\n", "contents"),
+    ] {
+        let policy = format!("{policy}trace = \"{what}\"\n");
         check(&recorded(&main_place(), &policy, "all"), &all, &policy);
     }
 }

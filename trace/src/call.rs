@@ -9,7 +9,7 @@ macro_rules! codes {
         impl $name {
             const ALL: &[$name] = &[$($name::$value),+];
             pub const fn word(self) -> &'static str { match self { $($name::$value => $word),+ } }
-            fn from_code(code: u64) -> Option<$name> { $name::ALL.get((code & 0xff) as usize).copied() }
+            pub(crate) fn from_code(code: u64) -> Option<$name> { $name::ALL.get((code & 0xff) as usize).copied() }
         }
     };
 }

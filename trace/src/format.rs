@@ -1,10 +1,11 @@
 //! What lies where: in a ring, in its head, in a record.
 
 use crate::call::Call;
+use crate::contents::Contents;
 
 /// "PFTRACE1" as the file's first bytes.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"PFTRACE1");
-pub const VERSION: u64 = 3;
+pub const VERSION: u64 = 4;
 
 pub const WORD: usize = 8;
 /// The head's words, the rest of its page is free.
@@ -51,7 +52,7 @@ pub mod of {
     pub const INO: usize = 5;
     pub const FIRST: usize = 6;
     pub const LAST: usize = 7;
-    /// The mode and the reason; of a call what it was.
+    /// The mode and the reason; of a call what it was. Of contents all from here on but the sum.
     pub const WHY: usize = 8;
     /// What was done and what to do.
     pub const DONE: usize = 9;
@@ -80,6 +81,11 @@ impl Shape {
         index: 4096,
         text_words: 32 * 1024,
         records: 30_000,
+    };
+    /// 32 MiB: of a process that records what its calls move.
+    pub const ROOMY: Shape = Shape {
+        records: 256_000,
+        ..Shape::STANDARD
     };
 
     const fn files_at(self) -> usize {
@@ -133,7 +139,7 @@ impl Shape {
     }
 }
 
-const _: () = assert!(Shape::STANDARD.bytes() <= 4 << 20);
+const _: () = assert!(Shape::STANDARD.bytes() <= 4 << 20 && Shape::ROOMY.bytes() <= 32 << 20);
 
 /// A text of a ring, by its place there; 0: none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -182,6 +188,8 @@ pub struct Record {
     pub nanoseconds: Option<u64>,
     /// In the place of the texts but the path, and of the other party.
     pub call: Option<Call>,
+    /// In the place of all of them, and of how long it took.
+    pub contents: Option<Contents>,
 }
 
 /// What of it there is: bits beside the kind.
@@ -190,6 +198,7 @@ const HAS_RANGE: u64 = 1 << 9;
 const HAS_OTHER: u64 = 1 << 10;
 const HAS_NANOSECONDS: u64 = 1 << 11;
 const HAS_CALL: u64 = 1 << 12;
+const HAS_CONTENTS: u64 = 1 << 13;
 
 const fn pair(low: u32, high: u32) -> u64 {
     low as u64 | (high as u64) << 32
@@ -212,14 +221,22 @@ impl Record {
             | bit(HAS_OTHER, self.other.is_some())
             | bit(HAS_NANOSECONDS, self.nanoseconds.is_some())
             | bit(HAS_CALL, self.call.is_some())
+            | bit(HAS_CONTENTS, self.contents.is_some())
             | pair(0, self.path.0);
         let (dev, ino) = self.file.unwrap_or((0, 0));
         let (first, last) = self.range.unwrap_or((0, 0));
+        let who = pair(self.process, self.thread);
+        if let Some(contents) = &self.contents {
+            let [a, b, c, d, e, f, g] = contents.words();
+            return [
+                0, self.time, who, what, dev, ino, first, last, a, b, c, d, e, f, g, 0,
+            ];
+        }
         let other = u128::from_le_bytes(self.other.map_or([0; 16], |o| o.program));
         [
             0,
             self.time,
-            pair(self.process, self.thread),
+            who,
             what,
             dev,
             ino,
@@ -251,15 +268,27 @@ impl Record {
         let (what, path) = apart(word(of::WHAT));
         let has = |bit: u64| u64::from(what) & bit != 0;
         let (process, thread) = apart(word(of::WHO));
+        let contents = match has(HAS_CONTENTS) {
+            true => {
+                let from = |at: usize| word(of::WHY.saturating_add(at));
+                Some(Contents::from_words([0, 1, 2, 3, 4, 5, 6].map(from))?)
+            }
+            false => None,
+        };
+        let has =
+            |bit: u64| has(bit) && (contents.is_none() || bit == HAS_FILE || bit == HAS_RANGE);
         let call = match has(HAS_CALL) {
             true => Some(Call::from_code(word(of::WHY), word(of::OTHER))?),
             false => None,
         };
-        let (mode, reason) = match call {
-            Some(_) => (0, 0),
-            None => apart(word(of::WHY)),
+        let (mode, reason) = match call.is_none() && contents.is_none() {
+            true => apart(word(of::WHY)),
+            false => (0, 0),
         };
-        let (done, hint) = apart(word(of::DONE));
+        let (done, hint) = match contents {
+            Some(_) => (0, 0),
+            None => apart(word(of::DONE)),
+        };
         let (other_process, other_mode) = apart(word(of::OTHER));
         let other = u128::from(word(of::OTHER_PROGRAM))
             | u128::from(word(of::OTHER_PROGRAM.saturating_add(1))) << 64;
@@ -282,6 +311,7 @@ impl Record {
             hint: Text(hint),
             nanoseconds: has(HAS_NANOSECONDS).then(|| word(of::NANOSECONDS)),
             call,
+            contents,
         })
     }
 }

@@ -27,4 +27,5 @@ kinds! {
     TableError       "table_error"
     TraceError       "trace_error"
     Call             "call"
+    Contents         "contents"
 }

@@ -8,7 +8,7 @@
 //! sees to it that it doesn't lie where that helps nothing (btrfs). (A ring that somebody truncates kills who writes to it, as
 //! with the lock table.)
 //!
-//! *The words*: `format` (what lies where), `kind` (what can be told), `call` (what is recorded of one). *Written*: `ring` (made, and its records), `texts`
+//! *The words*: `format` (what lies where), `kind` (what can be told), `call` (what is recorded of one), `contents` (and what it moved). *Written*: `ring` (made, and its records), `texts`
 //! (texts, and the paths of files). *Read*: `reader`, which trusts nothing that it finds: a ring may be cut short, of
 //! another version, or made by who means harm.
 //!
@@ -31,6 +31,7 @@
 )]
 
 mod call;
+mod contents;
 mod format;
 mod kind;
 mod reader;
@@ -40,6 +41,7 @@ mod tests;
 mod texts;
 
 pub use call::{Call, Door, Mode, What};
+pub use contents::{BLOCK, Contents, SUMS, whole_blocks};
 pub use format::{Other, Record, Shape, Text, Words};
 pub use kind::Kind;
 pub use reader::{Lost, Reader, Told, Wrong};

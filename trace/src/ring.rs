@@ -124,14 +124,14 @@ impl Ring {
         self.words as usize
     }
 
-    /// A ring of the standard shape that is mapped there.
+    /// A ring that is mapped there.
     ///
     /// # Safety
-    /// It is the [`address`](Ring::address) of one, in this process or in the one that this was forked from.
-    pub unsafe fn at(address: usize) -> Ring {
+    /// It is the [`address`](Ring::address) of one of this shape, in this process or in the one that this was forked from.
+    pub unsafe fn at(address: usize, shape: Shape) -> Ring {
         Ring {
             words: address as *const AtomicU64,
-            shape: Shape::STANDARD,
+            shape,
         }
     }
 

@@ -70,6 +70,7 @@ fn record(ring: Ring, n: u64) -> Record {
         hint: ring.text(b"hint"),
         nanoseconds: Some(n),
         call: None,
+        contents: None,
     }
 }
 
@@ -89,6 +90,7 @@ fn what_is_written_is_read() {
         other: None,
         nanoseconds: None,
         call: None,
+        contents: None,
         path: Text::NONE,
         ..record(ring, 3)
     };

@@ -80,7 +80,11 @@ impl Asked {
                 .variable(name)
                 .and_then(|word| std::str::from_utf8(word).ok())
         };
-        let (overrides, _) = Overrides::from_words(word(names::MODE), word(names::ISOLATION));
+        let (overrides, _) = Overrides::from_words(
+            word(names::MODE),
+            word(names::ISOLATION),
+            word(names::RECORD),
+        );
         let policy = given.with_overrides(overrides);
         let fence = fence_of(&process);
         Asked {

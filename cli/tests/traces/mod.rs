@@ -7,6 +7,7 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use serde_json::Value;
 use trace::{Alone, Call, Door, Kind, Mode, Other, Record, Ring, Shape, Text, What};
 
 use crate::common::Fixture;
@@ -49,6 +50,7 @@ pub fn tell(ring: Ring, (process, other): (u32, u32), kind: Kind, at: u64, path:
         hint: Text::NONE,
         nanoseconds: (kind == Kind::Wait).then_some(500_000_000),
         call: None,
+        contents: None,
     });
 }
 
@@ -82,6 +84,7 @@ pub fn rich(folder: &Path) {
         hint: database.text(b"start it with aio=threads"),
         nanoseconds: None,
         call: None,
+        contents: None,
     });
 }
 
@@ -107,6 +110,7 @@ pub fn call(ring: Ring, what: What, mode: Mode, result: i64, at: u64) {
             door: Door::Unknown,
             result,
         }),
+        contents: None,
     });
 }
 
@@ -125,4 +129,40 @@ pub fn traced(make: impl FnOnce(&Path)) -> Fixture {
     std::fs::create_dir(fixture.path("trace")).unwrap();
     make(&fixture.path("trace"));
     fixture
+}
+
+pub fn as_its_schema_says(schema: &Value, said: &Value) {
+    check(schema, schema, said, "");
+}
+
+/// Types, required and further keys, lists and references: what our schema uses.
+fn check(schema: &Value, root: &Value, value: &Value, at: &str) {
+    if let Some(name) = schema["$ref"].as_str() {
+        let to = root.pointer(name.strip_prefix('#').unwrap());
+        return check(to.unwrap(), root, value, at);
+    }
+    let right = match schema["type"].as_str().unwrap() {
+        "object" => value.is_object(),
+        "array" => value.is_array(),
+        "string" => value.is_string(),
+        "integer" => value.is_u64(),
+        "number" => value.is_number(),
+        "boolean" => value.is_boolean(),
+        other => panic!("{at}: a type {other}"),
+    };
+    assert!(right, "{at}: {value} is no {}", schema["type"]);
+    if let Some(fields) = value.as_object() {
+        for (key, field) in fields {
+            let known = &schema["properties"][key];
+            assert!(known.is_object(), "{at}: {key} is not in the schema");
+            check(known, root, field, &format!("{at}/{key}"));
+        }
+        for key in schema["required"].as_array().unwrap() {
+            assert!(fields.contains_key(key.as_str().unwrap()), "{at}: no {key}");
+        }
+        assert_eq!(schema["additionalProperties"], false, "{at}");
+    }
+    for (n, item) in value.as_array().into_iter().flatten().enumerate() {
+        check(&schema["items"], root, item, &format!("{at}/{n}"));
+    }
 }

@@ -2,8 +2,9 @@
 //! moved, devices that are discarded. Everything else passes.
 
 use lock_table::Mode;
+use trace::What;
 
-use crate::calls::layout;
+use crate::calls::{layout, recorded};
 use crate::hold::call;
 use crate::hold::ranges::Got;
 use crate::hold::terms::END_OF_TIME;
@@ -58,9 +59,16 @@ fn meaning(request: usize) -> Meaning {
 pub fn control(fd: i32, request: usize, argument: usize, real: impl Fn(usize) -> i32) -> i32 {
     match meaning(request) {
         Meaning::Nothing => real(argument),
-        meaning => moving(meaning, fd, argument, &|argument| real(argument) as isize) as i32,
+        meaning => {
+            let make = || moving(meaning, fd, argument, &|argument| real(argument) as isize);
+            recorded::around(fd, CHANGED, || None, |n| n, make) as i32
+        }
     }
 }
+
+/// As what it is recorded: of the number's file, whatever becomes of it. What another file has then isn't known either,
+/// and nobody says it.
+const CHANGED: (What, trace::Mode) = (What::Layout, trace::Mode::Layout);
 
 type Real<'a> = &'a dyn Fn(usize) -> isize;
 

@@ -7,7 +7,8 @@ use lock_table::Mode;
 use trace::What;
 
 use crate::calls::piece::{Copy, Made, One, Piece, moved_to, place};
-use crate::calls::{past, recorded};
+use crate::calls::recorded::Recording;
+use crate::calls::{contents, past, range, recorded};
 use crate::hold::unmixed::unmixed_apart;
 use crate::what::data::MOST;
 use crate::what::descriptors;
@@ -17,19 +18,35 @@ use crate::who::thread::Thread;
 /// `piece` is the real call.
 #[inline(never)]
 pub fn copy(c: &Copy, piece: Piece) -> isize {
+    match process::may_record() {
+        true => told(c, piece),
+        false => made(c, piece),
+    }
+}
+
+/// Apart from its caller: who isn't recorded needs no room for that.
+#[inline(never)]
+fn told(c: &Copy, piece: Piece) -> isize {
     let (from, to) = (recorded::begin(c.from), recorded::begin(c.to));
     if from.is_none() && to.is_none() {
         return made(c, piece);
     }
     // Where it begins: it may move what says so.
     let places = (place(c.from, c.at), place(c.to, c.into));
+    if let Some(to) = to.as_ref().and_then(Recording::summed) {
+        let mode = range::mode_of(true, to.is_direct);
+        let reach = places
+            .1
+            .map(|first| (first, first.saturating_add((c.len as u64).max(1) - 1)));
+        contents::announce(&to, (What::Copy, mode), reach);
+    }
     let n = made(c, piece);
     let sides = [(from, places.0, false), (to, places.1, true)];
     for (recording, place, write) in sides {
         let Some(recording) = recording else { continue };
         let len = if n > 0 { n as u64 } else { c.len as u64 };
         let range = place.map(|first| (first, first.saturating_add(len.saturating_sub(1))));
-        let mode = recorded::mode_of(write, recording.is_direct);
+        let mode = range::mode_of(write, recording.is_direct);
         recording.ended().tell(What::Copy, mode, range, n);
     }
     n

@@ -21,6 +21,7 @@ use crate::tell::events;
 use crate::what::descriptions::Pinned;
 use crate::what::{files, identity, names, own, uses, words};
 use crate::who::process;
+use crate::who::thread::Thread;
 
 #[derive(Clone, Copy)]
 pub enum Change {
@@ -67,12 +68,15 @@ impl Change {
 }
 
 impl Change {
-    /// The bytes that the program has named: first and last.
+    /// The bytes that the program has named, first and last; to the end of time where those beyond move.
     fn names(self) -> Option<(u64, u64)> {
         match self {
             Change::Truncate(to) => Some((u64::try_from(to).ok()?, END_OF_TIME)),
-            Change::Allocate { offset, len, .. } => {
+            Change::Allocate { mode, offset, len } => {
                 let (first, len) = (u64::try_from(offset).ok()?, u64::try_from(len).ok()?);
+                if mode & (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE) != 0 {
+                    return Some((first, END_OF_TIME));
+                }
                 Some((first, first.saturating_add(len.checked_sub(1)?)))
             }
         }
@@ -95,9 +99,8 @@ impl Change {
 /// ftruncate and fallocate.
 #[inline(never)]
 pub fn change(fd: i32, what: Change, real: impl Fn() -> isize) -> isize {
-    let is = (What::Layout, trace::Mode::Layout);
     let make = || held_apart(fd, what, &real);
-    recorded::around(fd, is, || what.names(), |n| n, make)
+    recorded::around(fd, IS, || what.names(), |n| n, make)
 }
 
 fn held_apart(fd: i32, what: Change, real: &impl Fn() -> isize) -> isize {
@@ -205,18 +208,31 @@ fn by_name(name: &Name, real: &dyn Fn() -> isize) -> (Option<FileId>, isize) {
     {
         return (None, kernel::libc_result(-error as isize));
     }
+    let make = || held_by_name(thread, id, &terms, real);
+    let result = match terms.known.records_contents() {
+        true => recorded::emptied(id, (dir, path, follow), &make),
+        false => make(),
+    };
+    (Some(id), result)
+}
+
+/// As what it is recorded.
+const IS: (What, trace::Mode) = (What::Layout, trace::Mode::Layout);
+
+#[inline(always)]
+fn held_by_name(thread: &Thread, id: FileId, terms: &Terms, real: &dyn Fn() -> isize) -> isize {
     let Some(frame) = call::begin(thread, false) else {
-        return (None, real());
+        return real();
     };
     let claim = terms.claim(Mode::Layout, 0, END_OF_TIME);
     let relies = uses::rely_for_a_while(id, terms.known.observe());
-    let result = match ranges::take(thread, frame, &terms, &claim, false) {
+    let result = match ranges::take(thread, frame, terms, &claim, false) {
         Got::Go => real(),
         Got::Refused(error) => kernel::libc_result(-error as isize),
     };
     call::end(thread, frame);
     uses::relied(relies);
-    (Some(id), result)
+    result
 }
 
 /// truncate(2). `path` is the program's pointer.

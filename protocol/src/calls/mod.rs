@@ -2,6 +2,7 @@
 
 pub mod blocks;
 pub mod by_name;
+pub mod contents;
 pub mod copy;
 pub mod emptying;
 pub mod flags;
@@ -14,6 +15,7 @@ pub mod moved;
 pub mod numbers;
 pub mod past;
 pub mod piece;
+pub mod range;
 pub mod recorded;
 pub mod registering;
 pub mod remaps;

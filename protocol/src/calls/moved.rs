@@ -5,9 +5,11 @@
 //! pipe's other end holds nothing meanwhile: nobody who opens the file directly waits for a reader that doesn't read.
 
 use lock_table::Mode;
+use trace::What;
 
 use crate::calls::copy::{both_unmixed, is_fenced};
 use crate::calls::piece::{Made, One, Piece, moved_to, place};
+use crate::calls::recorded;
 use crate::calls::transfer::transfer_below;
 use crate::direct::possible::is_taken_past;
 use crate::hold::bounce;
@@ -39,9 +41,31 @@ pub type Real<'a> = &'a dyn Fn(usize) -> isize;
 /// How much the kernel is asked for at a time of a file in one mode: then it is looked at again.
 const STEP: usize = 1 << 20;
 
-/// sendfile: from a file to whatever it is.
+/// What a file gets so is recorded of it: that it is changed.
+const INTO: (What, trace::Mode) = (What::Copy, trace::Mode::BufferedWrite);
+
+#[inline(always)]
+fn into(to: i32, make: &dyn Fn() -> isize) -> isize {
+    match process::may_record() {
+        true => told(to, make),
+        false => make(),
+    }
+}
+
+/// Apart from its callers: who isn't recorded needs no room for that.
 #[inline(never)]
+fn told(to: i32, make: &dyn Fn() -> isize) -> isize {
+    recorded::around(to, INTO, || None, |n| n, make)
+}
+
+/// sendfile: from a file to whatever it is.
+#[inline(always)]
 pub fn send(m: &Move, real: Real) -> isize {
+    into(m.to, &|| sent(m, real))
+}
+
+#[inline(never)]
+fn sent(m: &Move, real: Real) -> isize {
     let Some(thread) = process::active() else {
         return real(m.len);
     };
@@ -73,8 +97,13 @@ pub fn send(m: &Move, real: Real) -> isize {
 }
 
 /// splice. `put` may be cancelled, as splice may.
-#[inline(never)]
+#[inline(always)]
 pub fn splice(m: &Move, real: Real, piece: Piece, put: Put) -> isize {
+    into(m.to, &|| spliced(m, real, piece, put))
+}
+
+#[inline(never)]
+fn spliced(m: &Move, real: Real, piece: Piece, put: Put) -> isize {
     let Some(thread) = process::active() else {
         return real(m.len);
     };

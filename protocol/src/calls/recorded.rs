@@ -1,17 +1,18 @@
-//! Calls on files of which the policy has all recorded (`trace = "all"`): each is made as it would be otherwise, and when it
+//! Calls on files of which the policy has all recorded (`trace = "all"`; with `"contents"` what they move, too): each is made as it would be otherwise, and when it
 //! has ended, with nothing held, it is told (`tell::called`).
 
+use core::ffi::c_char;
 use core::sync::atomic::Ordering::Relaxed;
 
 use lock_table::FileId;
 use trace::{Call, Door, Mode, Text, What};
 
+use crate::calls::contents::{self, Summed};
+use crate::calls::range;
 use crate::hold::call::look_at;
 use crate::tell::called::{self, Called, now};
 use crate::what::data::{Position, Transfer};
-use crate::what::descriptions;
 use crate::what::file::File;
-use crate::what::words::{self, Peek};
 use crate::who::process;
 
 /// A call that is being recorded.
@@ -20,6 +21,8 @@ pub struct Recording {
     path: Text,
     pub is_direct: bool,
     begun: u64,
+    /// What its contents are recorded with, if they are.
+    contents: Option<u32>,
 }
 
 /// How far it has come when its end is known.
@@ -63,11 +66,45 @@ impl Recording {
             path: path(file, fd),
             is_direct,
             begun: now(),
+            contents: summed(file, fd),
         }
     }
 
-    pub fn begun(&self) -> u64 {
-        self.begun
+    /// A call on a file that is named by its path, and need not be open.
+    fn by_name(id: FileId, birth: u32) -> Recording {
+        Recording {
+            id,
+            path: Text::NONE,
+            is_direct: false,
+            begun: now(),
+            contents: Some(birth),
+        }
+    }
+
+    /// For who sums what it moves, if that is asked for.
+    #[inline]
+    pub fn summed(&self) -> Option<Summed> {
+        let birth = self.contents?;
+        Some(Summed {
+            file: (self.id, self.path),
+            begun: self.begun,
+            is_direct: self.is_direct,
+            birth,
+        })
+    }
+
+    /// It is about to be made. Where the file offset is then, if it goes there.
+    #[inline]
+    pub fn before(&self, call: &Transfer) -> Option<u64> {
+        contents::before(&self.summed()?, call)
+    }
+
+    /// A direct request begins: when, which leads to it.
+    #[inline(never)]
+    pub fn begin_request(file: &File, call: &Transfer) -> u64 {
+        let recording = Recording::of(file, call.fd, true);
+        recording.before(call);
+        recording.begun
     }
 
     /// A direct request that began then. Its number may be closed by now.
@@ -79,8 +116,12 @@ impl Recording {
     }
 
     /// It has ended so, as the kernel says it.
+    #[inline(never)]
     pub fn tell_request(&self, call: &Transfer, result: i64) {
         let ended = self.ended();
+        if let Some(summed) = self.summed().filter(|_| !call.write) {
+            contents::after(&summed, call, (None, result as isize));
+        }
         let len = match result {
             1.. => Some(result as u64),
             _ => call.data.bytes().filter(|len| *len != 0),
@@ -91,7 +132,7 @@ impl Recording {
         };
         let range = first.zip(len);
         let range = range.map(|(first, len)| (first, first.saturating_add(len - 1)));
-        let mode = mode_of(call.write, true);
+        let mode = range::mode_of(call.write, true);
         ended.tell_as(Door::Aio, what_of(call), mode, range, result);
     }
 
@@ -159,17 +200,6 @@ fn path(file: &File, fd: i32) -> Text {
     path
 }
 
-/// How it uses the file.
-#[inline]
-pub fn mode_of(write: bool, is_direct: bool) -> Mode {
-    match (write, is_direct) {
-        (false, false) => Mode::BufferedRead,
-        (true, false) => Mode::BufferedWrite,
-        (false, true) => Mode::DirectRead,
-        (true, true) => Mode::DirectWrite,
-    }
-}
-
 /// A read or a write, made so.
 #[inline(never)]
 pub fn transfer(
@@ -179,12 +209,17 @@ pub fn transfer(
     make: impl FnOnce() -> isize,
 ) -> isize {
     let recording = Recording::of(file, call.fd, is_direct);
+    let before = recording.before(call);
     let n = make();
     let ended = recording.ended();
+    let range = match recording.summed() {
+        Some(summed) => contents::after(&summed, call, (before, n)),
+        None => range::moved(call, n),
+    };
     ended.tell(
         what_of(call),
-        mode_of(call.write, is_direct),
-        moved(call, n),
+        range::mode_of(call.write, is_direct),
+        range,
         n,
     );
     n
@@ -197,31 +232,11 @@ fn what_of(call: &Transfer) -> What {
     }
 }
 
-/// The first and last byte that it has moved, or that it was to move. At the file offset it is asked where that has come to.
-fn moved(call: &Transfer, n: isize) -> Option<(u64, u64)> {
-    let appends = call.write && appends(call);
-    let len = match n {
-        1.. => n as u64,
-        _ => call.data.bytes().filter(|len| *len != 0)?,
-    };
-    let first = match call.at {
-        Position::At(at) if !appends => u64::try_from(at).ok()?,
-        // It isn't known where the file ended.
-        Position::At(_) => return None,
-        Position::Offset if appends && n <= 0 => return None,
-        Position::Offset => {
-            let now = u64::try_from(kernel::lseek(call.fd, 0, libc::SEEK_CUR)).ok()?;
-            now.checked_sub(n.max(0) as u64)?
-        }
-    };
-    Some((first, first.saturating_add(len - 1)))
-}
-
-fn appends(call: &Transfer) -> bool {
-    let Peek::Description { index, .. } = words::peek(call.fd) else {
-        return false;
-    };
-    descriptions::description(index).is_some_and(|d| call.appends(d.flags()))
+/// What contents are recorded with, if they are.
+#[inline]
+fn summed(file: &File, fd: i32) -> Option<u32> {
+    let sums = file.settings().records_contents();
+    sums.then(|| contents::birth(file, fd))
 }
 
 /// Any other call on the number, made so. The range is asked for only where it is recorded.
@@ -229,14 +244,35 @@ fn appends(call: &Transfer) -> bool {
 pub fn around<R: Copy>(
     fd: i32,
     (what, mode): (What, Mode),
-    range: impl FnOnce() -> Option<(u64, u64)>,
+    range: impl Fn() -> Option<(u64, u64)>,
     result: impl FnOnce(R) -> isize,
     make: impl FnOnce() -> R,
 ) -> R {
     let Some(recording) = begin(fd) else {
         return make();
     };
+    if let Some(summed) = recording.summed() {
+        contents::announce(&summed, (what, mode), range());
+    }
     let said = make();
     recording.ended().tell(what, mode, range(), result(said));
     said
+}
+
+/// A file that is made shorter by its name, and need not be open. Apart from its caller: who isn't recorded needs no room for
+/// that.
+#[inline(never)]
+pub fn emptied(
+    id: FileId,
+    (dir, path, flags): (i32, *const c_char, i32),
+    make: &dyn Fn() -> isize,
+) -> isize {
+    let recording = Recording::by_name(id, contents::birth_at(dir, path, flags));
+    let (what, mode) = (What::Layout, Mode::Layout);
+    if let Some(summed) = recording.summed() {
+        contents::announce(&summed, (what, mode), None);
+    }
+    let result = make();
+    recording.ended().tell(what, mode, None, result);
+    result
 }

@@ -45,6 +45,9 @@ pub fn init() {
     );
     trace::takes_numbers_by(own::OF_RING);
     let policy = read_policy();
+    if policy.records_contents() {
+        trace::has_room_for_contents();
+    }
     let defaults = *policy.defaults();
     let no_rings = policy.enforces() && defaults.io_uring == policy::IoUring::RefuseAll;
     if no_rings {
@@ -92,8 +95,11 @@ fn start(joins_now: bool, no_rings: bool) {
 }
 
 fn read_policy() -> Policy {
-    let (overrides, unknown) =
-        policy::Overrides::from_words(text(c"PAGEFENCE_MODE"), text(c"PAGEFENCE_ISOLATION"));
+    let (overrides, unknown) = policy::Overrides::from_words(
+        text(c"PAGEFENCE_MODE"),
+        text(c"PAGEFENCE_ISOLATION"),
+        text(c"PAGEFENCE_RECORD"),
+    );
     if let Some(name) = unknown {
         stderr::say(format_args!(
             "pagefence: {name}: the value is not understood and is ignored\n"

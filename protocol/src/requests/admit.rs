@@ -15,6 +15,7 @@ use crate::hold::{call, give_back, way_back};
 use crate::requests::pass::Pass;
 use crate::requests::request::{After, Request, Written};
 use crate::tell::counters::{self, Counter};
+use crate::tell::trace as rings;
 use crate::what::data::{Data, Position, Transfer};
 use crate::what::descriptions::Pinned;
 use crate::what::{changes, descriptors, places};
@@ -75,8 +76,14 @@ pub fn admit(request: &Request, block: &Block, pass: &mut Pass) -> Admitted {
         in_flight(request, &call, len, (thread, pass), &pinned)
     });
     if matches!(admitted, Admitted::Holds) && pinned.file.settings().records_calls() {
-        let recording = Recording::of(pinned.file, block.fd, true);
-        request.begun.set(recording.begun());
+        let begun = Recording::begin_request(pinned.file, &call);
+        request.begun.set(begun);
+    }
+    // One that goes as it came is told by nobody.
+    let is_missed =
+        matches!(admitted, Admitted::Passes) && pinned.file.settings().records_contents();
+    if is_missed && needs_a_range(&call, &pinned).is_some() {
+        rings::lose();
     }
     if !matches!(admitted, Admitted::Holds) {
         give_back::all_of(&request.frame);

@@ -4,7 +4,7 @@
 use core::sync::atomic::Ordering::*;
 
 use lock_table::FileId;
-use trace::{Call, Kind, Record, Text};
+use trace::{Call, Contents, Kind, Record, Text};
 
 use crate::tell::state::state;
 use crate::tell::trace as rings;
@@ -66,6 +66,38 @@ pub fn tell(called: &Called) {
         hint: Text::NONE,
         nanoseconds: Some(called.took),
         call: Some(called.call),
+        contents: None,
+    };
+    ring.write_words(&mut record.words());
+}
+
+/// Of a call that has begun then: what it moves.
+#[inline(never)]
+pub fn tell_contents(
+    (file, path): (FileId, Text),
+    begun: u64,
+    range: Option<(u64, u64)>,
+    contents: &Contents,
+) {
+    let Some(ring) = state().trace.at_hand() else {
+        return rings::lose();
+    };
+    let record = Record {
+        time: begun,
+        process: process::pid(),
+        thread: rings::number_of(thread::current()),
+        kind: Kind::Contents,
+        file: Some((file.dev, file.ino)),
+        path,
+        range,
+        mode: Text::NONE,
+        other: None,
+        reason: Text::NONE,
+        done: Text::NONE,
+        hint: Text::NONE,
+        nanoseconds: None,
+        call: None,
+        contents: Some(*contents),
     };
     ring.write_words(&mut record.words());
 }

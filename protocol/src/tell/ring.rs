@@ -1,11 +1,11 @@
 //! Where this process's ring is, and its parent's (see `trace`).
 
-use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
 use std::ffi::CString;
 
 use kernel::Ticks;
 use once_cell::race::{OnceBox, OnceRef};
-use trace::Ring;
+use trace::{Ring, Shape};
 
 use crate::who::registry::Registry;
 
@@ -26,6 +26,8 @@ pub struct Trace {
     pub(super) of_parent: AtomicUsize,
     /// When it is tried again to make one.
     pub(super) again_at: AtomicU64,
+    /// What calls move is recorded: rings have more room.
+    pub(super) is_roomy: AtomicBool,
     /// Records that were lost and stand in no ring.
     pub(super) lost: AtomicU64,
     pub(super) why: AtomicI32,
@@ -48,6 +50,7 @@ impl Trace {
             ring: AtomicUsize::new(0),
             of_parent: AtomicUsize::new(0),
             again_at: AtomicU64::new(0),
+            is_roomy: AtomicBool::new(false),
             lost: AtomicU64::new(0),
             why: AtomicI32::new(0),
             clock: Ticks::new(),
@@ -57,7 +60,15 @@ impl Trace {
     /// The one that is written to.
     pub(super) fn at_hand(&self) -> Option<Ring> {
         let at = self.ring.load(Acquire);
-        // SAFETY: only addresses of such rings are stored there.
-        (at != 0).then(|| unsafe { Ring::at(at) })
+        // SAFETY: only addresses of rings of this shape are stored there, which it has from the constructor on.
+        (at != 0).then(|| unsafe { Ring::at(at, self.shape()) })
+    }
+
+    /// Of every ring of this process and of those that it was forked from.
+    pub(super) fn shape(&self) -> Shape {
+        match self.is_roomy.load(Relaxed) {
+            true => Shape::ROOMY,
+            false => Shape::STANDARD,
+        }
     }
 }

@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use kernel::text::Text;
 use lock_table::FileId;
 use rustix::io::Errno;
-use trace::{Alone, Other, Record, Ring, Shape};
+use trace::{Alone, Other, Record, Ring};
 
 use crate::tell::counters::{self, Counter};
 use crate::tell::ring::{MAKING, NONE, Numbers, OWN, Trace};
@@ -64,6 +64,11 @@ pub fn open(path: &CStr) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// In the constructor, before the first ring: what calls move will be recorded.
+pub fn has_room_for_contents() {
+    state().trace.is_roomy.store(true, Relaxed);
+}
+
 /// In the constructor: how numbers are taken, once there is who knows them.
 pub fn takes_numbers_by(numbers: &'static Numbers) {
     let _ = state().trace.numbers.set(numbers);
@@ -90,7 +95,7 @@ pub fn is_at(address: usize) -> bool {
     let trace = &state().trace;
     [&trace.ring, &trace.of_parent].iter().any(|ring| {
         let at = ring.load(Acquire);
-        at != 0 && address.wrapping_sub(at) < Shape::STANDARD.bytes()
+        at != 0 && address.wrapping_sub(at) < trace.shape().bytes()
     })
 }
 
@@ -118,7 +123,7 @@ fn make(trace: &Trace, folder: &CStr) {
     let program = process::program_in(&mut room);
     let numbers = StandStill::now();
     let owner = (process::pid(), program);
-    let mut ring = || Ring::make(folder, owner, Shape::STANDARD, &numbers);
+    let mut ring = || Ring::make(folder, owner, trace.shape(), &numbers);
     let made = match ring() {
         // The program has taken all numbers.
         Err(Errno::MFILE) => kernel::high::beyond_the_limit(&mut ring).unwrap_or(Err(Errno::MFILE)),
@@ -285,6 +290,7 @@ fn put(ring: Ring, event: &Event, path: trace::Text) {
         hint,
         nanoseconds: event.nanoseconds,
         call: None,
+        contents: None,
     };
     ring.write_words(&mut record.words());
 }

@@ -78,6 +78,8 @@ pub struct File {
     pub(super) told: AtomicU64,
     /// What a ring calls it, and which (see `calls::recorded`).
     pub called: AtomicU64,
+    /// What tells it from others of its number (see `calls::contents`); 0: not asked yet.
+    pub birth: AtomicU32,
 }
 
 // SAFETY: atomics only.
@@ -185,6 +187,7 @@ const ATOMIC: u32 = 2;
 const ROUTED: u32 = 64;
 const PAST: u32 = 128;
 const RECORDED: u32 = 512;
+const SUMMED: u32 = 1024;
 
 /// A file's settings in one word.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -206,6 +209,7 @@ impl Known {
         put(s.goes_past(), 7);
         put(s.refuses_uncovered(), 8);
         put(s.records_calls() && trace::is_on(), 9);
+        put(s.records_contents() && trace::is_on(), 10);
         Known { packed }
     }
     pub fn observe(self) -> bool {
@@ -260,6 +264,10 @@ impl Known {
     /// All calls on it are.
     pub fn records_calls(self) -> bool {
         self.packed & RECORDED != 0
+    }
+    /// And what they move.
+    pub fn records_contents(self) -> bool {
+        self.packed & SUMMED != 0
     }
     /// Whether its ranges are held, and nothing else is wanted.
     pub fn is_held_as_asked(self) -> bool {

@@ -117,6 +117,7 @@ fn add(found: &Found, said: &Said, settings: &Settings, bits: u32) -> Option<u32
     file.mount.store(found.stat.mount, Relaxed);
     file.told.store(0, Relaxed);
     file.called.store(0, Relaxed);
+    file.birth.store(0, Relaxed);
     file.quiet.store(0, Relaxed);
     file.asked_until.store(0, Relaxed);
     for count in [&file.descriptions, &file.direct, &file.beginning] {

@@ -34,6 +34,7 @@ fn event(time: u64, range: Option<(u64, u64)>, path: &str) -> Event {
                 hint: Text::NONE,
                 nanoseconds: None,
                 call: None,
+                contents: None,
             },
             path: path.as_bytes().into(),
             mode: b"direct_read"[..].into(),
