@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::history::args::{CHECK_ABOUT, CHECK_MORE as HISTORY_MORE, HistoryArgs};
 use crate::locks::args::{LOCKS_ABOUT, LOCKS_MORE, LocksArgs};
 use crate::manual::{MANUAL_ABOUT, MANUAL_MORE, ManualArgs};
 use crate::metrics::args::{METRICS_ABOUT, METRICS_MORE, MetricsArgs};
@@ -64,6 +65,9 @@ pub enum Command {
     /// Say what a trace tells: who mixed what, and what came of it
     #[command(long_about = REPORT_ABOUT, after_help = REPORT_MORE)]
     Report(ReportArgs),
+    /// Say whether a run was coherent: whether each read saw what was written
+    #[command(long_about = CHECK_ABOUT, after_help = HISTORY_MORE)]
+    Check(HistoryArgs),
     /// Check a policy, or explain what it does to a file
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -102,6 +106,9 @@ EXAMPLES:
   Whole calls only, and a record of every event:
       pagefence run --isolation atomic --trace events -- fio job.fio
       pagefence report --ndjson events
+  Does every read see what was written?
+      pagefence run --trace events --contents -- fio job.fio
+      pagefence check events
 
 EXIT CODES:
   125  pagefence itself failed, or PROGRAM can't be fenced: nothing was run
@@ -134,6 +141,10 @@ pub struct RunArgs {
     /// Keep a record of every event in FOLDER, a ring for each process; `pagefence report` reads it
     #[arg(long, value_name = "FOLDER")]
     pub trace: Option<PathBuf>,
+
+    /// Record every call in the trace, too, with sums of what it moves; `pagefence check` says whether that was coherent
+    #[arg(long, requires = "trace")]
+    pub contents: bool,
 
     /// Which events are told: a filter such as `info` or `warn,wait=debug`
     #[arg(long, value_name = "FILTER")]

@@ -15,6 +15,7 @@ mod environment;
 mod exec;
 mod explain;
 mod failure;
+mod history;
 mod leftover;
 mod library;
 mod locks;
@@ -65,6 +66,7 @@ fn dispatch(cli: Cli) -> libc::c_int {
         Command::Top(arguments) => top::top(&arguments),
         Command::Metrics(arguments) => metrics::metrics(&arguments),
         Command::Report(arguments) => told::report(&arguments),
+        Command::Check(arguments) => history::check(&arguments),
         Command::Table(command) => table::table(&command),
         Command::Manual(arguments) => manual::manual(&arguments),
     };

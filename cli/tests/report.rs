@@ -7,7 +7,7 @@ use common::{Fixture, stderr, stdout};
 use serde_json::Value;
 use std::path::Path;
 use trace::Kind;
-use traces::{recorded, rich, ring, tell, traced};
+use traces::{as_its_schema_says, recorded, rich, ring, tell, traced};
 
 fn report(fixture: &Fixture, options: &[&str]) -> String {
     let mut command = fixture.pagefence();
@@ -132,45 +132,13 @@ fn all_calls_are_summed_up() {
     assert_eq!(last["nanoseconds"], 2000);
 }
 
-/// Types, required and further keys, lists and references: what our schema uses.
-fn check(schema: &Value, root: &Value, value: &Value, at: &str) {
-    if let Some(name) = schema["$ref"].as_str() {
-        let to = root.pointer(name.strip_prefix('#').unwrap());
-        return check(to.unwrap(), root, value, at);
-    }
-    let right = match schema["type"].as_str().unwrap() {
-        "object" => value.is_object(),
-        "array" => value.is_array(),
-        "string" => value.is_string(),
-        "integer" => value.is_u64(),
-        "number" => value.is_number(),
-        "boolean" => value.is_boolean(),
-        other => panic!("{at}: a type {other}"),
-    };
-    assert!(right, "{at}: {value} is no {}", schema["type"]);
-    if let Some(fields) = value.as_object() {
-        for (key, field) in fields {
-            let known = &schema["properties"][key];
-            assert!(known.is_object(), "{at}: {key} is not in the schema");
-            check(known, root, field, &format!("{at}/{key}"));
-        }
-        for key in schema["required"].as_array().unwrap() {
-            assert!(fields.contains_key(key.as_str().unwrap()), "{at}: no {key}");
-        }
-        assert_eq!(schema["additionalProperties"], false, "{at}");
-    }
-    for (n, item) in value.as_array().into_iter().flatten().enumerate() {
-        check(&schema["items"], root, item, &format!("{at}/{n}"));
-    }
-}
-
 #[test]
 fn json_is_as_its_schema_says() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/report.schema.json");
     let schema: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     for fixture in [traced(rich), traced(recorded), traced(|_| {})] {
         let said: Value = serde_json::from_str(&report(&fixture, &["--json"])).unwrap();
-        check(&schema, &schema, &said, "");
+        as_its_schema_says(&schema, &said);
     }
     let said: Value = serde_json::from_str(&report(&traced(rich), &["--json"])).unwrap();
     let file = &said["files"][0];

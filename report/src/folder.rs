@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use trace::{ENDING, Lost, Reader, Wrong};
+use trace::{ENDING, Kind, Lost, Reader, Wrong};
 
 use crate::event::Event;
 use crate::merge;
@@ -127,7 +127,9 @@ impl Folder {
                 }
             }
         }
-        merge::in_order(told)
+        let mut all = merge::in_order(told);
+        all.retain(|event| event.told.record.kind != Kind::Contents);
+        all
     }
 
     /// Which rings can be read, in the order in which they were made, to be read one by one: what many tell needs the room
@@ -161,10 +163,20 @@ impl Folder {
 
     /// The same, each by itself: the longest takes no room.
     pub fn each_of(&mut self, one: &OneRing, mut each: impl FnMut(Event)) {
+        self.each_and_contents(one, |event| {
+            if event.told.record.kind != Kind::Contents {
+                each(event);
+            }
+        });
+    }
+
+    /// And what calls moved, where that is recorded: nothing that is told, but what is compared. What the ring misses.
+    pub fn each_and_contents(&mut self, one: &OneRing, mut each: impl FnMut(Event)) -> Lost {
         let read = Reader::open(&one.path).and_then(|mut reader| {
             reader.read_each(true, &mut |told| each(merge::event(&one.clock, told)))?;
             Ok(reader.lost())
         });
+        let missing = read.as_ref().map_or(Lost::default(), |lost| *lost);
         let ring = match read {
             Ok(lost) => Ring::Over(lost),
             Err(why) => {
@@ -174,6 +186,7 @@ impl Folder {
             }
         };
         self.rings.insert(one.path.clone(), ring);
+        missing
     }
 
     /// Rings that could not be read, since the last time.

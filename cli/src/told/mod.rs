@@ -1,10 +1,11 @@
 //! `pagefence report`: what a trace tells.
 
 pub mod args;
-mod progress;
+pub mod progress;
 pub mod put;
 
 use std::fmt::Write;
+use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -23,17 +24,7 @@ const EVERY: Duration = Duration::from_millis(200);
 
 pub fn report(arguments: &ReportArgs) -> Result<i32, Failure> {
     let path = arguments.folder.shown();
-    let mut folder = Folder::open(&arguments.folder).map_err(|error| {
-        let advice = match arguments.folder.is_file() {
-            true => "a trace is a folder: the one that `pagefence run --trace` names",
-            false => "name the folder that `pagefence run --trace` names",
-        };
-        Failure::new(
-            USAGE,
-            format!("can't read the trace {path}: {error}"),
-            advice,
-        )
-    })?;
+    let mut folder = open(&arguments.folder)?;
     if arguments.follow {
         return follow(folder);
     }
@@ -46,6 +37,18 @@ pub fn report(arguments: &ReportArgs) -> Result<i32, Failure> {
         ));
     }
     Ok(i32::from(!whole))
+}
+
+/// The trace that an argument names.
+pub fn open(folder: &Path) -> Result<Folder, Failure> {
+    Folder::open(folder).map_err(|error| {
+        let advice = match folder.is_file() {
+            true => "a trace is a folder: the one that `pagefence run --trace` names",
+            false => "name the folder that `pagefence run --trace` names",
+        };
+        let message = format!("can't read the trace {}: {error}", folder.shown());
+        Failure::new(USAGE, message, advice)
+    })
 }
 
 /// All that there is, in the form that is asked for.
@@ -109,7 +112,7 @@ fn lines(events: &[Event]) -> Result<(), Failure> {
 }
 
 /// Whether there were any.
-fn tell_problems(folder: &mut Folder) -> bool {
+pub fn tell_problems(folder: &mut Folder) -> bool {
     let problems = folder.take_problems();
     for problem in &problems {
         tell(format_args!("pagefence: {problem}"));

@@ -32,8 +32,13 @@ impl Progress {
         rings: &[OneRing],
         mut each: impl FnMut(report::Event),
     ) {
+        self.each_ring(rings, |ring| folder.each_of(ring, &mut each));
+    }
+
+    /// Ring by ring.
+    pub fn each_ring(&self, rings: &[OneRing], mut each: impl FnMut(&OneRing)) {
         for ring in rings {
-            folder.each_of(ring, &mut each);
+            each(ring);
             self.0.inc(1);
         }
     }
