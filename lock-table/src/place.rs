@@ -43,15 +43,17 @@ pub fn of_system() -> OfSystem {
 }
 
 fn of_system_at(table: &CStr, directory: &CStr) -> OfSystem {
-    let may = |path: &CStr, what| accessat(CWD, path, what, AtFlags::EACCESS);
+    // Without flags, which take a newer call that a sandbox may not know.
+    let may = |path: &CStr, what| accessat(CWD, path, what, AtFlags::empty());
     let found = match may(table, Access::READ_OK | Access::WRITE_OK) {
         Err(Errno::NOENT) => may(directory, Access::WRITE_OK | Access::EXEC_OK),
         found => found,
     };
     match found {
         Ok(()) => OfSystem::Open,
-        Err(Errno::NOENT | Errno::NOTDIR) => OfSystem::None,
-        Err(error) => OfSystem::Closed(error),
+        Err(error @ (Errno::ACCESS | Errno::ROFS | Errno::LOOP)) => OfSystem::Closed(error),
+        // It isn't there, or the call is refused, which says nothing of the table.
+        Err(_) => OfSystem::None,
     }
 }
 
