@@ -7,6 +7,7 @@ use std::path::Path;
 
 use rustix::fs::makedev;
 
+#[derive(Clone)]
 pub struct Mount {
     /// Of the filesystem: what `stat` says of files may be another (btrfs).
     pub device: u64,
@@ -18,6 +19,7 @@ pub struct Mount {
 }
 
 /// By number.
+#[derive(Clone)]
 pub struct Mounts(pub HashMap<u64, Mount>);
 
 /// A place in a filesystem.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 /// Names of users, as /etc/passwd has them. (Asking libc may ask a server, which may not answer.)
+#[derive(Clone)]
 pub struct Users(HashMap<u32, String>);
 
 /// The same of groups.

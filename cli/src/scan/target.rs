@@ -1,9 +1,9 @@
 //! What is looked for: a file, whatever lies under a directory, or on a block device.
 
-use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
 
@@ -13,6 +13,7 @@ use crate::explain::filesystem_of;
 use crate::failure::{Failure, OWN_FAILURE, USAGE};
 use crate::say::Shown;
 
+#[derive(Clone)]
 enum What {
     File(Id),
     Under(Under),
@@ -20,6 +21,7 @@ enum What {
 }
 
 /// Beneath a directory.
+#[derive(Clone)]
 struct Under {
     path: PathBuf,
     /// It, and what is mounted beneath it.
@@ -27,7 +29,7 @@ struct Under {
     /// What `stat` says that it is on.
     device: u64,
     /// What is found by walking through it: for what can't be known by its path.
-    walked: OnceCell<HashSet<Id>>,
+    walked: Arc<OnceLock<HashSet<Id>>>,
 }
 
 /// A descriptor or a mapping, as far as was asked.
@@ -38,6 +40,8 @@ pub struct Candidate<'a> {
     pub path: &'a dyn Fn() -> Option<Vec<u8>>,
 }
 
+/// Who looks beside others reads for himself, and walks for all.
+#[derive(Clone)]
 pub struct Targets {
     all: Vec<What>,
     /// Of all namespaces: a number stands for one mount. A process may have a descriptor on another one's.
@@ -125,7 +129,7 @@ impl Targets {
         self.on_device.clear();
         for what in &mut self.all {
             if let What::Under(under) = what {
-                under.walked.take();
+                under.walked = Arc::default();
             }
         }
     }
@@ -193,7 +197,7 @@ fn resolve(given: &Path, mounts: &Mounts) -> Result<What, Failure> {
             path,
             places,
             device: makedev(found.stx_dev_major, found.stx_dev_minor),
-            walked: OnceCell::new(),
+            walked: Arc::default(),
         }));
     }
     match seen::at(CWD, &path).map_err(|error| failed(error.into()))? {
