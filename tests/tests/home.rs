@@ -24,7 +24,7 @@ mount -t tmpfs -o mode=755 tmpfs /run && mount -t tmpfs -o mode=1777 tmpfs /dev/
 for user in ann ben eve; do useradd -M "$user"; done
 as() { local user=$1; shift; setpriv --reuid "$user" --regid "$user" --init-groups -- "$@"; }
 export PATH=/usr/local/bin:$PATH
-install_it() { (cd "$PROJECT" && scripts/install-system >/dev/null); }
+install_it() { (umask 077; cd "$PROJECT" && scripts/install-system >/dev/null); }
 let_in() { usermod -aG pagefence ann; usermod -aG pagefence ben; }
 "#;
 
