@@ -7,7 +7,7 @@ use common::{Fixture, stderr, stdout};
 use serde_json::Value;
 use std::fs::OpenOptions;
 use std::path::Path;
-use trace::{Call, Contents, Door, Kind, Mode, Record, Ring, Shape, Text, What};
+use trace::{Call, Contents, Door, Kind, Mode, Record, Ring, Shape, What};
 use traces::{as_its_schema_says, ring, traced};
 
 const PAGE: u64 = 4096;
@@ -22,21 +22,10 @@ fn tell(
     ends: bool,
 ) {
     let record = Record {
-        time: begun,
-        process,
-        thread: process,
-        kind: Kind::Contents,
         file: Some((1, 7)),
         path: ring.text(b"/srv/db"),
         range: Some((0, PAGE - 1)),
-        mode: Text::NONE,
-        other: None,
-        reason: Text::NONE,
-        done: Text::NONE,
-        hint: Text::NONE,
-        nanoseconds: None,
-        call: None,
-        contents: None,
+        ..Record::of(Kind::Contents, begun, process, process)
     };
     let mut contents = Contents::of(what, mode, 3);
     if let Some(fill) = fill {

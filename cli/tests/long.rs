@@ -11,7 +11,7 @@ use std::process::{Command, ExitStatus, Stdio};
 
 use common::Fixture;
 use serde_json::Value;
-use trace::{Alone, Kind, Record, Ring, Shape, Text};
+use trace::{Alone, Kind, Record, Ring, Shape};
 use traces::{ring, tell, traced};
 
 /// What it says on standard output and error, how it ends, and the most memory that it had, in MiB.
@@ -131,22 +131,11 @@ fn hostile(folder: &Path) {
     // Behind the head, the files and the index.
     file.write_all_at(&texts, 8 * (512 + 16 * 4 + 64)).unwrap();
     for n in 0..SHAPE.records as u64 {
+        let kind = [Kind::Uncovered, Kind::Fallback, Kind::Collision][n as usize % 3];
         let record = Record {
-            time: n,
-            process: n as u32,
-            thread: 1,
-            kind: [Kind::Uncovered, Kind::Fallback, Kind::Collision][n as usize % 3],
             file: Some((n % 1000, n)),
-            path: Text::NONE,
             range: Some((n << 22, n << 22)),
-            mode: Text::NONE,
-            other: None,
-            reason: Text::NONE,
-            done: Text::NONE,
-            hint: Text::NONE,
-            nanoseconds: None,
-            call: None,
-            contents: None,
+            ..Record::of(kind, n, n as u32, 1)
         };
         let mut words = record.words();
         let text = |k: u64| (5 * n + k) % (SHAPE.text_words as u64 - 600) + 1;

@@ -211,6 +211,28 @@ const fn apart(word: u64) -> (u32, u32) {
 pub type Words = [u64; RECORD_WORDS];
 
 impl Record {
+    /// One that says no more than that.
+    #[inline(always)]
+    pub const fn of(kind: crate::Kind, time: u64, process: u32, thread: u32) -> Record {
+        Record {
+            time,
+            process,
+            thread,
+            kind,
+            file: None,
+            path: Text::NONE,
+            range: None,
+            mode: Text::NONE,
+            other: None,
+            reason: Text::NONE,
+            done: Text::NONE,
+            hint: Text::NONE,
+            nanoseconds: None,
+            call: None,
+            contents: None,
+        }
+    }
+
     /// As words, without the number and the sum.
     #[inline(always)]
     pub fn words(&self) -> Words {

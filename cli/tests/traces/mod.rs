@@ -91,18 +91,9 @@ pub fn rich(folder: &Path) {
 /// A call that was recorded: a page of the file.
 pub fn call(ring: Ring, what: What, mode: Mode, result: i64, at: u64) {
     ring.write(&Record {
-        time: 1_000_000_000 + at * 10_000,
-        process: 10,
-        thread: 10,
-        kind: Kind::Call,
         file: Some((1, 7)),
         path: ring.text(b"/srv/db"),
         range: Some((at * 4096, at * 4096 + 4095)),
-        mode: Text::NONE,
-        other: None,
-        reason: Text::NONE,
-        done: Text::NONE,
-        hint: Text::NONE,
         nanoseconds: Some(2_000),
         call: Some(Call {
             what,
@@ -110,7 +101,7 @@ pub fn call(ring: Ring, what: What, mode: Mode, result: i64, at: u64) {
             door: Door::Unknown,
             result,
         }),
-        contents: None,
+        ..Record::of(Kind::Call, 1_000_000_000 + at * 10_000, 10, 10)
     });
 }
 

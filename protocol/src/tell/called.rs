@@ -51,22 +51,14 @@ pub fn tell(called: &Called) {
         return rings::lose();
     };
     let thread = thread::current();
+    let thread = rings::number_of(thread);
     let record = Record {
-        time: called.begun,
-        process: process::pid(),
-        thread: rings::number_of(thread),
-        kind: Kind::Call,
         file: Some((called.file.dev, called.file.ino)),
         path: called.path,
         range: called.range,
-        mode: Text::NONE,
-        other: None,
-        reason: Text::NONE,
-        done: Text::NONE,
-        hint: Text::NONE,
         nanoseconds: Some(called.took),
         call: Some(called.call),
-        contents: None,
+        ..Record::of(Kind::Call, called.begun, process::pid(), thread)
     };
     ring.write_words(&mut record.words());
 }
@@ -82,22 +74,13 @@ pub fn tell_contents(
     let Some(ring) = state().trace.at_hand() else {
         return rings::lose();
     };
+    let thread = rings::number_of(thread::current());
     let record = Record {
-        time: begun,
-        process: process::pid(),
-        thread: rings::number_of(thread::current()),
-        kind: Kind::Contents,
         file: Some((file.dev, file.ino)),
         path,
         range,
-        mode: Text::NONE,
-        other: None,
-        reason: Text::NONE,
-        done: Text::NONE,
-        hint: Text::NONE,
-        nanoseconds: None,
-        call: None,
         contents: Some(*contents),
+        ..Record::of(Kind::Contents, begun, process::pid(), thread)
     };
     ring.write_words(&mut record.words());
 }
