@@ -2,7 +2,6 @@
 //! moved, devices that are discarded. Everything else passes.
 
 use lock_table::Mode;
-use trace::What;
 
 use crate::calls::{layout, recorded};
 use crate::hold::call;
@@ -61,14 +60,11 @@ pub fn control(fd: i32, request: usize, argument: usize, real: impl Fn(usize) ->
         Meaning::Nothing => real(argument),
         meaning => {
             let make = || moving(meaning, fd, argument, &|argument| real(argument) as isize);
-            recorded::around(fd, CHANGED, || None, |n| n, make) as i32
+            // Of the number's file, whatever becomes of it. What another file has then isn't known either, and nobody says it.
+            recorded::around(fd, recorded::LAYOUT, || None, |n| n, make) as i32
         }
     }
 }
-
-/// As what it is recorded: of the number's file, whatever becomes of it. What another file has then isn't known either,
-/// and nobody says it.
-const CHANGED: (What, trace::Mode) = (What::Layout, trace::Mode::Layout);
 
 type Real<'a> = &'a dyn Fn(usize) -> isize;
 

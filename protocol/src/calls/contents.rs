@@ -96,8 +96,7 @@ pub fn after(
     }
     if !call.write || appends {
         let mode = range::mode_of(call.write, of.is_direct);
-        let what = if call.write { What::Write } else { What::Read };
-        let mut contents = Contents::of(what, mode, of.birth);
+        let mut contents = Contents::of(range::what_of(call.write), mode, of.birth);
         contents.appends = appends;
         put(of, contents, call, (first, n as u64));
     }

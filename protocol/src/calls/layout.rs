@@ -8,7 +8,6 @@ use core::ffi::c_char;
 use core::sync::atomic::Ordering::Relaxed;
 
 use lock_table::{FileId, Mode, unit};
-use trace::What;
 
 use crate::calls::{by_name, leases, recorded};
 use crate::hold::call::under_frame;
@@ -100,7 +99,7 @@ impl Change {
 #[inline(never)]
 pub fn change(fd: i32, what: Change, real: impl Fn() -> isize) -> isize {
     let make = || held_apart(fd, what, &real);
-    recorded::around(fd, IS, || what.names(), |n| n, make)
+    recorded::around(fd, recorded::LAYOUT, || what.names(), |n| n, make)
 }
 
 fn held_apart(fd: i32, what: Change, real: &impl Fn() -> isize) -> isize {
@@ -215,9 +214,6 @@ fn by_name(name: &Name, real: &dyn Fn() -> isize) -> (Option<FileId>, isize) {
     };
     (Some(id), result)
 }
-
-/// As what it is recorded.
-const IS: (What, trace::Mode) = (What::Layout, trace::Mode::Layout);
 
 #[inline(always)]
 fn held_by_name(thread: &Thread, id: FileId, terms: &Terms, real: &dyn Fn() -> isize) -> isize {

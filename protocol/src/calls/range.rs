@@ -1,10 +1,19 @@
 //! What a read or a write has moved, and how.
 
-use trace::Mode;
+use trace::{Mode, What};
 
 use crate::what::data::{Position, Transfer};
 use crate::what::descriptions;
 use crate::what::words::{self, Peek};
+
+/// What it is.
+#[inline]
+pub fn what_of(write: bool) -> What {
+    match write {
+        true => What::Write,
+        false => What::Read,
+    }
+}
 
 /// How it uses the file.
 #[inline]

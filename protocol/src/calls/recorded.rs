@@ -1,5 +1,5 @@
-//! Calls on files of which the policy has all recorded (`trace = "all"`; with `"contents"` what they move, too): each is made as it would be otherwise, and when it
-//! has ended, with nothing held, it is told (`tell::called`).
+//! Calls on files of which the policy has all recorded (`trace = "all"`; with `"contents"` what they move, too): each is made
+//! as it would be otherwise, and when it has ended, with nothing held, it is told (`tell::called`).
 
 use core::ffi::c_char;
 use core::sync::atomic::Ordering::Relaxed;
@@ -14,6 +14,9 @@ use crate::tell::called::{self, Called, now};
 use crate::what::data::{Position, Transfer};
 use crate::what::file::File;
 use crate::who::process;
+
+/// As what a change of layout is recorded, and all that moves a file's bytes without a copy.
+pub const LAYOUT: (What, Mode) = (What::Layout, Mode::Layout);
 
 /// A call that is being recorded.
 pub struct Recording {
@@ -133,7 +136,24 @@ impl Recording {
         let range = first.zip(len);
         let range = range.map(|(first, len)| (first, first.saturating_add(len - 1)));
         let mode = range::mode_of(call.write, true);
-        ended.tell_as(Door::Aio, what_of(call), mode, range, result);
+        ended.tell_as(Door::Aio, range::what_of(call.write), mode, range, result);
+    }
+
+    /// A call that is no transfer, made.
+    #[inline(always)]
+    fn around<R: Copy>(
+        &self,
+        (what, mode): (What, Mode),
+        range: impl Fn() -> Option<(u64, u64)>,
+        result: impl FnOnce(R) -> isize,
+        make: impl FnOnce() -> R,
+    ) -> R {
+        if let Some(summed) = self.summed() {
+            contents::announce(&summed, (what, mode), range());
+        }
+        let said = make();
+        self.ended().tell(what, mode, range(), result(said));
+        said
     }
 
     /// It has ended; what is left is to say what it was.
@@ -217,19 +237,12 @@ pub fn transfer(
         None => range::moved(call, n),
     };
     ended.tell(
-        what_of(call),
+        range::what_of(call.write),
         range::mode_of(call.write, is_direct),
         range,
         n,
     );
     n
-}
-
-fn what_of(call: &Transfer) -> What {
-    match call.write {
-        true => What::Write,
-        false => What::Read,
-    }
 }
 
 /// What contents are recorded with, if they are.
@@ -243,20 +256,15 @@ fn summed(file: &File, fd: i32) -> Option<u32> {
 #[inline]
 pub fn around<R: Copy>(
     fd: i32,
-    (what, mode): (What, Mode),
+    is: (What, Mode),
     range: impl Fn() -> Option<(u64, u64)>,
     result: impl FnOnce(R) -> isize,
     make: impl FnOnce() -> R,
 ) -> R {
-    let Some(recording) = begin(fd) else {
-        return make();
-    };
-    if let Some(summed) = recording.summed() {
-        contents::announce(&summed, (what, mode), range());
+    match begin(fd) {
+        Some(recording) => recording.around(is, range, result, make),
+        None => make(),
     }
-    let said = make();
-    recording.ended().tell(what, mode, range(), result(said));
-    said
 }
 
 /// A file that is made shorter by its name, and need not be open. Apart from its caller: who isn't recorded needs no room for
@@ -268,11 +276,5 @@ pub fn emptied(
     make: &dyn Fn() -> isize,
 ) -> isize {
     let recording = Recording::by_name(id, contents::birth_at(dir, path, flags));
-    let (what, mode) = (What::Layout, Mode::Layout);
-    if let Some(summed) = recording.summed() {
-        contents::announce(&summed, (what, mode), None);
-    }
-    let result = make();
-    recording.ended().tell(what, mode, None, result);
-    result
+    recording.around(LAYOUT, || None, |n| n, make)
 }

@@ -101,15 +101,17 @@ fn may_do_without_the_machines() -> bool {
         return true;
     };
     let refuses = process::policy().is_some_and(Policy::may_refuse);
-    let done = match refuses {
-        true => process::without_table(""),
-        false => {
-            "this user's own is used: what programs in the machine's do to the same files is not excluded"
-        }
-    };
-    let is_new = match refuses {
-        true => handed_on::is_first_to_say_unfenced(),
-        false => handed_on::is_first_to_say_apart(),
+    let (kind, done, is_new) = match refuses {
+        true => (
+            Kind::TableError,
+            process::without_table(""),
+            handed_on::is_first_to_say_unfenced(),
+        ),
+        false => (
+            Kind::Uncovered,
+            "this user's own is used: what programs in the machine's do to the same files is not excluded",
+            handed_on::is_first_to_say_apart(),
+        ),
     };
     if is_new {
         let (reason, hint) = match error {
@@ -121,10 +123,6 @@ fn may_do_without_the_machines() -> bool {
                 "the machine's lock table (/run/pagefence/table) can't be joined: this user is not in its group",
                 "usermod -aG pagefence USER, and log in anew; in a unit: SupplementaryGroups=pagefence",
             ),
-        };
-        let kind = match refuses {
-            true => Kind::TableError,
-            false => Kind::Uncovered,
         };
         events::emit(&Event {
             reason,
