@@ -86,8 +86,8 @@ pub fn explain(arguments: &ExplainArgs) -> Result<i32, Failure> {
 }
 
 fn load(arguments: &ExplainArgs) -> Result<Policy, Failure> {
-    let variable = std::env::var_os(names::POLICY).filter(|path| !path.is_empty());
-    let path = arguments.policy.clone().or(variable.map(PathBuf::from));
+    let path = arguments.policy.clone();
+    let path = path.or_else(|| names::path_in(names::POLICY));
     let failure = |error| Failure::new(FAILED, format!("the policy can't be used\n\n{error}"), "");
     Policy::chosen(path.as_deref()).map_err(failure)
 }
@@ -126,9 +126,7 @@ fn resolve(arguments: &ExplainArgs) -> Result<Question, Failure> {
         filesystem,
         never_fenced: kind.and_then(never_fenced),
         other_names: file.map_or(0, |file| file.nlink().saturating_sub(1)),
-        table: std::env::var_os(names::TABLE)
-            .filter(|path| !path.is_empty())
-            .map(PathBuf::from),
+        table: names::path_in(names::TABLE),
     })
 }
 

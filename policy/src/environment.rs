@@ -1,5 +1,14 @@
 //! The environment variables between `pagefence run` and the library: one list of their names.
 
+use std::path::PathBuf;
+
+/// The path that a variable of this process holds; an empty one holds none. (The library reads its own by libc.)
+pub fn path_in(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name)
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from)
+}
+
 /// The policy file. Set by the user or by `pagefence run --policy`.
 pub const POLICY: &str = "PAGEFENCE_POLICY";
 /// The lock table, before the policy's `table`. Set by the user or by `pagefence run --table`.

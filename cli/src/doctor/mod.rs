@@ -14,9 +14,9 @@ mod place;
 mod process;
 mod program;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use policy::{Policy, PolicyError};
+use policy::{Policy, PolicyError, environment};
 
 use crate::args::DoctorArgs;
 use crate::environment::overrides;
@@ -50,9 +50,9 @@ pub fn doctor(arguments: &DoctorArgs) -> Result<i32, Failure> {
 
 /// What a program would be under that is started here.
 pub fn own_policy() -> Result<Policy, Failure> {
-    let own = std::env::var_os(policy::environment::POLICY).filter(|path| !path.is_empty());
-    let own = Policy::chosen(own.as_ref().map(Path::new)).map_err(unusable)?;
-    Ok(own.with_overrides(overrides()))
+    let own = environment::path_in(environment::POLICY);
+    let policy = Policy::chosen(own.as_deref()).map_err(unusable)?;
+    Ok(policy.with_overrides(overrides()))
 }
 
 /// None: it is the name of a program.

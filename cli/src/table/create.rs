@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::args::{CreateArgs, Room};
 use crate::failure::Failure;
 use crate::say::{Shown, answer};
+use crate::tables::place::variable;
 
 #[derive(Serialize)]
 struct Made<'a> {
@@ -58,11 +59,10 @@ pub fn create(arguments: &CreateArgs) -> Result<i32, Failure> {
 
 /// As the library looks for it, but for the policy's.
 fn place(arguments: &CreateArgs) -> PathBuf {
-    let named = || std::env::var_os(policy::environment::TABLE).filter(|name| !name.is_empty());
-    let default = || OsString::from_vec(lock_table::default_path().into_bytes());
+    let default = || OsString::from_vec(lock_table::default_path().into_bytes()).into();
     match &arguments.table {
         Some(path) => path.clone(),
-        None => named().unwrap_or_else(default).into(),
+        None => variable().unwrap_or_else(default),
     }
 }
 

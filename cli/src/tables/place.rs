@@ -4,6 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use lock_table::OfSystem;
 use policy::Policy;
 use policy::environment as names;
 
@@ -28,7 +29,12 @@ pub fn table_of(user: u32, variable: Option<PathBuf>, policy: &Policy) -> Named 
         return named(path.to_owned(), "the policy");
     }
     let own = rustix::process::geteuid().as_raw() == user;
-    if Path::new(SYSTEM).exists() && (!own || usable(Path::new(SYSTEM))) {
+    // Of another user it isn't known whether he can join it.
+    let is_systems = match own {
+        true => lock_table::of_system() == OfSystem::Open,
+        false => Path::new(SYSTEM).exists(),
+    };
+    if is_systems {
         return named(SYSTEM.into(), "the administrator, for the machine");
     }
     let mut all = of_users();
@@ -40,9 +46,7 @@ pub fn table_of(user: u32, variable: Option<PathBuf>, policy: &Policy) -> Named 
 
 /// As the environment of this command says.
 pub fn variable() -> Option<PathBuf> {
-    std::env::var_os(names::TABLE)
-        .filter(|name| !name.is_empty())
-        .map(PathBuf::from)
+    names::path_in(names::TABLE)
 }
 
 /// Whether this user may attach to it.

@@ -45,8 +45,7 @@ pub fn top(arguments: &TopArgs) -> Result<i32, Failure> {
 }
 
 pub fn trace_of_environment() -> Option<PathBuf> {
-    let named = std::env::var_os(policy::environment::TRACE);
-    named.filter(|name| !name.is_empty()).map(PathBuf::from)
+    policy::environment::path_in(policy::environment::TRACE)
 }
 
 fn page(now: &Now) -> String {
