@@ -26,6 +26,11 @@ impl Place {
         dir
     }
 
+    /// Whether it is one of those, of the usual blocks, that go past the page cache for real and lose what is mixed.
+    pub fn is_ext4_or_xfs(&self) -> bool {
+        ["ext4", "xfs"].contains(&self.name.as_str())
+    }
+
     fn new_directory(&self) -> std::io::Result<TempDir> {
         tempfile::Builder::new()
             .prefix("pagefence-test-")

@@ -20,8 +20,7 @@ const KILLS: &str = "# kills\n";
 const SYSCALLS: &str = "coverage = \"syscalls\"\n";
 
 fn lossy() -> impl Iterator<Item = Place> {
-    let places = places().into_iter();
-    places.filter(|place| ["ext4", "xfs"].contains(&place.name.as_str()))
+    places().into_iter().filter(Place::is_ext4_or_xfs)
 }
 
 /// What `pagefence check` says of a trace, and its exit code.

@@ -82,8 +82,7 @@ fn is(outcome: &Outcome, right: &[&str]) {
 
 /// Those where the bare kernel tears.
 fn tearing() -> impl Iterator<Item = Place> {
-    let wanted = |place: &Place| ["ext4", "xfs"].contains(&place.name.as_str());
-    places().into_iter().filter(wanted)
+    places().into_iter().filter(Place::is_ext4_or_xfs)
 }
 
 const FENCED: [&str; 3] = [

@@ -443,10 +443,7 @@ fn what_was_stored_beyond_the_end_stays_there() {
 fn what_fails_beside_a_mapping_fails_as_bare() {
     let program = compile("direct_errors", &[]);
     // xfs with blocks of 64 KiB and btrfs write more or less of a buffer that ends in the middle: not foretold.
-    for place in places()
-        .iter()
-        .filter(|p| ["ext4", "xfs"].contains(&p.name.as_str()))
-    {
+    for place in places().iter().filter(|p| p.is_ext4_or_xfs()) {
         let seen =
             Comparison::new("direct_errors")
                 .check(place, &[("fenced", Fence::new())], |dir| program.on(dir));

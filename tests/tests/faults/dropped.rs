@@ -15,7 +15,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 #[test]
 fn what_falls_back_is_on_the_device() {
     let program = compile("layers", &[]);
-    let on_device = |p: &&Place| ["ext4", "xfs"].contains(&p.name.as_str());
+    let on_device = |p: &&Place| p.is_ext4_or_xfs();
     for place in places().iter().filter(on_device) {
         let fence = Fence::new();
         let seen = |fence| {
@@ -40,7 +40,7 @@ fn what_falls_back_is_on_the_device() {
 #[test]
 fn what_could_not_be_dropped_is_written_again() {
     let program = compile("undropped", &[]);
-    let can_fail = |p: &&Place| ["ext4", "xfs"].contains(&p.name.as_str());
+    let can_fail = |p: &&Place| p.is_ext4_or_xfs();
     for place in places().iter().filter(can_fail) {
         let (fence, dir) = (Fence::new(), place.directory());
         let mut write = Command::new(&program.path);
@@ -74,7 +74,7 @@ fn what_could_not_be_dropped_is_written_again() {
 #[test]
 fn an_error_from_before_is_the_programs_own_fsyncs() {
     let program = compile("owed", &[]);
-    let can_fail = |p: &&Place| ["ext4", "xfs"].contains(&p.name.as_str());
+    let can_fail = |p: &&Place| p.is_ext4_or_xfs();
     for place in places().iter().filter(can_fail) {
         for (how, call) in [
             ("fsync", "fsync(fd)"),

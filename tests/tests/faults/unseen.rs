@@ -140,8 +140,7 @@ fn lost(with: &WithLibrary, place: &Place, fence: Option<&Fence>) -> u64 {
 #[test]
 fn nothing_is_lost_beside_a_constructors_mapping() {
     let with = WithLibrary::compile("ctor_race");
-    let tried = |p: &Place| ["ext4", "xfs"].contains(&p.name.as_str());
-    let places: Vec<Place> = places().into_iter().filter(tried).collect();
+    let places: Vec<Place> = places().into_iter().filter(Place::is_ext4_or_xfs).collect();
     let mut lost_bare = 0;
     for place in &places {
         let bare = lost(&with, place, None);
