@@ -441,9 +441,7 @@ int main(int argc, char **argv) {
     running.wait_for_line();
     let of = answer(&fixture, &[&running.number()], 1);
     assert!(found(&of, "privilege")[0].1.contains("AT_SECURE"), "{of}");
-    let own = fixture.path("pagefence");
-    std::fs::copy(env!("CARGO_BIN_EXE_pagefence"), &own).unwrap();
-    fixture.chmod("pagefence", 0o755);
+    let own = fixture.own_command();
     let mut other = fixture.bare(&own);
     let output = other
         .args(["doctor", &std::process::id().to_string()])

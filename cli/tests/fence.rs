@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -40,7 +40,8 @@ fn check(fixture: &Fixture, program: &str, code: i32, reasons: &[&str]) {
 /// Runs a program with the preload and without the command.
 fn loads_when_bare(fixture: &Fixture, program: &Path) -> bool {
     let mut bare = fixture.bare(program);
-    let _ = bare.env("LD_PRELOAD", fixture.path("library.so")).output();
+    bare.env("LD_PRELOAD", fixture.path("library.so"));
+    bare.output().unwrap();
     fixture.was_loaded()
 }
 
@@ -169,13 +170,11 @@ fn programs_with_file_capabilities() {
         return;
     }
     // Where nobody can reach the command, a copy stands in for it.
-    let own = fixture.path("pagefence");
-    std::fs::copy(env!("CARGO_BIN_EXE_pagefence"), &own).unwrap();
-    std::fs::set_permissions(&own, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let own = fixture.own_command();
     fixture.chmod("", 0o777);
     let mut bare = fixture.bare(&program);
     let bare = bare.env("LD_PRELOAD", fixture.path("library.so"));
-    let _ = bare.uid(NOBODY).gid(NOBODY).output();
+    bare.uid(NOBODY).gid(NOBODY).output().unwrap();
     let loads = fixture.was_loaded();
     let mut fenced = fixture.bare(&own);
     let fenced = fenced.args(["run", "--", "./capable"]);

@@ -215,9 +215,7 @@ fn what_cant_be_tried() {
     const NOBODY: u32 = 65534;
     std::fs::create_dir(fixture.path("d")).unwrap();
     chown(fixture.path("d"), Some(0), Some(0)).unwrap();
-    std::fs::copy(env!("CARGO_BIN_EXE_pagefence"), fixture.path("pagefence")).unwrap();
-    fixture.chmod("pagefence", 0o755);
-    let mut command: Command = fixture.bare(fixture.path("pagefence"));
+    let mut command: Command = fixture.bare(fixture.own_command());
     let output = command
         .args(["probe", "--json", "d"])
         .uid(NOBODY)

@@ -4,7 +4,7 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::io::Read;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -403,9 +403,7 @@ fn a_process_of_another_user() {
     let of_root = scene.hold(&["direct:data"]);
     let mut command = scene.fixture.bare("/usr/bin/python3");
     let own = scene.hold_by(command.uid(NOBODY).gid(NOBODY), &["stores:data"]);
-    let copy = scene.fixture.path("pagefence");
-    std::fs::copy(env!("CARGO_BIN_EXE_pagefence"), &copy).unwrap();
-    std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let copy = scene.fixture.own_command();
     let ask = |path: &str| {
         let mut command = scene.fixture.bare(&copy);
         command

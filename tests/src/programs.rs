@@ -34,6 +34,21 @@ pub fn go(source: &Path, how: &[&str], with_c: bool) -> Program {
     Program { _dir: dir, path }
 }
 
+/// A file that is executed, with the mode `bits`. Another process writes it: what this one had open for writing, a
+/// child that another thread forks meanwhile has open, too, and no kernel runs such a file (`ETXTBSY`).
+pub fn executable(path: &Path, contents: &[u8], bits: u32) {
+    use std::io::Write;
+    let mut install = Command::new("install");
+    install.arg("-m").arg(format!("{bits:o}"));
+    install.arg("/dev/stdin").arg(path);
+    let writer = install.stdin(std::process::Stdio::piped()).spawn();
+    let mut writer = writer.expect("install, of coreutils");
+    let written = writer.stdin.take().map(|mut to| to.write_all(contents));
+    written.expect("a pipe").expect("a file of ours");
+    let status = writer.wait().expect("install");
+    assert!(status.success(), "{}", path.display());
+}
+
 /// `programs/NAME.go`.
 pub fn go_source(name: &str) -> PathBuf {
     let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs");

@@ -6,6 +6,7 @@
 
 pub mod held;
 
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -57,10 +58,22 @@ impl Fixture {
         std::fs::set_permissions(self.path(name), permissions).unwrap();
     }
 
+    /// A program to be run. Another process writes it: what this one had open for writing, a child that another
+    /// thread forks meanwhile has open, too, and no kernel runs such a file (`ETXTBSY`).
     pub fn executable(&self, name: &str, contents: &[u8]) -> PathBuf {
-        let path = self.write(name, contents);
-        self.chmod(name, 0o755);
+        let path = self.path(name);
+        let mut install = Command::new("install");
+        install.args(["-m", "755", "/dev/stdin"]).arg(&path);
+        let mut writer = install.stdin(Stdio::piped()).spawn().unwrap();
+        writer.stdin.take().unwrap().write_all(contents).unwrap();
+        assert!(writer.wait().unwrap().success(), "{path:?}");
         path
+    }
+
+    /// The command itself, where users can reach it who can't reach the folder that it was built in.
+    pub fn own_command(&self) -> PathBuf {
+        let command = std::fs::read(env!("CARGO_BIN_EXE_pagefence")).unwrap();
+        self.executable("pagefence", &command)
     }
 
     pub fn cc(&self, arguments: &[&str]) {

@@ -4,7 +4,7 @@ use lock_table::USE_DIRECT;
 use pagefence_tests::artefacts;
 use pagefence_tests::fence::{Fence, found};
 use pagefence_tests::places::main_place;
-use pagefence_tests::programs::{Program, compile};
+use pagefence_tests::programs::{Program, compile, executable};
 use pagefence_tests::run::run;
 use pagefence_tests::seen::Seen;
 use pagefence_tests::{is_root, skip};
@@ -138,7 +138,11 @@ fn programs_have_names_of_bytes_too() {
     let dir = main_place().directory();
     let program = compile("names", &[]);
     let odd = latin1(dir.path(), b"caf\xe9");
-    std::fs::copy(&program.path, &odd).expect("a copy");
+    executable(
+        &odd,
+        &std::fs::read(&program.path).expect("a program"),
+        0o755,
+    );
     let policy = "[defaults]\nmode = \"off\"\n[[rule]]\nprogram = [\"caf?\"]\nmode = \"enforce\"\n";
     let file = dir.path().join("f").into_os_string();
     let seen = fenced(policy, &odd, std::slice::from_ref(&file));

@@ -4,7 +4,7 @@
 use pagefence_tests::compare::Comparison;
 use pagefence_tests::fence::{Fence, every_way, found};
 use pagefence_tests::places::main_place;
-use pagefence_tests::programs::{Program, compile};
+use pagefence_tests::programs::{Program, compile, executable};
 use pagefence_tests::run::{Outcome, run};
 use pagefence_tests::{artefacts, is_root, skip};
 use serde_json::Value;
@@ -53,8 +53,8 @@ fn kinds(dir: &Path) -> Vec<Kind> {
         }
         for n in 0..name.matches("script").count() {
             let script = dir.join(format!("{name}-{n}"));
-            std::fs::write(&script, format!("#! {} x\n", path.display())).expect("a script");
-            mode(&script, 0o755);
+            let line = format!("#! {} x\n", path.display());
+            executable(&script, line.as_bytes(), 0o755);
             path = script;
         }
         let _kept = vec![program];
@@ -163,15 +163,11 @@ fn what_cannot_be_started_is_as_bare() {
         ("interpreter-is-a-directory", b"#!/tmp\n", 0o755),
         ("interpreter-not-executable", b"#!/etc/passwd\n", 0o755),
     ] {
-        std::fs::write(files.join(name), content).expect("a file");
-        mode(&files.join(name), bits);
+        executable(&files.join(name), content, bits);
     }
-    std::fs::write(
-        files.join("circle"),
-        format!("#!{}\n", files.join("circle").display()),
-    )
-    .expect("a script");
-    mode(&files.join("circle"), 0o755);
+    let circle = files.join("circle");
+    let line = format!("#!{}\n", circle.display());
+    executable(&circle, line.as_bytes(), 0o755);
     let _ = symlink("loop", files.join("loop"));
     let _ = symlink("/bin/true", files.join("link"));
     let fifo = Command::new("mkfifo")
