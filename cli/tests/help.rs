@@ -1,4 +1,4 @@
-//! Every command says what it is for, how it is used and which exit codes it has; and README tells of it.
+//! Every command says what it is for, how it is used and which exit codes it has; and the book tells of it.
 
 mod common;
 
@@ -24,15 +24,12 @@ fn commands(help: &str) -> Vec<String> {
 #[test]
 fn every_command_is_told_of() {
     let fixture = Fixture::new();
-    let readme = include_str!("../../README.md");
+    let page = include_str!("../../docs/commands.md");
     let all = commands(&help(&fixture, &[]));
     assert!(all.len() > 8, "{all:?}");
     for command in all {
         let own = help(&fixture, &[&command]);
-        assert!(
-            readme.contains(&format!("pagefence {command} ")),
-            "{command}"
-        );
+        assert!(page.contains(&format!("pagefence {command} ")), "{command}");
         let below = match own.contains("Commands:\n") {
             true => commands(&own),
             false => Vec::new(),

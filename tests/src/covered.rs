@@ -70,7 +70,7 @@ const HEAD: &str = "\
 
 The calls by which a program comes to a file, or to a descriptor, and that Pagefence knows: by their names, and by their
 numbers through `syscall()`. Names in parentheses came to glibc later than 2.17: with an older one they are missing, as
-without the library. What is promised of them, and what isn't covered, stands in [README](../README.md#what-is-promised).
+without the library. What is promised of them stands [here](promises.md), and what isn't covered [here](limits.md).
 [Whatever else](#what-has-no-hook) could come to a file, a descriptor or a mapping has a reason.
 
 This page is made from the one table that the hooks are made from ([`shim/src/table.rs`](../shim/src/table.rs)) and the lists

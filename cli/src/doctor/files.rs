@@ -41,7 +41,7 @@ pub fn of(process: u32, program: &[u8], policy: &Policy, section: &mut Section) 
         section.uncovered(
             "io_uring",
             format_args!("it has {rings} io_uring rings: what goes through them is not seen"),
-            "start it without io_uring (README: io_uring)",
+            "start it without io_uring (docs/limits.md: io_uring)",
         );
     }
     tell(section, &all);

@@ -162,7 +162,7 @@ fn modules(section: &mut Section) {
         section.note(
             "sandbox",
             "a seccomp filter is on already: it can't be asked what it allows",
-            "one that kills must allow what the library uses (README: sandboxes)",
+            "one that kills must allow what the library uses (docs/limits.md: sandboxes)",
         );
     }
 }

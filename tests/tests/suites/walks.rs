@@ -170,27 +170,3 @@ fn an_image_that_is_mapped() {
     tells(&seen, scan, ["qemu-img", "python3"], "/srv/disk.img");
     compare("A virtual machine", &seen);
 }
-
-/// The excerpt in README is of the page.
-#[test]
-fn readme_has_lines_of_the_page() {
-    let read = |name: &str| std::fs::read_to_string(Path::new(PROJECT).join(name)).expect(name);
-    let (readme, page) = (read("README.md"), read("docs/walks.md"));
-    let part = readme
-        .split("\n## ")
-        .find(|part| part.starts_with("A file is corrupt"));
-    let shown = part
-        .and_then(|part| part.split("```").nth(1))
-        .expect("an excerpt");
-    let lines: Vec<&str> = shown
-        .lines()
-        .skip(1)
-        .filter(|line| !line.is_empty())
-        .collect();
-    assert!(lines.len() >= 6, "{lines:?}");
-    let strange: Vec<_> = lines
-        .iter()
-        .filter(|line| **line != "..." && !page.lines().any(|l| l == **line))
-        .collect();
-    assert!(strange.is_empty(), "{strange:?}");
-}

@@ -45,7 +45,7 @@ enum What {
     Programs(programs::Args),
     /// The lock table, beside other locks
     LockTable(lock_table::Args),
-    /// Measures nothing: makes the page, the picture and the part of README from results that were written before
+    /// Measures nothing: makes the page, the picture and the part of docs/costs.md from results that were written before
     Render(render::Args),
 }
 

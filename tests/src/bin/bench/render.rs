@@ -1,9 +1,9 @@
 //! Makes what people read of the results that are kept in `docs/performance`: the page `docs/performance.md`, its picture
-//! `docs/performance.svg`, and a part of README. Nothing is measured, so the same results always make the same files.
+//! `docs/performance.svg`, and a part of `docs/costs.md`. Nothing is measured, so the same results always make the same files.
 
+mod costs;
 mod page;
 mod picture;
-mod readme;
 mod results;
 mod rows;
 mod tables;
@@ -18,8 +18,7 @@ pub struct Args {
     /// Take the results from this directory; without it, from docs/performance
     #[arg(long, value_name = "DIR")]
     results: Option<PathBuf>,
-    /// Write performance.md, performance.svg and README's part, readme.md, into this directory; without it, into docs and
-    /// README.md
+    /// Write performance.md, performance.svg and the part of costs.md, costs.part.md, into this directory; without it, into docs
     #[arg(long, value_name = "DIR")]
     into: Option<PathBuf>,
 }
@@ -27,7 +26,7 @@ pub struct Args {
 const RESULTS: &str = "docs/performance";
 const PAGE: &str = "docs/performance.md";
 const PICTURE: &str = "docs/performance.svg";
-const README: &str = "README.md";
+const COSTS: &str = "docs/costs.md";
 
 fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
@@ -47,15 +46,15 @@ pub fn render(args: &Args) -> Result<(), String> {
             [
                 (dir.join("performance.md"), made.page),
                 (dir.join("performance.svg"), made.picture),
-                (dir.join("readme.md"), made.readme),
+                (dir.join("costs.part.md"), made.costs),
             ]
         }
         None => {
-            let readme = readme::with(&read(README)?, &made.readme)?;
+            let costs = costs::with(&read(COSTS)?, &made.costs)?;
             [
                 (root().join(PAGE), made.page),
                 (root().join(PICTURE), made.picture),
-                (root().join(README), readme),
+                (root().join(COSTS), costs),
             ]
         }
     };
@@ -73,8 +72,8 @@ fn read(name: &str) -> Result<String, String> {
 struct Made {
     page: String,
     picture: String,
-    /// What stands between README's two marks.
-    readme: String,
+    /// What stands between the two marks of `docs/costs.md`.
+    costs: String,
 }
 
 impl Made {
@@ -83,7 +82,7 @@ impl Made {
         Ok(Made {
             page: page::page(results, &rows),
             picture: picture::draw(&rows).map_err(|e| format!("the picture: {e}"))?,
-            readme: readme::part(results, &rows),
+            costs: costs::part(results, &rows),
         })
     }
 }

@@ -6,16 +6,16 @@ use crate::lock_table;
 use crate::report::Report;
 use serde_json::{Value, json};
 
-/// The committed page, picture and part of README.
+/// The committed page, picture and part of the page on costs.
 #[test]
 fn what_is_kept_is_what_render_makes() {
     let made = Made::of(&results(&root().join(RESULTS)).unwrap()).unwrap();
-    let readme = read(README).unwrap();
-    let with = readme::with(&readme, &made.readme).unwrap();
+    let costs = read(COSTS).unwrap();
+    let with = costs::with(&costs, &made.costs).unwrap();
     for (name, kept, made) in [
         (PAGE, read(PAGE).unwrap(), made.page),
         (PICTURE, read(PICTURE).unwrap(), made.picture),
-        (README, readme, with),
+        (COSTS, costs, with),
     ] {
         assert!(
             kept == made,
@@ -71,7 +71,7 @@ fn figures_are_shown_with_their_targets() {
     let Made {
         page,
         picture,
-        readme,
+        costs,
     } = made("io.json", &io().to_string()).unwrap();
     let line = "| `pread` 4 KiB, cached | 100 ns | 101 ns | 1.01 | 1.00..1.02 | 1.03 \
                 | 100 ns | 130 ns | **1.30** | 1.05..1.55 | 1.08 |";
@@ -97,8 +97,8 @@ fn figures_are_shown_with_their_targets() {
         "{page}"
     );
     assert!(
-        readme.contains("| `pread` 4 KiB, cached | - | - | 1.01 | **1.30** |"),
-        "{readme}"
+        costs.contains("| `pread` 4 KiB, cached | - | - | 1.01 | **1.30** |"),
+        "{costs}"
     );
     assert!(picture.contains("1.30\n</text>"), "{picture}");
 }
@@ -108,11 +108,11 @@ fn without_results_that_is_said() {
     let Made {
         page,
         picture,
-        readme,
+        costs,
     } = Made::of(&All::default()).unwrap();
     assert_eq!(page.matches("Not measured yet").count(), 6);
     assert!(picture.contains("Nothing has been measured yet."));
-    assert!(readme.starts_with("No results are kept"));
+    assert!(costs.starts_with("No results are kept"));
 }
 
 fn said(name: &str, content: &str) -> String {
@@ -185,9 +185,9 @@ fn what_lock_table_writes_can_be_read() {
         made.page
     );
     assert!(
-        made.readme.contains("| 30.0 ns | 30.0 ns..30.0 ns |"),
+        made.costs.contains("| 30.0 ns | 30.0 ns..30.0 ns |"),
         "{}",
-        made.readme
+        made.costs
     );
 }
 
@@ -203,13 +203,13 @@ fn series_come_back() {
 }
 
 #[test]
-fn readme_keeps_all_but_its_part() {
-    let text = format!("a\n{}\nold\n{}\nb\n", readme::BEGIN, readme::END);
-    let with = readme::with(&text, "new\n").unwrap();
+fn the_page_on_costs_keeps_all_but_its_part() {
+    let text = format!("a\n{}\nold\n{}\nb\n", costs::BEGIN, costs::END);
+    let with = costs::with(&text, "new\n").unwrap();
     assert_eq!(
         with,
-        format!("a\n{}\nnew\n{}\nb\n", readme::BEGIN, readme::END)
+        format!("a\n{}\nnew\n{}\nb\n", costs::BEGIN, costs::END)
     );
-    assert_eq!(readme::with(&with, "new\n").unwrap(), with);
-    assert!(readme::with("a\n", "new\n").is_err());
+    assert_eq!(costs::with(&with, "new\n").unwrap(), with);
+    assert!(costs::with("a\n", "new\n").is_err());
 }

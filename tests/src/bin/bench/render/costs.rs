@@ -1,4 +1,4 @@
-//! README's part: the picture, a few rows, and where the rest is.
+//! The part of `docs/costs.md`: the picture, a few rows, and where the rest is.
 
 use super::results::All;
 use super::rows::Row;
@@ -48,25 +48,26 @@ const PAIRS: [(&str, &str); 6] = [
     ),
 ];
 
-/// README with this between its marks.
-pub fn with(readme: &str, part: &str) -> Result<String, String> {
-    let (before, rest) = readme
+/// The page with this between its marks.
+pub fn with(page: &str, part: &str) -> Result<String, String> {
+    let (before, rest) = page
         .split_once(BEGIN)
-        .ok_or(format!("README.md: no {BEGIN}"))?;
+        .ok_or(format!("docs/costs.md: no {BEGIN}"))?;
     let (_, after) = rest
         .split_once(END)
-        .ok_or(format!("README.md: no {END} behind {BEGIN}"))?;
+        .ok_or(format!("docs/costs.md: no {END} behind {BEGIN}"))?;
     Ok(format!("{before}{BEGIN}\n{part}{END}{after}"))
 }
 
 pub fn part(all: &All, rows: &[Row]) -> String {
     let abouts = page::abouts(all);
     if abouts.is_empty() {
-        return "No results are kept of this version yet: [how they are made](docs/performance.md).\n".to_owned();
+        return "No results are kept of this version yet: [how they are made](performance.md).\n"
+            .to_owned();
     }
     let mut text = String::new();
     if !rows.is_empty() {
-        text += "[![How many times as long calls and programs take under Pagefence](docs/performance.svg)](docs/performance.md)\n\n";
+        text += "[![How many times as long calls and programs take under Pagefence](performance.svg)](performance.md)\n\n";
         text += &ratios(all, rows);
     }
     text += &pairs(all);
@@ -83,7 +84,7 @@ pub fn part(all: &All, rows: &[Row]) -> String {
         .collect();
     on.dedup();
     text += &format!(
-        "{}; bare and fenced in turn, medians.{targets}\n[All figures](docs/performance.md).\n",
+        "{}; bare and fenced in turn, medians.{targets}\n[All figures](performance.md).\n",
         on.join("; ")
     );
     text

@@ -1,0 +1,4 @@
+//! The book is whole: its links lead somewhere, its contents list its pages, and what it shows is what is seen.
+
+mod links;
+mod pages;
