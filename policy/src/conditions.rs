@@ -9,6 +9,22 @@ use crate::{filesystem, is_kernel_filesystem, suggest};
 
 type Value<'i> = Spanned<DeValue<'i>>;
 
+/// The conditions that a rule may have, and what each means.
+pub const CONDITIONS: [(&str, &str); 3] = [
+    (
+        "path",
+        "Globs, one of which the file's resolved path matches, from the root on.",
+    ),
+    (
+        "program",
+        "Globs, one of which the file name of the program matches, as it was started.",
+    ),
+    (
+        "filesystem",
+        "Names of filesystems, on one of which the file lies.",
+    ),
+];
+
 /// `path`: globs on the resolved path, from the root.
 pub(crate) fn paths(reader: &mut Reader<'_>, value: &Value<'_>) -> Vec<Glob> {
     let check = |reader: &mut Reader<'_>, value: &Value<'_>, text: &str| {

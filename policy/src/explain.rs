@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use crate::keys::Key;
 use crate::rule::Rule;
-use crate::settings::{Key, Mode, Settings};
+use crate::settings::{Mode, Settings};
 use crate::{Policy, environment, is_kernel_filesystem};
 
 /// The answer to "what holds for this file, and who says so?"

@@ -43,6 +43,7 @@ mod escaped;
 mod explain;
 mod file;
 mod filesystem;
+mod keys;
 pub mod machine;
 mod overrides;
 mod parse;
@@ -54,6 +55,7 @@ mod values;
 
 use std::path::{Path, PathBuf};
 
+pub use conditions::CONDITIONS;
 pub use diagnostic::{Diagnostic, PolicyError};
 pub use duration::show as show_duration;
 pub use escaped::Escaped;
@@ -61,9 +63,10 @@ pub use explain::{EffectiveValue, Explanation, MatchedRule, Origin, RuleFor, Ski
 pub use filesystem::{
     copies_on_write, is_kernel_filesystem, is_shared_with_others, name_of_magic as filesystem_name,
 };
+pub use keys::Key;
 pub use overrides::Overrides;
 pub use settings::{
-    Coverage, IoUring, Isolation, Key, Mode, OnInvalidateFailure, OnLockTimeout, OnTableError,
+    Coverage, IoUring, Isolation, Mode, OnInvalidateFailure, OnLockTimeout, OnTableError,
     OnUncovered, Route, Settings, Trace,
 };
 

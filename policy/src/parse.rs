@@ -7,12 +7,16 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::diagnostic::line_of;
+use crate::keys::Key;
 use crate::rule::{Layer, Rule};
-use crate::settings::{Key, Mode};
+use crate::settings::Mode;
 use crate::{Diagnostic, Policy, PolicyError, conditions, machine, suggest};
 
 const SECTIONS: [&str; 3] = ["table", "defaults", "rule"];
-const CONDITIONS: [&str; 3] = ["path", "program", "filesystem"];
+const CONDITIONS: [&str; 3] = {
+    let [path, program, filesystem] = conditions::CONDITIONS;
+    [path.0, program.0, filesystem.0]
+};
 
 pub(crate) fn parse(text: &str, name: &str) -> Result<Policy, PolicyError> {
     read(text, name, &[], Reader::document)

@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
+use crate::keys::Key;
 use crate::pattern::Glob;
-use crate::settings::{Key, Settings};
+use crate::settings::Settings;
 
 /// Settings with the lines that gave them: line 0 for a value that came from further below.
 #[derive(Debug)]

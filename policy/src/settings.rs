@@ -1,19 +1,23 @@
-//! The settings, their values, and what is built in: the one table of keys and accepted words.
+//! The settings, their values, and what is built in: the one table of accepted words.
 
 use std::time::Duration;
 
 use crate::duration;
+use crate::keys::Key;
 
-/// An enumeration whose values are words of the language.
+/// An enumeration whose values are words of the language. What is written above it and above its values is the language's
+/// description, too ([`Key::says`]).
 macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$value_doc:meta])* $value:ident = $word:literal),+ }) => {
-        $(#[$doc])*
+    ($(#[doc = $doc:literal])+ $name:ident { $($(#[doc = $value_doc:literal])+ $value:ident = $word:literal),+ }) => {
+        $(#[doc = $doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum $name { $($(#[$value_doc])* $value),+ }
+        pub enum $name { $($(#[doc = $value_doc])* $value),+ }
 
         impl $name {
             /// The words of the language, in the order in which they are documented.
             pub const WORDS: &[&str] = &[$($word),+];
+            pub(crate) const SAYS: &str = concat!($($doc),+).trim_ascii();
+            pub(crate) const VALUES: &[(&str, &str)] = &[$(($word, concat!($($value_doc),+).trim_ascii())),+];
 
             /// The word for this value.
             pub const fn word(self) -> &'static str {
@@ -227,85 +231,6 @@ impl Settings {
             Key::OnTableError => self.on_table_error = other.on_table_error,
             Key::Trace => self.trace = other.trace,
             Key::FollowExec => self.keep_preload = other.keep_preload,
-        }
-    }
-}
-
-/// The keys of `[defaults]`. A rule may set those that speak of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Key {
-    Mode,
-    Isolation,
-    Route,
-    OnInvalidateFailure,
-    LockTimeout,
-    OnLockTimeout,
-    OnUncovered,
-    IoUring,
-    Coverage,
-    OnTableError,
-    Trace,
-    FollowExec,
-}
-
-impl Key {
-    pub const COUNT: usize = 12;
-    /// Every key, in the order in which they are documented.
-    pub const ALL: [Key; Key::COUNT] = [
-        Key::Mode,
-        Key::Isolation,
-        Key::Route,
-        Key::OnInvalidateFailure,
-        Key::LockTimeout,
-        Key::OnLockTimeout,
-        Key::OnUncovered,
-        Key::IoUring,
-        Key::Coverage,
-        Key::OnTableError,
-        Key::Trace,
-        Key::FollowExec,
-    ];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Key::Mode => "mode",
-            Key::Isolation => "isolation",
-            Key::Route => "route",
-            Key::OnInvalidateFailure => "on_invalidate_failure",
-            Key::LockTimeout => "lock_timeout",
-            Key::OnLockTimeout => "on_lock_timeout",
-            Key::OnUncovered => "on_uncovered",
-            Key::IoUring => "io_uring",
-            Key::Coverage => "coverage",
-            Key::OnTableError => "on_table_error",
-            Key::Trace => "trace",
-            Key::FollowExec => "follow_exec",
-        }
-    }
-
-    /// Whether it speaks of a process and not of a file, so that a rule can't set it.
-    pub const fn is_for_defaults_only(self) -> bool {
-        matches!(self, Key::IoUring | Key::Coverage | Key::FollowExec)
-    }
-
-    pub fn from_name(name: &str) -> Option<Key> {
-        Key::ALL.into_iter().find(|key| key.name() == name)
-    }
-
-    /// The words that a value may be; none for a duration and for true or false.
-    pub(crate) const fn words(self) -> &'static [&'static str] {
-        match self {
-            Key::Mode => Mode::WORDS,
-            Key::Isolation => Isolation::WORDS,
-            Key::Route => Route::WORDS,
-            Key::OnInvalidateFailure => OnInvalidateFailure::WORDS,
-            Key::OnLockTimeout => OnLockTimeout::WORDS,
-            Key::OnUncovered => OnUncovered::WORDS,
-            Key::IoUring => IoUring::WORDS,
-            Key::Coverage => Coverage::WORDS,
-            Key::OnTableError => OnTableError::WORDS,
-            Key::Trace => Trace::WORDS,
-            Key::LockTimeout | Key::FollowExec => &[],
         }
     }
 }

@@ -4,10 +4,11 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use crate::diagnostic::line_of;
+use crate::keys::Key;
 use crate::parse::{Reader, list};
 use crate::rule::Layer;
 use crate::settings::{
-    Coverage, IoUring, Isolation, Key, Mode, OnInvalidateFailure, OnLockTimeout, OnTableError,
+    Coverage, IoUring, Isolation, Mode, OnInvalidateFailure, OnLockTimeout, OnTableError,
     OnUncovered, Route, Trace,
 };
 use crate::{duration, suggest};

@@ -137,7 +137,12 @@ fn what_came(file: &File, kind: Kind, met: Option<&Met>) -> (String, &'static st
         Kind::Reaped => "a process that used it died, and what it held is free".to_owned(),
         _ => "nobody was in anybody's way".to_owned(),
     };
-    let hint = match kind {
+    (what, way_out(kind))
+}
+
+/// What to do about a file with which that happened; empty: nothing.
+pub fn way_out(kind: Kind) -> &'static str {
+    match kind {
         Kind::Collision => FENCE_OR_ROUTE,
         Kind::LockTimeout => {
             "look what keeps the other one so long (a process that is stopped?), or raise lock_timeout"
@@ -146,6 +151,5 @@ fn what_came(file: &File, kind: Kind, met: Option<&Met>) -> (String, &'static st
             ROUTE
         }
         _ => "",
-    };
-    (what, hint)
+    }
 }

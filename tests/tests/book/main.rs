@@ -1,4 +1,6 @@
 //! The book is whole: its links lead somewhere, its contents list its pages, and what it shows is what is seen.
 
+mod console;
 mod links;
+mod made;
 mod pages;

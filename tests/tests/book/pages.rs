@@ -1,6 +1,6 @@
 //! The pages there are, as mdBook reads them.
 
-use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
+use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,6 +32,14 @@ impl Page {
         Parser::new_ext(&self.text, extensions)
     }
 
+    /// One that isn't there.
+    pub fn of(name: &str, text: &str) -> Page {
+        Page {
+            name: name.to_owned(),
+            text: text.to_owned(),
+        }
+    }
+
     /// What links and pictures name.
     pub fn links(&self) -> Vec<String> {
         let named = self.events().filter_map(|event| match event {
@@ -58,6 +66,21 @@ impl Page {
                     heading = None;
                 }
                 (Event::Text(text) | Event::Code(text), Some(heading)) => heading.push_str(&text),
+                _ => {}
+            }
+        }
+        all
+    }
+    /// Its fenced boxes: what their first line says, and what they hold.
+    pub fn boxes(&self) -> Vec<(String, String)> {
+        let (mut all, mut open) = (Vec::new(), None::<(String, String)>);
+        for event in self.events() {
+            match (event, &mut open) {
+                (Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(kind))), _) => {
+                    open = Some((kind.to_string(), String::new()));
+                }
+                (Event::Text(text), Some((_, held))) => held.push_str(&text),
+                (Event::End(TagEnd::CodeBlock), Some(_)) => all.extend(open.take()),
                 _ => {}
             }
         }

@@ -1,0 +1,31 @@
+//! The pages of the book that are made from the code: what they tell stands there, and only there.
+
+mod events;
+mod policy;
+
+pub struct Page {
+    /// From the repository's top on.
+    pub name: &'static str,
+    pub text: String,
+}
+
+pub fn pages() -> [Page; 2] {
+    [
+        Page {
+            name: "docs/policy-reference.md",
+            text: policy::page(),
+        },
+        Page {
+            name: "docs/events.md",
+            text: events::page(),
+        },
+    ]
+}
+
+/// How such a page is made.
+const MADE: &str = "`cargo run --release --bin book`";
+
+/// A cell of a table.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|")
+}
