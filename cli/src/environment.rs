@@ -5,6 +5,7 @@ use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use kernel::errors;
 use lock_table::{Fault, Geometry, Table, TableError};
 use policy::environment as names;
 use policy::{Isolation, Mode, Overrides, Policy, PolicyError, Trace};
@@ -121,14 +122,8 @@ impl Environment {
 
 pub fn invalid_policy(error: &PolicyError) -> Failure {
     let count = error.diagnostics.len();
-    let errors = if count == 1 { "error" } else { "errors" };
-    Failure::own(
-        format!(
-            "the policy {} has {count} {errors}; nothing was run\n\n{error}",
-            error.file
-        ),
-        "",
-    )
+    let plural = if count == 1 { "error" } else { "errors" };
+    Failure::of(&errors::POLICY, &[&error.file, &count, &plural, &error])
 }
 
 /// A table that somebody named must be one, or become one: made here, it is there for all that the program starts. At
@@ -156,33 +151,27 @@ fn check_table(policy: &Policy, named: Option<PathBuf>) -> Result<(), Failure> {
 
 /// A folder that can be written to, or that can be made: as the library takes it.
 fn check_trace(path: &Path) -> Result<(), Failure> {
-    let unusable = |reason: &str, advice: &str| {
-        let message = format!("can't write the trace {}: {reason}", path.shown());
-        Failure::own(message, advice)
+    let unusable = |reason: &dyn std::fmt::Display| {
+        Failure::of(&errors::TRACE_NOT_WRITTEN, &[&path.shown(), reason])
     };
-    let another = "name a folder that you may write to, or one that isn't there yet";
     match std::fs::metadata(path) {
         Ok(there) if there.is_file() => {
-            return Err(unusable(
-                "a trace is a folder, and a file stands there",
-                "remove the file, or name another place; `pagefence report --ndjson FOLDER` makes lines of JSON",
-            ));
+            return Err(Failure::of(&errors::TRACE_IS_A_FILE, &[&path.shown()]));
         }
         Ok(there) if !there.is_dir() => {
-            return Err(unusable("it is not a folder", another));
+            return Err(unusable(&"it is not a folder"));
         }
         Ok(_) => {}
-        Err(_) => std::fs::create_dir(path).map_err(|e| unusable(&e.to_string(), another))?,
+        Err(_) => std::fs::create_dir(path).map_err(|e| unusable(&e))?,
     }
     let of_kernel = rustix::fs::statfs(path).is_ok_and(|found| {
         policy::is_kernel_filesystem(policy::filesystem_name(found.f_type as u64))
     });
     if of_kernel {
-        return Err(unusable("nothing can be kept there", another));
+        return Err(unusable(&"nothing can be kept there"));
     }
     let (write, at) = (Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS);
-    rustix::fs::accessat(rustix::fs::CWD, path, write, at)
-        .map_err(|error| unusable(&error.to_string(), another))
+    rustix::fs::accessat(rustix::fs::CWD, path, write, at).map_err(|error| unusable(&error))
 }
 
 /// For `policy explain`: the overrides that the environment holds, as the library reads them.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use kernel::errors::{Entry, Says};
+
 /// The arguments of a command other than `run` make no sense.
 pub const USAGE: i32 = 2;
 /// `pagefence run` itself failed; the program was not started.
@@ -27,6 +29,19 @@ impl Failure {
             message: message.into(),
             advice: advice.into(),
         }
+    }
+
+    /// As the catalogue has it, about these.
+    pub fn of(entry: &Entry, about: &[&dyn fmt::Display]) -> Failure {
+        let code = match entry.says {
+            Says::Command(code) | Says::Both(code) => code,
+            Says::Library => OWN_FAILURE,
+        };
+        Failure::new(
+            code,
+            entry.what(about).to_string(),
+            entry.todo(about).to_string(),
+        )
     }
 
     pub fn own(message: impl Into<String>, advice: impl Into<String>) -> Failure {

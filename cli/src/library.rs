@@ -5,6 +5,8 @@ use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use kernel::errors;
+
 use crate::elf::{self, Abi};
 use crate::failure::Failure;
 use crate::say::Shown;
@@ -26,9 +28,9 @@ pub fn find() -> Result<PathBuf, Failure> {
 
 fn named_by_user(path: &Path) -> Result<PathBuf, Failure> {
     std::fs::canonicalize(path).map_err(|error| {
-        Failure::own(
-            format!("{LIBRARY} names {}: {error}", path.shown()),
-            format!("set it to the path of {NAME}, or unset it"),
+        Failure::of(
+            &errors::LIBRARY_NOT_THERE,
+            &[&LIBRARY, &path.shown(), &error],
         )
     })
 }
@@ -55,12 +57,7 @@ fn beside_command() -> Result<PathBuf, Failure> {
 }
 
 fn check(path: &Path) -> Result<(), Failure> {
-    let refuse = |reason: String| {
-        Failure::own(
-            format!("{} can't be preloaded: {reason}", path.shown()),
-            format!("set {LIBRARY} to a {NAME} that can"),
-        )
-    };
+    let refuse = |reason: String| Failure::of(&errors::NOT_PRELOADED, &[&path.shown(), &reason]);
     // The loader takes both as separators, and nothing quotes them.
     if path
         .as_os_str()

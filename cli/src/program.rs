@@ -7,6 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use kernel::errors;
 use kernel::obstacle::{Obstacle, obstacle};
 use kernel::privilege;
 use kernel::program::MOST_INTERPRETERS;
@@ -14,7 +15,7 @@ use policy::Policy;
 use rustix::fs::{Access, AtFlags, CWD};
 
 use crate::elf::{self, Elf};
-use crate::failure::{Failure, NOT_EXECUTABLE, NOT_FOUND};
+use crate::failure::Failure;
 use crate::say;
 use crate::say::Shown;
 use crate::script::{self, EnvTarget};
@@ -31,11 +32,7 @@ pub fn find(name: &OsStr) -> Result<PathBuf, Failure> {
     // In every directory there is one of these names, and none is a program.
     match name.as_bytes() {
         [] => {
-            return Err(Failure::new(
-                NOT_FOUND,
-                "the program has an empty name",
-                "give its name or its path",
-            ));
+            return Err(Failure::of(&errors::EMPTY_NAME, &[]));
         }
         b"." | b".." => return Err(Problem::NotAFile.failure(Path::new(name))),
         _ => {}
@@ -49,13 +46,7 @@ pub fn find(name: &OsStr) -> Result<PathBuf, Failure> {
             Err(problem) => refused = refused.or(Some(problem.failure(&path))),
         }
     }
-    Err(refused.unwrap_or_else(|| {
-        Failure::new(
-            NOT_FOUND,
-            format!("{}: not found in PATH", name.shown()),
-            "give its path, or add its directory to PATH",
-        )
-    }))
+    Err(refused.unwrap_or_else(|| Failure::of(&errors::NOT_IN_PATH, &[&name.shown()])))
 }
 
 fn search_path() -> Vec<PathBuf> {
@@ -80,19 +71,9 @@ impl Problem {
     fn failure(&self, path: &Path) -> Failure {
         let path = path.shown();
         match self {
-            Problem::Missing => {
-                Failure::new(NOT_FOUND, format!("{path}: no such file"), "check the path")
-            }
-            Problem::NotAFile => Failure::new(
-                NOT_EXECUTABLE,
-                format!("{path} can't be executed: it is not a regular file"),
-                "",
-            ),
-            Problem::NotPermitted => Failure::new(
-                NOT_EXECUTABLE,
-                format!("{path} can't be executed: no permission"),
-                format!("if it is a program: chmod +x {path}"),
-            ),
+            Problem::Missing => Failure::of(&errors::NO_SUCH_FILE, &[&path]),
+            Problem::NotAFile => Failure::of(&errors::NOT_A_FILE, &[&path]),
+            Problem::NotPermitted => Failure::of(&errors::NOT_PERMITTED, &[&path]),
         }
     }
 }
@@ -136,11 +117,7 @@ pub fn follow_to_elf(program: &Path) -> Result<Option<Followed>, Failure> {
             None => return Ok(None),
         };
     }
-    Err(Failure::new(
-        NOT_EXECUTABLE,
-        format!("{}: too many interpreters of interpreters", program.shown()),
-        "",
-    ))
+    Err(Failure::of(&errors::INTERPRETERS, &[&program.shown()]))
 }
 
 /// Says why the library can't be loaded into a program.
@@ -171,8 +148,8 @@ fn follow(path: &Path, file: &File) -> Result<Option<PathBuf>, Failure> {
         Some(EnvTarget::Unknown) => Ok(None),
         Some(EnvTarget::Emptied) => Err(unfenceable(
             path,
-            "its #! line empties the environment (env -i), and LD_PRELOAD with it",
-            "run its interpreter directly: pagefence run -- INTERPRETER SCRIPT",
+            errors::EMPTIED.what,
+            errors::EMPTIED.todo,
         )),
     }
 }
@@ -194,10 +171,9 @@ fn check_elf(followed: &Followed, policy: &Policy) -> Result<(), Failure> {
         None => {}
     }
     match elf.loader().map(|name| Path::new(OsStr::from_bytes(name))) {
-        Some(loader) if !loader.exists() => Err(Failure::new(
-            NOT_FOUND,
-            format!("{}: its loader {} is missing", path.shown(), loader.shown()),
-            "install the C library that it was built for",
+        Some(loader) if !loader.exists() => Err(Failure::of(
+            &errors::LOADER_MISSING,
+            &[&path.shown(), &loader.shown()],
         )),
         _ => Ok(()),
     }
@@ -211,12 +187,5 @@ fn unfenceable(path: &Path, reason: &str, advice: &str) -> Failure {
 }
 
 fn broken(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::new(
-        NOT_EXECUTABLE,
-        format!(
-            "{} can't be executed: it is a broken ELF file: {error}",
-            path.shown()
-        ),
-        "",
-    )
+    Failure::of(&errors::BROKEN, &[&path.shown(), error])
 }

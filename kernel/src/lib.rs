@@ -24,6 +24,7 @@ mod bytes;
 mod clock;
 #[cfg(target_arch = "x86_64")]
 pub mod code;
+pub mod errors;
 mod futex;
 pub mod high;
 pub mod known;

@@ -3,6 +3,7 @@
 use core::ffi::c_int;
 use core::fmt;
 
+use crate::errors;
 use crate::privilege::{self, Privilege};
 use crate::program::{Abi, Elf, is_glibc_loader};
 
@@ -41,15 +42,13 @@ impl Obstacle<'_> {
     /// What to do about it.
     pub fn hint(&self) -> &'static str {
         match self {
-            Obstacle::Abi(_) => "use a pagefence that is built for that architecture",
-            Obstacle::Static => "use a dynamically linked build of it",
-            Obstacle::Loader(_) => "use a build of it for glibc (musl's own is another)",
+            Obstacle::Abi(_) => errors::OTHER_ARCHITECTURE.todo,
+            Obstacle::Static => errors::STATIC.todo,
+            Obstacle::Loader(_) => errors::OTHER_LOADER.todo,
             Obstacle::Privilege(Privilege::Caller) => {
                 "give up the other user or group for good (setresuid, setresgid) before it is started"
             }
-            Obstacle::Privilege(_) => {
-                "run it as the user that it would become, or use a copy without the privilege"
-            }
+            Obstacle::Privilege(_) => errors::PRIVILEGED.todo,
             Obstacle::Go => {
                 "keep it away from files that are used directly; or link it with C (cgo) and write coverage = \"syscalls\" into the policy (x86-64)"
             }
@@ -59,17 +58,14 @@ impl Obstacle<'_> {
 
 impl fmt::Display for Obstacle<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const IGNORED: &str = "the loader ignores LD_PRELOAD in such a program";
         match self {
-            Obstacle::Abi(abi) => write!(out, "it is {abi}, and this pagefence is {}", Abi::OWN),
-            Obstacle::Static => {
-                out.write_str("it is static, so no library can be preloaded into it")
-            }
+            Obstacle::Abi(abi) => errors::OTHER_ARCHITECTURE.what(&[abi, &Abi::OWN]).fmt(out),
+            Obstacle::Static => errors::STATIC.what(&[]).fmt(out),
             Obstacle::Loader(name) => {
                 let name = name.escape_ascii();
-                write!(out, "its loader is {name}, and the library needs glibc's")
+                errors::OTHER_LOADER.what(&[&name]).fmt(out)
             }
-            Obstacle::Privilege(privilege) => write!(out, "{privilege}, and {IGNORED}"),
+            Obstacle::Privilege(privilege) => errors::PRIVILEGED.what(&[privilege]).fmt(out),
             Obstacle::Go => out
                 .write_str("it is a Go program, which makes system calls of its own, without libc"),
         }

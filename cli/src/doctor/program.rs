@@ -270,9 +270,16 @@ fn rings(section: &mut Section, own: &[&Loaded], policy: &Policy) {
         refused if refused.refuses() && policy.enforces() => section.note(
             "io_uring",
             format_args!("{what}: it is refused (ENOSYS), and said"),
-            "a program that can't do without it says so: choose its other way (qemu: aio=threads or native; fio: ioengine=libaio; tokio-uring: tokio::fs)",
+            format_args!(
+                "a program that can't do without it says so: {}",
+                kernel::errors::IO_URING.todo
+            ),
         ),
-        _ => section.uncovered("io_uring", format_args!("{what}, and the policy allows it"), "write io_uring = \"refuse\" under [defaults]"),
+        _ => section.uncovered(
+            "io_uring",
+            format_args!("{what}, and the policy allows it"),
+            "write io_uring = \"refuse\" under [defaults]",
+        ),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use core::sync::atomic::Ordering::AcqRel;
 
+use kernel::errors;
+
 use crate::calls::{flags, recorded, replace};
 use crate::direct::{second, writeback};
 use crate::hold::call::{self, look_at, look_at_unused};
@@ -132,10 +134,7 @@ pub fn unsharing() -> bool {
         outlived::leave();
     }
     if first_time(Once::OwnNumbers) {
-        let event = events::Event::uncovered(
-            None,
-            "a thread has descriptor numbers of its own (CLONE_FILES unshared): what it opens is taken for the process's",
-        );
+        let event = events::Event::of(None, &errors::OWN_NUMBERS);
         let done = if refused { "EPERM" } else { event.done };
         events::emit(&events::Event { done, ..event });
     }

@@ -2,6 +2,7 @@
 
 use core::sync::atomic::Ordering::*;
 
+use kernel::errors;
 use lock_table::{FileId, Mode};
 
 use crate::hold::call;
@@ -140,7 +141,7 @@ fn enter(
         return index;
     }
     drop(registry);
-    let event = Event::uncovered(Some(id), "the table's register of mappings is full");
+    let event = Event::of(Some(id), &errors::MAPPINGS_FULL);
     events::emit(&Event {
         fd,
         range: Some(range),

@@ -12,6 +12,7 @@
 
 use core::sync::atomic::{AtomicUsize, Ordering::*};
 
+use kernel::errors;
 use kernel::high;
 use kernel::text::Text;
 use lock_table::Table;
@@ -42,10 +43,7 @@ pub fn cloning(flags: i32) -> bool {
         return false;
     }
     let refused = process::refuses_uncovered();
-    let event = Event::uncovered(
-        None,
-        "a child shares this process's memory (clone with CLONE_VM): what it does with files is not fenced",
-    );
+    let event = Event::of(None, &errors::SHARED_MEMORY);
     let done = if refused { "EPERM" } else { event.done };
     events::emit(&Event { done, ..event });
     if !refused {

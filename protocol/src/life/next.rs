@@ -8,6 +8,7 @@
 
 use core::ffi::{CStr, c_char, c_int};
 
+use kernel::errors;
 use kernel::obstacle::{Obstacle, obstacle};
 use kernel::privilege::{self, Privilege};
 use kernel::program::{self, MOST_INTERPRETERS};
@@ -323,11 +324,7 @@ pub fn is_namespace_refused(namespace: libc::c_long) -> bool {
             } else {
                 "passed through"
             },
-            hint: "load it with dlopen",
-            ..Event::uncovered(
-                None,
-                "a library in a namespace of its own (dlmopen): its calls are not seen",
-            )
+            ..Event::of(None, &errors::NAMESPACE)
         });
     }
     refused

@@ -9,6 +9,8 @@
 use core::ffi::{CStr, c_char};
 use std::ffi::CString;
 
+use kernel::errors;
+
 use crate::life::handed_on;
 use crate::life::state::state;
 use crate::who::lists::{CHILD, Mapped, NOBODY, THIS_PROCESS};
@@ -130,15 +132,15 @@ pub enum Missing {
 impl Missing {
     pub fn reason(self) -> &'static str {
         match self {
-            Missing::All => "its environment is empty, and LD_PRELOAD is not in it",
-            Missing::Preload | Missing::Left => "LD_PRELOAD is not in its environment",
+            Missing::All => errors::EMPTY_ENVIRONMENT.what,
+            Missing::Preload | Missing::Left => errors::NOT_FOLLOWED.what,
         }
     }
 
     pub fn hint(self) -> &'static str {
         match self {
-            Missing::Left => "set follow_exec = true in the policy",
-            _ => "leave LD_PRELOAD and the PAGEFENCE_ variables in it",
+            Missing::Left => errors::NOT_FOLLOWED.todo,
+            _ => errors::EMPTY_ENVIRONMENT.todo,
         }
     }
 }

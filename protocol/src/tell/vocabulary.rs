@@ -1,5 +1,6 @@
 //! The vocabulary of what is told.
 
+use kernel::errors;
 use lock_table::{FileId, Owner};
 use tracing::Level;
 
@@ -78,6 +79,13 @@ impl<'a> Event<'a> {
         Event {
             file,
             ..Event::new(kind)
+        }
+    }
+    /// What the catalogue has, with what to do about it.
+    pub fn of(file: Option<FileId>, entry: &errors::Entry) -> Event<'a> {
+        Event {
+            hint: entry.todo,
+            ..Event::uncovered(file, entry.what)
         }
     }
     pub fn uncovered(file: Option<FileId>, reason: &'a str) -> Event<'a> {

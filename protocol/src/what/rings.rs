@@ -3,6 +3,7 @@
 
 use core::sync::atomic::Ordering::AcqRel;
 
+use kernel::errors;
 use kernel::text::Text;
 use policy::Escaped;
 
@@ -59,7 +60,7 @@ fn tell(what: u32) {
         };
         events::emit(&Event {
             done,
-            ..Event::uncovered(None, "io_uring")
+            ..Event::of(None, &errors::IO_URING)
         });
     }
 }

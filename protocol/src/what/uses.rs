@@ -2,6 +2,7 @@
 
 use core::sync::atomic::Ordering::*;
 
+use kernel::errors;
 use lock_table::{FileId, USE_BUFFERED, USE_DIRECT, USE_OBSERVE, USE_RANGES, UseEntry};
 
 use crate::tell::events::{self, Event, Kind};
@@ -147,11 +148,13 @@ impl File {
             self.tell_of_other_names(fd);
             self.tell_of_other_hosts(fd);
         }
-        let differ = "one process observes the file, another enforces it";
-        if (own ^ others.bits) & USE_OBSERVE != 0 && others.bits != 0 && self.is_news(differ) {
+        if (own ^ others.bits) & USE_OBSERVE != 0
+            && others.bits != 0
+            && self.is_news(errors::OBSERVED_AND_ENFORCED.what)
+        {
             events::emit(&Event {
                 fd,
-                ..Event::uncovered(Some(self.id()), differ)
+                ..Event::of(Some(self.id()), &errors::OBSERVED_AND_ENFORCED)
             });
         }
         if all & USE_BUFFERED != 0 && all & USE_DIRECT != 0 && !self.mark(MIXED_TOLD) {
@@ -201,7 +204,7 @@ impl File {
                 if !self.mark(UNREGISTERED) {
                     events::emit(&Event {
                         fd,
-                        ..Event::uncovered(Some(self.id()), FULL)
+                        ..Event::of(Some(self.id()), &errors::USES_FULL)
                     });
                 }
             }
@@ -236,12 +239,10 @@ impl File {
     /// Something uses the file directly, so what goes past the fence by another name is at risk: told once.
     fn tell_of_other_names(&self, fd: i32) {
         if self.has(OTHER_NAMES) && !self.mark(NAMES_TOLD) {
-            let reason = "the file has other names (hard links), by which the policy may not fence it: write rules that \
-                 say the same by all its names";
             events::emit(&Event {
                 fd,
                 done: "reported",
-                ..Event::uncovered(Some(self.id()), reason)
+                ..Event::of(Some(self.id()), &errors::OTHER_NAMES)
             });
         }
     }
@@ -267,7 +268,7 @@ impl File {
 pub fn rely_for_a_while(id: FileId, observes: bool) -> Option<UseEntry> {
     let table = process::table().filter(|_| !observes)?;
     let Some((entry, others)) = table.use_register(id, USE_RANGES) else {
-        events::emit(&Event::uncovered(Some(id), FULL));
+        events::emit(&Event::of(Some(id), &errors::USES_FULL));
         return None;
     };
     if others.bits & USE_DIRECT != 0 {
@@ -290,5 +291,3 @@ fn pass_a_barrier() {
         kernel::sleep_ms(2);
     }
 }
-
-const FULL: &str = "the table's register of uses is full";

@@ -1,5 +1,6 @@
 //! The pages of the book that are made from the code: what they tell stands there, and only there.
 
+mod errors;
 mod events;
 mod policy;
 
@@ -9,7 +10,7 @@ pub struct Page {
     pub text: String,
 }
 
-pub fn pages() -> [Page; 2] {
+pub fn pages() -> [Page; 3] {
     [
         Page {
             name: "docs/policy-reference.md",
@@ -18,6 +19,10 @@ pub fn pages() -> [Page; 2] {
         Page {
             name: "docs/events.md",
             text: events::page(),
+        },
+        Page {
+            name: "docs/errors.md",
+            text: errors::page(),
         },
     ]
 }

@@ -1,0 +1,190 @@
+//! Each error of the catalogue can be provoked, and says then what it says there: what, and what to do.
+
+use crate::shell::answers;
+use kernel::errors::{self, Entry, OF_COMMAND, OF_LIBRARY, Says};
+use pagefence_tests::{is_root, skip};
+use std::collections::BTreeSet;
+
+/// What makes the command say it.
+const OF_THE_COMMAND: [(&Entry, &str); 18] = [
+    (&errors::EMPTY_NAME, "pagefence run -- ''"),
+    (&errors::NOT_IN_PATH, "pagefence run -- nowhere-at-all"),
+    (&errors::NO_SUCH_FILE, "pagefence run -- ./nowhere"),
+    (&errors::NOT_A_FILE, "pagefence run -- /srv"),
+    (
+        &errors::NOT_PERMITTED,
+        "touch plain; pagefence run -- ./plain",
+    ),
+    (
+        &errors::INTERPRETERS,
+        "for n in $(seq 9); do printf '#!/srv/s%s\\n' $((n + 1)) >s$n; done; cp /bin/true s10; chmod +x s*; pagefence run -- ./s1",
+    ),
+    (
+        &errors::EMPTIED,
+        "printf '#!/usr/bin/env -S -i sh\\n' >emptied; chmod +x emptied; pagefence run -- ./emptied",
+    ),
+    (
+        &errors::LOADER_MISSING,
+        "gcc -Wl,--dynamic-linker=/nowhere/ld-linux-x86-64.so.2 -o unloaded main.c; pagefence run -- ./unloaded",
+    ),
+    (
+        &errors::BROKEN,
+        "head -c 70 /bin/true >cut; chmod +x cut; pagefence run -- ./cut",
+    ),
+    (
+        &errors::POLICY,
+        "echo 'mode = 1' >wrong.toml; pagefence run --policy wrong.toml -- true",
+    ),
+    (
+        &errors::LIBRARY_NOT_THERE,
+        "PAGEFENCE_LIBRARY=/nowhere pagefence run -- true",
+    ),
+    (
+        &errors::NOT_PRELOADED,
+        "PAGEFENCE_LIBRARY=/srv pagefence run -- true",
+    ),
+    (
+        &errors::TRACE_IS_A_FILE,
+        "touch trace; pagefence run --trace trace -- true",
+    ),
+    (
+        &errors::TRACE_NOT_WRITTEN,
+        "pagefence run --trace /proc/nowhere -- true",
+    ),
+    // Another machine's number in the head of a program.
+    (
+        &errors::OTHER_ARCHITECTURE,
+        "cp /bin/true other; printf '\\026\\000' | dd of=other bs=1 seek=18 conv=notrunc status=none; pagefence run -- ./other",
+    ),
+    (
+        &errors::STATIC,
+        "gcc -static -o static main.c; pagefence run -- ./static",
+    ),
+    (
+        &errors::OTHER_LOADER,
+        "gcc -Wl,--dynamic-linker=/lib/ld-musl-x86_64.so.1 -o musl main.c; pagefence run -- ./musl",
+    ),
+    (
+        &errors::PRIVILEGED,
+        "cp /bin/true suid; chown nobody suid; chmod u+s suid; pagefence run -- ./suid",
+    ),
+];
+
+/// What makes the library say it.
+const OF_THE_LIBRARY: [(&Entry, &str); 14] = [
+    (
+        &errors::IO_URING,
+        "pagefence run -- python3 -c 'import ctypes; ctypes.CDLL(None).syscall(425, 4, ctypes.create_string_buffer(120))'",
+    ),
+    (
+        &errors::EMPTY_ENVIRONMENT,
+        "pagefence run -- env -i /bin/true",
+    ),
+    (
+        &errors::NOT_FOLLOWED,
+        "printf '[defaults]\\nfollow_exec = false\\n' >leave.toml; pagefence run --policy leave.toml -- env -u LD_PRELOAD /bin/true",
+    ),
+    (
+        &errors::NAMESPACE,
+        "pagefence run -- python3 -c 'import ctypes; ctypes.CDLL(None).dlmopen(ctypes.c_long(-1), b\"libm.so.6\", 2)'",
+    ),
+    (
+        &errors::SHARED_MEMORY,
+        "gcc -o shares shares.c; pagefence run -- ./shares",
+    ),
+    (
+        &errors::OWN_NUMBERS,
+        "pagefence run -- python3 -c 'import ctypes, threading; f = open(\"main.c\").read()
+thread = threading.Thread(target=lambda: ctypes.CDLL(None).unshare(0x400)); thread.start(); thread.join()'",
+    ),
+    (
+        &errors::MAPPINGS_FULL,
+        "pagefence table create --mappings 1 --table $PWD/few >&2; pagefence run --table $PWD/few -- python3 -c 'import mmap
+files = [open(\"m%d\" % n, \"wb+\") for n in range(20)]; [f.truncate(4096) for f in files]; maps = [mmap.mmap(f.fileno(), 0) for f in files]'",
+    ),
+    (
+        &errors::USES_FULL,
+        "pagefence table create --uses 1 --table $PWD/used >&2; pagefence run --table $PWD/used -- python3 -c '
+files = [open(\"u%d\" % n, \"wb+\") for n in range(20)]; [f.write(b\"a\") for f in files]'",
+    ),
+    (
+        &errors::OTHER_NAMES,
+        "printf '[[rule]]\\npath = [\"/srv/one\"]\\n\\n[[rule]]\\npath = [\"/**\"]\\nmode = \"off\"\\n' >names.toml; head -c 4096 /dev/zero >one; ln one two
+pagefence run --policy names.toml -- dd if=one of=/dev/null iflag=direct status=none",
+    ),
+    (
+        &errors::OBSERVED_AND_ENFORCED,
+        "pagefence run --observe -- sh -c 'exec 3<>main.c; read line <&3; touch opened; sleep 2' & while [ ! -e opened ]; do sleep 0.1; done
+pagefence run -- dd if=main.c of=/dev/null iflag=direct status=none; wait",
+    ),
+    // What its program starts.
+    (&errors::STATIC, "pagefence run -- sh -c './static; true'"),
+    (&errors::OTHER_LOADER, "pagefence run -- sh -c './musl; true'"),
+    (
+        &errors::OTHER_ARCHITECTURE,
+        "pagefence run -- sh -c './other; true'",
+    ),
+    (&errors::PRIVILEGED, "pagefence run -- sh -c './suid; true'"),
+];
+
+const BEFORE: &str = r#"echo 'int main(void) { return 0; }' >main.c
+cat >shares.c <<'END'
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/wait.h>
+static char stack[65536];
+static int child(void *unused) { return 0; }
+int main(void) {
+    int fd = open("main.c", O_RDONLY);
+    char byte;
+    extern long read(int, void *, unsigned long);
+    read(fd, &byte, 1);
+    clone(child, stack + sizeof stack, CLONE_VM | SIGCHLD, 0);
+    wait(0);
+}
+END"#;
+
+/// Whether these texts, of which `{}` is anything, stand in it, each after the other.
+fn has(seen: &str, text: &str) -> bool {
+    let mut rest = seen;
+    text.split("{}").all(|piece| match rest.split_once(piece) {
+        Some((_, after)) => {
+            rest = after;
+            true
+        }
+        None => false,
+    })
+}
+
+#[test]
+fn each_can_be_provoked() {
+    if !is_root() {
+        return skip("mounts of its own need root");
+    }
+    let both = || OF_THE_COMMAND.iter().chain(&OF_THE_LIBRARY);
+    let provoked: BTreeSet<_> = both().map(|(entry, _)| entry.name).collect();
+    let all = OF_COMMAND.iter().chain(OF_LIBRARY);
+    let missing: Vec<_> = all.filter(|entry| !provoked.contains(entry.name)).collect();
+    assert!(missing.is_empty(), "nothing provokes {missing:?}");
+
+    let commands = both().map(|(_, command)| (*command).to_owned());
+    let commands: Vec<_> = std::iter::once(BEFORE.to_owned()).chain(commands).collect();
+    let seen = answers(&commands).unwrap_or_else(|outcome| panic!("{}", outcome.report()));
+    let mut strange = Vec::new();
+    for (number, ((entry, command), answer)) in both().zip(&seen[1..]).enumerate() {
+        let said = has(&answer.said, entry.what) && has(&answer.said, entry.todo);
+        let code = match entry.says {
+            Says::Command(code) | Says::Both(code) if number < OF_THE_COMMAND.len() => code,
+            _ => answer.code,
+        };
+        if !said || code != answer.code {
+            strange.push(format!(
+                "{}\n$ {command}\n{}exit code {}",
+                entry.name, answer.said, answer.code
+            ));
+        }
+    }
+    assert!(strange.is_empty(), "{}", strange.join("\n\n"));
+}
