@@ -3,12 +3,14 @@
 //! line, and a line of `...` for some lines.
 
 use crate::pages::{Page, all};
-use crate::shell::answers;
+use crate::shell::{Answer, answers, answers_where_installed};
+use pagefence_tests::run::Outcome;
 use pagefence_tests::{is_root, skip};
 use snapbox::{Assert, IntoData};
 
-/// Others run these: they take minutes, or a root of their own.
-const ELSEWHERE: [&str; 2] = ["docs/walks.md", "docs/recipes/"];
+/// Where others are run: `suites` has the walks, and recipes have a root of their own.
+const ELSEWHERE: [&str; 2] = ["docs/walks.md", RECIPES];
+const RECIPES: &str = "docs/recipes/";
 
 struct Shown {
     command: String,
@@ -44,10 +46,12 @@ fn of(page: &Page) -> Vec<Shown> {
     boxes.flat_map(|(_, text)| shown(&text)).collect()
 }
 
+type Ask = fn(&[String]) -> Result<Vec<Answer>, Outcome>;
+
 /// What differs between the page and what is seen.
-fn differences(page: &Page, all: &[Shown]) -> Vec<String> {
+fn differences(page: &Page, all: &[Shown], ask: Ask) -> Vec<String> {
     let commands: Vec<_> = all.iter().map(|shown| shown.command.clone()).collect();
-    let seen = match answers(&commands) {
+    let seen = match ask(&commands) {
         Ok(seen) => seen,
         Err(outcome) => return vec![format!("{}: {}", page.name, outcome.report())],
     };
@@ -77,10 +81,27 @@ fn pages_show_what_is_seen() {
         let all = of(&page);
         if !all.is_empty() {
             commands += all.len();
-            strange.extend(differences(&page, &all));
+            strange.extend(differences(&page, &all, answers));
         }
     }
     assert!(commands > 20, "only {commands} commands are shown");
+    assert!(strange.is_empty(), "{}", strange.join("\n"));
+}
+
+/// Each was followed word for word where Pagefence is installed.
+#[test]
+fn recipes_show_what_is_seen() {
+    if !is_root() {
+        return skip("a root of its own needs root");
+    }
+    let (mut followed, mut strange) = (0, Vec::new());
+    for page in all() {
+        if page.name.starts_with(RECIPES) {
+            followed += 1;
+            strange.extend(differences(&page, &of(&page), answers_where_installed));
+        }
+    }
+    assert!(followed > 1, "recipes are somewhere else");
     assert!(strange.is_empty(), "{}", strange.join("\n"));
 }
 
@@ -91,7 +112,7 @@ fn what_differs_is_found() {
     }
     let text = "```console\n$ echo a; echo b\na\nc\n$ echo status; (exit 3)\nstatus\n$ echo $?\n[..]\n$ pwd\n...\n```\n";
     let page = Page::of("a page", text);
-    let strange = differences(&page, &of(&page));
+    let strange = differences(&page, &of(&page), answers);
     assert_eq!(strange.len(), 1, "{strange:?}");
     assert!(strange[0].contains("$ echo a; echo b"), "{strange:?}");
 }

@@ -1,11 +1,29 @@
 //! A shell as a reader of the book has it: in an empty directory on a real filesystem, which is /srv for it, with the
-//! command in PATH. The machine's own table and policy don't count there.
+//! command in PATH. The machine's own table and policy don't count there. For recipes it is in a root of its own, in which
+//! `scripts/install-system` has installed all.
 
+use crate::pages::root;
 use pagefence_tests::artefacts;
 use pagefence_tests::places::main_place;
 use pagefence_tests::run::{Outcome, run};
 use std::process::Command;
 use std::time::Duration;
+
+/// What is changed in this machine's root is kept apart.
+const INSTALLED: &str = r#"
+set -eu
+own=/mnt && mount -t tmpfs tmpfs "$own" && mkdir "$own/upper" "$own/work" "$own/root"
+mount -t overlay -o "lowerdir=/,upperdir=$own/upper,workdir=$own/work" overlay "$own/root"
+for there in /proc /sys /dev "$PROJECT"; do mkdir -p "$own/root$there"; mount --rbind "$there" "$own/root$there"; done
+mount --bind "$DATA" "$own/root/srv"
+cd "$own/root" && pivot_root . mnt && cd /srv
+mount -t tmpfs -o mode=755 tmpfs /run && mount -t tmpfs -o mode=1777 tmpfs /dev/shm && rm -rf /etc/pagefence
+export PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin
+(cd "$PROJECT" && scripts/install-system >/dev/null)
+unset DATA PROJECT PAGEFENCE_BUILT
+set +eu
+exec 2>&1
+"#;
 
 const SHELL: &str = r#"
 set -eu
@@ -14,7 +32,7 @@ mount -t tmpfs -o mode=1777 tmpfs /dev/shm
 [ ! -d /etc/pagefence ] || mount -t tmpfs tmpfs /etc/pagefence
 mount --bind "$DATA" /srv
 cd /srv
-unset DATA
+unset DATA PROJECT PAGEFENCE_BUILT
 set +eu
 exec 2>&1
 "#;
@@ -30,24 +48,36 @@ pub struct Answer {
 
 /// What it answers to these, one after the other; each finds `$?` of the one before.
 pub fn answers(commands: &[String]) -> Result<Vec<Answer>, Outcome> {
-    let mut script = SHELL.to_owned();
+    asked(SHELL, commands)
+}
+
+/// The same where Pagefence is installed, in a root of its own.
+pub fn answers_where_installed(commands: &[String]) -> Result<Vec<Answer>, Outcome> {
+    asked(INSTALLED, commands)
+}
+
+fn asked(begin: &str, commands: &[String]) -> Result<Vec<Answer>, Outcome> {
+    let mut script = begin.to_owned();
     for command in commands {
         script += &format!("(exit ${{status-0}})\n{command}\nstatus=$?\necho \"{MARK}$status\"\n");
     }
     let dir = main_place().directory();
     let command = artefacts::command().expect("the command");
-    let bin = command.parent().expect("a directory").display().to_string();
+    let library = artefacts::library().expect("the library");
+    let bin = command.parent().expect("a directory");
+    assert_eq!(Some(bin), library.parent());
     let path = std::env::var("PATH").unwrap_or_default();
     let mut shell = Command::new("unshare");
     shell.args(["--mount", "--propagation", "private", "bash", "-c"]);
     shell.arg(script).env("DATA", dir.path());
-    shell.env("PATH", format!("{bin}:{path}:/usr/sbin"));
     for (name, _) in std::env::vars() {
         if name.starts_with("PAGEFENCE_") {
             shell.env_remove(name);
         }
     }
-    let outcome = run(&mut shell, Duration::from_secs(100)).expect("unshare");
+    shell.env("PATH", format!("{}:{path}:/usr/sbin", bin.display()));
+    shell.env("PROJECT", root()).env("PAGEFENCE_BUILT", bin);
+    let outcome = run(&mut shell, Duration::from_secs(200)).expect("unshare");
     let mut rest = outcome.stdout.as_str();
     let mut all = Vec::new();
     while let Some((said, after)) = rest.split_once(MARK) {
