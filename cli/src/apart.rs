@@ -24,6 +24,10 @@ pub fn tell_of_others(policy: &Policy) -> bool {
                 std::io::ErrorKind::ReadOnlyFilesystem => {
                     format!("in a unit: ReadWritePaths={MACHINES}")
                 }
+                std::io::ErrorKind::NotFound => {
+                    "start what hands it out: systemctl start pagefence-table, or pagefence tabled"
+                        .to_owned()
+                }
                 _ => let_in(),
             };
             tell(format_args!(

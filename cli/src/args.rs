@@ -13,6 +13,7 @@ use crate::probe::args::{PROBE_ABOUT, PROBE_MORE, ProbeArgs};
 use crate::scan::args::{SCAN_ABOUT, SCAN_MORE, ScanArgs};
 use crate::status::args::{STATUS_ABOUT, STATUS_MORE, StatusArgs};
 use crate::table::args::TableCommand;
+use crate::tabled::args::{TABLED_ABOUT, TABLED_MORE, TabledArgs};
 use crate::told::args::{REPORT_ABOUT, REPORT_MORE, ReportArgs};
 use crate::top::args::{TOP_ABOUT, TOP_MORE, TopArgs};
 
@@ -74,6 +75,9 @@ pub enum Command {
     /// Make, list, show, repair or remove lock tables
     #[command(subcommand)]
     Table(TableCommand),
+    /// Have the machine's lock table, and hand it to programs
+    #[command(long_about = TABLED_ABOUT, after_help = TABLED_MORE)]
+    Tabled(TabledArgs),
     /// Write man pages and shell completions
     #[command(long_about = MANUAL_ABOUT, after_help = MANUAL_MORE)]
     Manual(ManualArgs),

@@ -33,6 +33,7 @@ mod script;
 mod status;
 mod supervise;
 mod table;
+mod tabled;
 mod tables;
 mod told;
 mod top;
@@ -68,6 +69,7 @@ fn dispatch(cli: Cli) -> libc::c_int {
         Command::Report(arguments) => told::report(&arguments),
         Command::Check(arguments) => history::check(&arguments),
         Command::Table(command) => table::table(&command),
+        Command::Tabled(arguments) => tabled::tabled(&arguments),
         Command::Manual(arguments) => manual::manual(&arguments),
     };
     match result {

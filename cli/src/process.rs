@@ -177,6 +177,7 @@ fn mapped(maps: &[u8]) -> Vec<PathBuf> {
         };
         let path = &line[at..];
         let path = path.strip_suffix(kernel::DELETED).unwrap_or(path);
+        let path = lock_table::served_at(path).unwrap_or(path);
         let path = PathBuf::from(OsStr::from_bytes(path));
         if !all.contains(&path) {
             all.push(path);

@@ -89,6 +89,26 @@ pub fn facts(fd: c_int) -> Option<libc::stat> {
     (call!(SYS_fstat, fd, &raw mut s) == 0).then_some(s)
 }
 
+/// Who listens at the other end of a socket that was connected. (Not through rustix: a peer in another PID namespace has the
+/// number 0 here, which is none to it.)
+pub fn peer_user(socket: c_int) -> Option<u32> {
+    let mut peer = libc::ucred {
+        pid: 0,
+        uid: 0,
+        gid: 0,
+    };
+    let mut length = size_of::<libc::ucred>() as libc::socklen_t;
+    let got = call!(
+        SYS_getsockopt,
+        socket,
+        libc::SOL_SOCKET,
+        libc::SO_PEERCRED,
+        &raw mut peer,
+        &raw mut length
+    );
+    (got == 0).then_some(peer.uid)
+}
+
 /// The same of a name.
 pub fn facts_at(dir: c_int, path: *const libc::c_char, flags: c_int) -> Option<libc::stat> {
     // SAFETY: plain integers; all-zero is a value.

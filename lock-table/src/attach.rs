@@ -7,11 +7,10 @@ use core::sync::atomic::Ordering::{Relaxed, Release};
 use kernel::high;
 use kernel::locks::Holder;
 use rustix::fd::{AsFd, RawFd};
-use rustix::fs::Stat;
 use rustix::mm::{MapFlags, ProtFlags};
 
 use crate::cells::ProcessCell;
-use crate::checks::{Fd, identity, is_at, look};
+use crate::checks::{Found, is_at, look};
 use crate::error::{Fault, Path, TableError};
 use crate::geometry::Geometry;
 use crate::making::make;
@@ -171,11 +170,13 @@ pub(crate) fn open(path: &Path) -> Result<Table, Fault> {
 }
 
 /// A table without `WRITE` is only read.
-pub(crate) fn map(
-    path: &Path,
-    (fd, stat, geometry): (Fd, Stat, Geometry),
-    rights: ProtFlags,
-) -> Result<Table, Fault> {
+pub(crate) fn map(path: &Path, found: Found, rights: ProtFlags) -> Result<Table, Fault> {
+    let Found {
+        fd,
+        id,
+        at,
+        geometry,
+    } = found;
     let length = geometry.layout().length;
     // SAFETY: a new mapping at an address of the kernel's choice.
     let base = unsafe {
@@ -192,9 +193,9 @@ pub(crate) fn map(
         NonNull::new(base.map_err(Fault::from_errno)?.cast::<u8>()).ok_or(Fault::Permission)?;
     // SAFETY: a shared mapping of the layout's length, which stays as long as the table.
     let mem = Memory::new(unsafe { Bytes::new(base) }, geometry);
-    let table = Table::over(mem, *path, identity(&stat));
+    let table = Table::over(mem, *path, id, at);
     // From here on a drop undoes it all.
-    if !is_at(path, table.id) {
+    if !is_at(path, at) {
         return Err(Fault::Replaced);
     }
     table.set_probe_fd(high::raise_fd(fd.keep()).map_err(Fault::from_errno)?);

@@ -6,7 +6,13 @@ use crate::primitive::{FutexWord, Gap, W32, W64};
 
 pub(crate) const MAGIC: u64 = u64::from_ne_bytes(*b"pagefnce");
 /// Raised with every change of a cell below: tables of another version are refused, not guessed at.
-pub const VERSION: u32 = 7;
+pub const VERSION: u32 = 8;
+/// What a table's header says as long as nobody has found anything in it that no fenced process writes.
+#[cfg(not(any(loom, shuttle, miri)))]
+pub(crate) const SOUND: u32 = 0x50d1_7ab1;
+/// Models begin with zeros.
+#[cfg(any(loom, shuttle, miri))]
+pub(crate) const SOUND: u32 = 0;
 pub(crate) const HEADER_BYTES: u64 = 4096;
 
 /// The first page. What changes often stands on lines of its own.
@@ -26,7 +32,8 @@ pub(crate) struct Header {
     /// High-water marks: no slot at or above one was ever used. Raised before use, never lowered (I7).
     pub slots_used: W32,
     pub requests_used: W32,
-    pub poison: W32,
+    /// [`SOUND`]; anything else: damaged. So one that is emptied, or written over, is.
+    pub sound: W32,
     pub unverified_next: W32,
     _line1: Gap<14>,
     /// The bakery's next ticket.

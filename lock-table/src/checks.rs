@@ -1,14 +1,18 @@
 //! Is what stands at a path a table, and one that may be trusted? Found out without changing anything.
 
+use core::ffi::CStr;
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 
+use kernel::text::Text;
 use rustix::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use rustix::fs::{self, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags};
 
-use crate::cells::{HEADER_BYTES, Header, MAGIC, VERSION};
+use crate::cells::{HEADER_BYTES, Header, MAGIC, SOUND, VERSION};
 use crate::error::{Fault, Path};
 use crate::geometry::Geometry;
+use crate::served;
 
 const SETGID: u32 = 0o2000;
 pub(crate) const OPEN: OFlags = OFlags::RDWR
@@ -45,49 +49,78 @@ impl Drop for Fd {
     }
 }
 
+/// A table that was opened and found sound.
+pub(crate) struct Found {
+    pub(crate) fd: Fd,
+    /// Device and inode of the table.
+    pub(crate) id: (u64, u64),
+    /// Those of what stands at its path: itself, or the socket of the service that has it.
+    pub(crate) at: (u64, u64),
+    pub(crate) geometry: Geometry,
+}
+
 /// Opens and checks the table at the path: one to be attached to.
-pub(crate) fn look(path: &Path) -> Result<(Fd, Stat, Geometry), Fault> {
-    let (fd, stat) = open(path, OPEN)?;
+pub(crate) fn look(path: &Path) -> Result<Found, Fault> {
+    let (fd, stat, at) = open(path, OPEN)?;
     check_file(path, &stat)?;
-    let geometry = check_table(path, &fd, &stat)?;
-    Ok((fd, stat, geometry))
+    check_table(path, fd, &stat, at)
 }
 
 /// The same of one that is only read, whoever may write it.
-pub(crate) fn look_on(path: &Path) -> Result<(Fd, Stat, Geometry), Fault> {
-    let (fd, stat) = open(path, OPEN.difference(OFlags::RDWR))?;
+pub(crate) fn look_on(path: &Path) -> Result<Found, Fault> {
+    let (fd, stat, at) = open(path, OPEN.difference(OFlags::RDWR))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(Fault::NotRegular);
     }
-    let geometry = check_table(path, &fd, &stat)?;
-    Ok((fd, stat, geometry))
+    check_table(path, fd, &stat, at)
 }
 
 /// One that somebody is removing is marked as damaged, and has gone from its path before.
-fn check_table(path: &Path, fd: &Fd, stat: &Stat) -> Result<Geometry, Fault> {
-    check_header(fd, stat.st_size as u64).map_err(|fault| match fault {
-        Fault::Poisoned if !is_at(path, identity(stat)) => Fault::Replaced,
-        other => other,
-    })
+fn check_table(path: &Path, fd: Fd, stat: &Stat, at: (u64, u64)) -> Result<Found, Fault> {
+    match check_header(&fd, stat.st_size as u64) {
+        Ok(geometry) => Ok(Found {
+            fd,
+            id: identity(stat),
+            at,
+            geometry,
+        }),
+        Err(Fault::Poisoned) if !is_at(path, at) => Err(Fault::Replaced),
+        Err(other) => Err(other),
+    }
 }
 
-/// Whether the path leads to this file.
+/// Whether this file stands at the path.
 pub(crate) fn is_at(path: &Path, file: (u64, u64)) -> bool {
     fs::lstat(path.as_c_str()).is_ok_and(|at| identity(&at) == file)
 }
 
-fn open(path: &Path, flags: OFlags) -> Result<(Fd, Stat), Fault> {
+fn open(path: &Path, flags: OFlags) -> Result<(Fd, Stat, (u64, u64)), Fault> {
     // Opening a device can do things.
     let at = fs::lstat(path.as_c_str()).map_err(Fault::from_errno)?;
+    let opened = |fd: &Fd| fs::fstat(fd).map_err(Fault::from_errno);
     match FileType::from_raw_mode(at.st_mode) {
-        FileType::RegularFile => {}
-        FileType::Symlink => return Err(Fault::SymbolicLink),
-        _ => return Err(Fault::NotRegular),
+        FileType::RegularFile => {
+            let fd = fs::openat(fs::CWD, path.as_c_str(), flags, Mode::empty());
+            let fd = Fd::from(fd.map_err(Fault::from_errno)?);
+            let stat = opened(&fd)?;
+            Ok((fd, stat, identity(&stat)))
+        }
+        FileType::Socket => {
+            let fd = served::receive(path, flags)?;
+            let stat = opened(&fd)?;
+            Ok((fd, stat, identity(&at)))
+        }
+        FileType::Symlink => Err(Fault::SymbolicLink),
+        _ => Err(Fault::NotRegular),
     }
-    let fd = fs::openat(fs::CWD, path.as_c_str(), flags, Mode::empty());
-    let fd = Fd::from(fd.map_err(Fault::from_errno)?);
-    let stat = fs::fstat(&fd).map_err(Fault::from_errno)?;
-    Ok((fd, stat))
+}
+
+/// What stands at a number, opened anew, where there is a `/proc`. Apart from its callers: to write the number takes room on
+/// the stack.
+#[inline(never)]
+pub(crate) fn open_link(number: RawFd, flags: OFlags) -> Result<Fd, Errno> {
+    let link = Text::<64>::of(format_args!("/proc/self/fd/{number}"));
+    fs::openat(fs::CWD, link.as_c_str(), flags, Mode::empty()).map(Fd::from)
 }
 
 /// Is it a file that nobody can have put there but us, root, or whom root lets into the table's directory?
@@ -114,17 +147,27 @@ pub(crate) fn trusted_group(path: &Path) -> Option<u32> {
     (dir.st_uid == 0 && dir.st_mode & SETGID != 0 && dir.st_mode & 0o002 == 0).then_some(dir.st_gid)
 }
 
+/// The same, for who makes what lies at a path.
+pub fn trusted_group_of(path: &CStr) -> Option<u32> {
+    Path::new(path).and_then(|path| trusted_group(&path))
+}
+
+/// Whether a number stands for the whole of a table that this version's programs can be in.
+pub fn is_sound_memory(memory: &OwnedFd) -> bool {
+    fs::fstat(memory).is_ok_and(|stat| check_header(memory, stat.st_size as u64).is_ok())
+}
+
 /// What the first page says.
 struct Said {
     magic: u64,
     version: u32,
-    poison: u32,
+    sound: u32,
     check: u64,
     geometry: Geometry,
 }
 
 impl Said {
-    fn by(fd: &Fd) -> Result<Said, Fault> {
+    fn by(fd: impl AsFd) -> Result<Said, Fault> {
         // SAFETY: a new mapping of the first page, of which the file has something; behind that there are zeros.
         let base = unsafe {
             rustix::mm::mmap(
@@ -142,7 +185,7 @@ impl Said {
         let said = Said {
             magic: header.magic.load(Acquire),
             version: header.version.load(Relaxed),
-            poison: header.poison.load(Relaxed),
+            sound: header.sound.load(Relaxed),
             check: header.check.load(Relaxed),
             geometry: Geometry {
                 processes: header.processes.load(Relaxed),
@@ -158,7 +201,7 @@ impl Said {
     }
 }
 
-fn check_header(fd: &Fd, size: u64) -> Result<Geometry, Fault> {
+fn check_header(fd: impl AsFd, size: u64) -> Result<Geometry, Fault> {
     if size == 0 {
         return Err(Fault::Empty);
     }
@@ -183,7 +226,7 @@ fn check_header(fd: &Fd, size: u64) -> Result<Geometry, Fault> {
     if size != should {
         return Err(cut_short(should));
     }
-    if said.poison != 0 {
+    if said.sound != SOUND {
         return Err(Fault::Poisoned);
     }
     Ok(said.geometry)

@@ -94,6 +94,12 @@ pub enum Fault {
     Poisoned,
     /// A process that lives is attached to it.
     InUse,
+    /// A service has made it and gives it away.
+    Served,
+    /// There is the socket of such a service, and nobody listens.
+    NotServed,
+    /// Its service takes connections and gives nothing.
+    ServiceSilent,
     Other(i32),
 }
 
@@ -191,6 +197,11 @@ impl fmt::Display for Fault {
             Fault::Full => "all its process entries are taken",
             Fault::Poisoned => "its contents are damaged",
             Fault::InUse => "a process that lives is attached to it",
+            Fault::Served => "a service hands it out (pagefence tabled)",
+            Fault::NotServed => "the service that hands it out (pagefence tabled) isn't running",
+            Fault::ServiceSilent => {
+                "the service that hands it out (pagefence tabled) doesn't answer"
+            }
             Fault::Other(errno) => return write!(f, "{}", Errno::from_raw_os_error(errno)),
         })
     }
@@ -224,6 +235,11 @@ impl fmt::Display for TableError {
             }
             Fault::Replaced => f.write_str("try again"),
             Fault::InUse => f.write_str("stop the fenced programs first"),
+            Fault::Served => write!(f, "stop that: systemctl stop pagefence-table; then rm {p}"),
+            Fault::NotServed | Fault::ServiceSilent => write!(
+                f,
+                "start it anew: systemctl restart pagefence-table, or pagefence tabled --table {p}"
+            ),
             Fault::NoSpace => f.write_str("free some, or name another with --table"),
             Fault::FileLimit => write!(
                 f,

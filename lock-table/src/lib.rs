@@ -136,7 +136,7 @@
 //! *What excludes what*: `matrix`, `sizes`. *Claims*: `slots` (the pool, the announcement), `again` (the same once more), `reading` (what a slot says, in
 //! one piece), `hints` and `scan` (whose claim is in the way), `waiting` (taking ranges), `queue` (the bakery), `patience`
 //! (sleeping, and when it stops), `deadlock`, `bell`. *Registers*: `register`, `mappings`, `uses`, `unverified`. *Processes*:
-//! `place`, `making` and `checks` (the file), `attach`, `reattach` (after a fork), `probe`, `death`, `handles`,
+//! `place`, `making`, `checks` and `served` (the file, or the memory), `attach`, `reattach` (after a fork), `probe`, `death`, `handles`,
 //! `removing`. *To be looked at*: `view`, `snapshot`, `under_way`.
 //!
 //! # Proofs
@@ -204,6 +204,8 @@ mod register;
 #[cfg(not(any(loom, shuttle)))]
 mod removing;
 mod scan;
+#[cfg(not(any(loom, shuttle)))]
+mod served;
 mod sizes;
 mod slots;
 #[cfg(not(any(loom, shuttle)))]
@@ -220,7 +222,10 @@ use core::sync::atomic::Ordering::Relaxed;
 use primitive::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize};
 
 pub use again::{Again, Word};
+use cells::SOUND;
 pub use cells::VERSION;
+#[cfg(not(any(loom, shuttle)))]
+pub use checks::{is_sound_memory, trusted_group_of};
 pub use death::Reaped;
 pub use error::{Fault, TableError};
 pub use geometry::Geometry;
@@ -231,6 +236,8 @@ pub use patience::{Held, NotHeld};
 pub use place::{OfSystem, SYSTEM_TABLE, default_path, of_system};
 pub use reading::Blocker;
 pub use scan::Mine;
+#[cfg(not(any(loom, shuttle)))]
+pub use served::{SEALS, make_sealed, served_at};
 pub use sizes::{page, unit};
 pub use slots::{Announced, Slot};
 #[cfg(not(any(loom, shuttle)))]
@@ -255,6 +262,9 @@ pub struct Table {
     path: error::Path,
     /// Device and inode of the table's file.
     id: (u64, u64),
+    /// Those of what stands at its path: the file, or the socket of the service that has the table. Read and written by one
+    /// who asks whether it is still there; of two at once each writes what he has found there.
+    at: [AtomicU64; 2],
     /// This process's index plus one; 0: not registered.
     me: AtomicU32,
     probe: AtomicI32,
@@ -278,11 +288,13 @@ pub struct Table {
 
 impl Table {
     /// Of these bytes, for a process that isn't registered and has no probe.
-    fn over(mem: memory::Memory, path: error::Path, id: (u64, u64)) -> Table {
+    fn over(mem: memory::Memory, path: error::Path, id: (u64, u64), at: (u64, u64)) -> Table {
+        let (device, inode) = at;
         Table {
             mem,
             path,
             id,
+            at: [AtomicU64::new(device), AtomicU64::new(inode)],
             me: AtomicU32::new(0),
             probe: AtomicI32::new(-1),
             asking: AtomicU32::new(0),
@@ -313,7 +325,7 @@ impl Table {
     /// Has the table been found to hold what no fenced process writes? Then nothing is excluded any more.
     #[inline]
     pub fn is_poisoned(&self) -> bool {
-        self.poisoned.load(Relaxed) || self.mem.header().poison.load(Relaxed) != 0
+        self.poisoned.load(Relaxed) || self.mem.header().sound.load(Relaxed) != SOUND
     }
 
     /// What to tell people of a table that is poisoned.
@@ -325,7 +337,7 @@ impl Table {
     #[cold]
     fn poison(&self) {
         self.poisoned.store(true, Relaxed);
-        self.mem.header().poison.store(1, Relaxed);
+        self.mem.header().sound.store(0, Relaxed);
     }
 
     /// Who the process with this number (index plus one) says it is.

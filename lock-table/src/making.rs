@@ -3,11 +3,12 @@
 use core::sync::atomic::Ordering::{Relaxed, Release};
 
 use kernel::text::Text;
+use rustix::fd::AsFd;
 use rustix::fs::{self, AtFlags, FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags};
 
-use crate::cells::{HEADER_BYTES, Header, MAGIC, VERSION};
+use crate::cells::{HEADER_BYTES, Header, MAGIC, SOUND, VERSION};
 use crate::checks::{Fd, OPEN, trusted_group};
 use crate::error::{Fault, Path};
 use crate::geometry::Geometry;
@@ -82,7 +83,8 @@ fn make_renamed(path: &Path, geometry: &Geometry) -> Result<(), Fault> {
     done
 }
 
-fn fill(fd: &Fd, path: &Path, geometry: &Geometry) -> Result<(), Fault> {
+pub(crate) fn fill(fd: impl AsFd, path: &Path, geometry: &Geometry) -> Result<(), Fault> {
+    let fd = fd.as_fd();
     // All of it now: a page that can't be had later would be a SIGBUS in somebody's program.
     let length = geometry.layout().length;
     kernel::without_signals(|| fs::fallocate(fd, FallocateFlags::empty(), 0, length))
@@ -113,6 +115,7 @@ fn fill(fd: &Fd, path: &Path, geometry: &Geometry) -> Result<(), Fault> {
     header.uses.store(geometry.uses, Relaxed);
     header.check.store(geometry.check(), Relaxed);
     header.ticket.store(1, Relaxed);
+    header.sound.store(SOUND, Relaxed);
     header.magic.store(MAGIC, Release);
     // SAFETY: mapped above; the reference is not used any more.
     let _ = unsafe { rustix::mm::munmap(base, HEADER_BYTES as usize) };

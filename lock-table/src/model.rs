@@ -17,7 +17,7 @@ const CLEANING: u32 = 2;
 impl Table {
     /// A process of a model, registered.
     pub(crate) fn in_model(bytes: &Bytes, g: &Geometry, owner: u32) -> Table {
-        let table = Table::over(Memory::new(bytes.clone(), *g), Path::EMPTY, (0, 0));
+        let table = Table::over(Memory::new(bytes.clone(), *g), Path::EMPTY, (0, 0), (0, 0));
         table.probe.store(0, Relaxed);
         table.me.store(owner, Relaxed);
         table.mem.processes()[owner as usize - 1]

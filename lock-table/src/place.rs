@@ -33,7 +33,7 @@ pub enum OfSystem {
     None,
     /// It is there, or made by the first who comes.
     Open,
-    /// Others may be in it: what they do isn't excluded.
+    /// Others may be in it: what they do isn't excluded. (`NOENT`: nobody is yet, and this process may not make it.)
     Closed(Errno),
 }
 
@@ -46,7 +46,11 @@ fn of_system_at(table: &CStr, directory: &CStr) -> OfSystem {
     // Without flags, which take a newer call that a sandbox may not know.
     let may = |path: &CStr, what| accessat(CWD, path, what, AtFlags::empty());
     let found = match may(table, Access::READ_OK | Access::WRITE_OK) {
-        Err(Errno::NOENT) => may(directory, Access::WRITE_OK | Access::EXEC_OK),
+        Err(Errno::NOENT) => match may(directory, Access::WRITE_OK | Access::EXEC_OK) {
+            // For root to make, or for a service that hasn't been started.
+            Err(Errno::ACCESS) => return OfSystem::Closed(Errno::NOENT),
+            found => found,
+        },
         found => found,
     };
     match found {

@@ -4,14 +4,14 @@
 use core::sync::atomic::Ordering::{Relaxed, Release};
 
 use kernel::high;
-use kernel::text::Text;
 use rustix::fd::{BorrowedFd, RawFd};
-use rustix::fs::{self, Mode, OFlags};
+use rustix::fs::{self, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::Table;
-use crate::checks::{Fd, OPEN, identity};
+use crate::checks::{Fd, OPEN, identity, look, open_link};
 use crate::error::{Fault, TableError};
+use crate::served;
 
 impl Table {
     /// In a forked child, before anything else is done with the table: what is its parent's is not its own. It holds nothing
@@ -92,6 +92,9 @@ impl Table {
         {
             return false; // a sandbox keeps us from looking
         }
+        if self.is_served() {
+            return self.serves_another();
+        }
         let unnamed = self.with_probe(|probe| {
             // SAFETY: only asked about; a closed number is an error, and another file is no answer.
             let borrowed = (probe >= 0).then(|| unsafe { BorrowedFd::borrow_raw(probe) });
@@ -99,6 +102,33 @@ impl Table {
             stat.is_some_and(|stat| identity(&stat) == self.id && stat.st_nlink == 0)
         });
         unnamed || fs::lstat(self.path.as_c_str()).is_ok_and(|stat| identity(&stat) != self.id)
+    }
+
+    /// Whether a service gives it to whoever comes.
+    pub(crate) fn is_served(&self) -> bool {
+        self.place() != self.id
+    }
+
+    fn place(&self) -> (u64, u64) {
+        let [device, inode] = &self.at;
+        (device.load(Relaxed), inode.load(Relaxed))
+    }
+
+    /// A service that was started anew listens at another socket. It is asked once what it gives now.
+    fn serves_another(&self) -> bool {
+        let is_same = |stat: &Stat| identity(stat) == self.place();
+        if fs::lstat(self.path.as_c_str()).is_ok_and(|stat| is_same(&stat)) {
+            return false;
+        }
+        let Ok(now) = look(&self.path) else {
+            return false; // nobody is given any table now
+        };
+        if now.id == self.id {
+            let [device, inode] = &self.at;
+            device.store(now.at.0, Relaxed);
+            inode.store(now.at.1, Relaxed);
+        }
+        now.id != self.id
     }
 
     /// Is the descriptor one of this table?
@@ -120,15 +150,21 @@ impl Table {
         if !kernel::may(libc::SYS_openat as usize, &asked) {
             return Err(Errno::NOSYS); // a sandbox
         }
-        if let Some(fd) = open_link(through, flags).filter(|fd| self.is_table(fd.0)) {
+        if through >= 0
+            && let Ok(fd) = open_link(through, flags)
+            && self.is_table(fd.0)
+        {
             return Ok(fd);
         }
-        let fd = Fd::from(fs::openat(
-            fs::CWD,
-            self.path.as_c_str(),
-            OPEN,
-            Mode::empty(),
-        )?);
+        let fd = match self.is_served() {
+            true => served::receive(&self.path, OPEN).map_err(|_| Errno::STALE)?,
+            false => Fd::from(fs::openat(
+                fs::CWD,
+                self.path.as_c_str(),
+                OPEN,
+                Mode::empty(),
+            )?),
+        };
         if self.is_table(fd.0) {
             Ok(fd)
         } else {
@@ -139,16 +175,4 @@ impl Table {
     pub(crate) fn open_for_a_question(&self) -> Option<RawFd> {
         self.open_again(-1).ok().map(Fd::keep)
     }
-}
-
-/// What stands at a number, opened anew; none: there is no number, or no `/proc`. Apart from its caller: to write the
-/// number takes room on the stack.
-#[inline(never)]
-fn open_link(number: RawFd, flags: OFlags) -> Option<Fd> {
-    if number < 0 {
-        return None;
-    }
-    let link = Text::<64>::of(format_args!("/proc/self/fd/{number}"));
-    let opened = fs::openat(fs::CWD, link.as_c_str(), flags, Mode::empty());
-    opened.map(Fd::from).ok()
 }

@@ -29,6 +29,9 @@ impl Table {
 
 fn remove(path: &Path) -> Result<(), Fault> {
     let table = open(path)?;
+    if table.is_served() {
+        return Err(Fault::Served);
+    }
     let begun = now_ns();
     while let Err(error) = death::lock_all(table.probe_fd(), table.mem.geometry().processes) {
         if !matches!(error, Errno::AGAIN | Errno::ACCESS) {

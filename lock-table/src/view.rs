@@ -51,6 +51,12 @@ impl View {
         self.0.queued()
     }
 
+    /// How long it is.
+    pub fn bytes(&self) -> u64 {
+        let (_, length) = self.0.mem.mapping();
+        length as u64
+    }
+
     /// Device and inode of its file.
     pub fn id(&self) -> (u64, u64) {
         self.0.id

@@ -81,7 +81,14 @@ fn a_damaged_table_is_refused() {
         refused(&path, why);
         file.write_all_at(&header, 0).unwrap();
     };
-    with(8, 99, Fault::OtherVersion { is: 99, should: 7 });
+    with(
+        8,
+        99,
+        Fault::OtherVersion {
+            is: 99,
+            should: lock_table::VERSION,
+        },
+    );
     with(12, 0, Fault::BadGeometry);
     with(16, u32::MAX, Fault::BadGeometry);
     // Possible, but not what the table was made with: also where the file would be as long.

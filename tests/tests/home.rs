@@ -44,16 +44,21 @@ all() {
 fn in_root(place: &Place, script: &str) -> Outcome {
     let dir = place.directory();
     let program = compile("two_users", &[]);
+    let hostile = compile("hostile_member", &[]);
     let project = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("a workspace");
     let mut command = Command::new("unshare");
-    command.args(["--mount", "--propagation", "private", "bash", "-c"]);
+    // The service goes with the processes' namespace.
+    command.args(["--mount", "--propagation", "private"]);
+    command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]);
+    command.args(["bash", "-c"]);
     command.arg([ROOT, USERS, script].concat());
     command
         .env("PROJECT", project)
         .env("DATA", dir.path())
         .env("PROGRAM", &program.path)
+        .env("HOSTILE", &hostile.path)
         .env(
             "PAGEFENCE_BUILT",
             found(artefacts::library()).parent().expect("beside it"),
@@ -116,7 +121,7 @@ ls -l /run/pagefence/table | cut -d' ' -f1,4; ls /dev/shm
             .stdout
             .split_once("fenced\n")
             .map_or("", |(_, fenced)| fenced);
-        for right in FENCED.into_iter().chain(["-rw-rw---- pagefence", "seen"]) {
+        for right in FENCED.into_iter().chain(["srw-rw---- pagefence", "seen"]) {
             assert!(
                 fenced.contains(right),
                 "{}: {right}: {}",
@@ -144,7 +149,7 @@ as() { local user=$1; shift; unshare --mount --pid --ipc --fork --mount-proc -- 
     mount -t tmpfs tmpfs /run && mkdir /run/pagefence && mount --bind shared /run/pagefence && mount -t tmpfs tmpfs /dev/shm
     user=$1; shift; exec setpriv --reuid "$user" --regid "$user" --init-groups -- "$@"' sh "$user" "$@"; }
 all pagefence run --
-find /run/pagefence -type f; pagefence table show /run/pagefence/table >&2
+find /run/pagefence -type s; pagefence table show /run/pagefence/table >&2
 "#;
     if !has_root() {
         return;
@@ -171,8 +176,11 @@ echo "@ reported"; twice ann; twice eve
 echo "@ preloaded"; as eve env LD_PRELOAD=/usr/local/lib/libpagefence.so head -c 1 data 2>&1 >/dev/null | sed "s/^/eve: /"
 echo "@ refused"; printf '[defaults]\non_table_error = "refuse"\n' >/etc/pagefence/policy.toml
 twice ann; twice eve
-echo "@ read only"; rm /etc/pagefence/policy.toml; mount --bind /run/pagefence /run/pagefence && mount -o remount,bind,ro /run/pagefence
+echo "@ read only"; rm /etc/pagefence/policy.toml
+pagefence tabled --stop >&2; rm /run/pagefence/table; pagefence table create --table /run/pagefence/table >&2
+mount --bind /run/pagefence /run/pagefence && mount -o remount,bind,ro /run/pagefence
 twice ann
+echo "@ none"; umount /run/pagefence; rm /run/pagefence/table; twice ann
 "#;
     if !has_root() {
         return;
@@ -180,7 +188,7 @@ twice ann
     let outcome = in_root(&main_place(), SCRIPT);
     is(&outcome, &[]);
     let parts: Vec<&str> = outcome.stdout.split("@ ").skip(1).collect();
-    let [reported, preloaded, refused, read_only] = parts.as_slice() else {
+    let [reported, preloaded, refused, read_only, none] = parts.as_slice() else {
         panic!("{}", outcome.report());
     };
     let count = |text: &str, what| text.matches(what).count();
@@ -198,6 +206,7 @@ twice ann
             "SupplementaryGroups=pagefence",
         ),
         (read_only, APART, "ReadWritePaths=/run/pagefence"),
+        (none, APART, "systemctl start pagefence-table"),
     ] {
         assert_eq!(count(part, kind), 1, "{}", outcome.report());
         assert_eq!(count(part, hint), 1, "{}", outcome.report());
@@ -210,6 +219,94 @@ twice ann
     );
     assert_eq!(count(reported, "\nann"), 0, "{}", outcome.report());
     assert_eq!(count(refused, "\nann"), 0, "{}", outcome.report());
+}
+
+/// A member of the group may write the table. What he can do to it kills nobody and keeps nobody waiting; where it is a file
+/// he can cut it off, and they die (SIGBUS): that is what the service is for.
+#[test]
+fn a_member_who_means_harm_kills_nobody() {
+    const SCRIPT: &str = r#"
+install_it; let_in; T=/run/pagefence/table; ls -ld /run/pagefence | cut -d' ' -f1
+victim() { local status=0; as ann pagefence run -- "$PROGRAM" write data board 2 2>said || status=$?; echo "$1: victim ended with $status"; }
+attack() { victim "$1" >ended & sleep 0.7; as ben "$HOSTILE" $T "$1" 2 || true; wait $!; cat ended; grep -o "table_error.*damaged" said | uniq; }
+echo "@ served"; for what in cut replace lock empty scribble; do attack $what; pagefence tabled --stop >&2; install_it; done
+echo "@ file"; pagefence tabled --stop >&2; rm $T; pagefence table create --table $T >&2; attack cut
+"#;
+    if !has_root() {
+        return;
+    }
+    let outcome = in_root(&main_place(), SCRIPT);
+    is(&outcome, &["drwxr-s---\n"]);
+    let (served, file) = outcome
+        .stdout
+        .split_once("@ file\n")
+        .expect("both, and after each other");
+    for what in ["cut", "replace", "lock", "empty", "scribble"] {
+        let lived = format!("wrote enough\n{what}: victim ended with 0\n");
+        assert!(served.contains(&lived), "{what}: {}", outcome.report());
+        // What excludes nobody any more is said.
+        let (_, rest) = served.split_once(&lived).expect("it is there");
+        assert_eq!(
+            rest.starts_with("table_error"),
+            ["empty", "scribble"].contains(&what),
+            "{what}: {}",
+            outcome.report()
+        );
+    }
+    for refused in [
+        "given: can't be cut off",
+        "cut: Operation not permitted",
+        "replace: Permission denied",
+    ] {
+        assert!(served.contains(refused), "{refused}: {}", outcome.report());
+    }
+    assert!(
+        file.contains("cut: done\n") && file.contains("cut: victim ended with 135\n"),
+        "a table that is a file can be cut off no more: is the service needed? {}",
+        outcome.report()
+    );
+}
+
+/// Who is in the table stays in it when its service is killed, and who comes later is given the same one.
+#[test]
+fn a_service_that_is_killed_is_no_loss() {
+    const SCRIPT: &str = r#"
+install_it; let_in
+printf '[defaults]\nisolation = "atomic"\n' >/etc/pagefence/policy.toml
+kill_it() { kill -9 "$(cut -d' ' -f3 /run/pagefence/table.lock)"; }
+again() { pagefence tabled --background >>again; }
+meanwhile() { kill_it; again; }
+all pagefence run --
+sort -u again; ls /dev/shm
+as ann pagefence run -- sh -c 'exec 3<data; echo $$; exec sleep 1000' >stands & until [ -s stands ]; do sleep 0.1; done
+echo "@ killed"; kill_it
+as ben pagefence run -- head -c 1 data 2>&1 >/dev/null
+as ann pagefence run -- sh -c 'sleep 0.1; head -c 1 data' 2>&1 >/dev/null & sleep 0.5; again; wait $!
+echo "@ silent"; kill -STOP "$(cut -d' ' -f3 /run/pagefence/table.lock)"
+timeout 20 setpriv --reuid ben --regid ben --init-groups pagefence run -- head -c 1 data 2>&1 >/dev/null
+"#;
+    if !has_root() {
+        return;
+    }
+    for place in tearing() {
+        let outcome = in_root(&place, SCRIPT);
+        is(&outcome, &FENCED);
+        let (before, after) = outcome.stdout.split_once("@ killed\n").expect("all of it");
+        let kept = "/run/pagefence/table: handed out (the one that programs are in)\n";
+        assert!(before.ends_with(kept), "{}", outcome.report());
+        let (killed, silent) = after.split_once("@ silent\n").expect("all of it");
+        let told = |text: &str, what| {
+            assert_eq!(
+                text.matches("pagefence: table_error").count(),
+                1,
+                "{}",
+                outcome.report()
+            );
+            assert!(text.contains(what), "{what}: {}", outcome.report());
+        };
+        told(killed, "isn't running; start it anew");
+        told(silent, "doesn't answer; start it anew");
+    }
 }
 
 /// Where nothing is installed each user has a table of his own: root, who can see that, hears of it before his program runs.
@@ -287,7 +384,7 @@ tree/usr/bin/pagefence run -- true
         "./usr/lib/libpagefence.so\n",
         "./usr/lib/sysusers.d/pagefence.conf\n",
         "./usr/share/man/man1/pagefence.1\n",
-        "ExecStart=/usr/bin/pagefence table create",
+        "ExecStart=/usr/bin/pagefence tabled",
     ];
     is(&outcome, &there);
     assert!(

@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 
 use policy::environment as names;
 use policy::{Overrides, Policy};
@@ -13,6 +12,7 @@ use super::modes::Part;
 use crate::explain::{filesystem_of, ruling};
 use crate::process::{Fence, Process};
 use crate::say::Shown;
+use crate::tables::mapped::id_at;
 
 #[derive(Clone, Serialize)]
 pub struct Fenced {
@@ -177,14 +177,11 @@ fn fence_of(process: &Process) -> Fenced {
             ),
             ..none
         },
-        Fence::Fenced(_, table) => {
-            let found = process.inside(table).metadata().ok();
-            Fenced {
-                fenced: true,
-                table: Some(table.shown().to_string()),
-                table_id: found.map(|found| (found.dev(), found.ino())),
-                ..none
-            }
-        }
+        Fence::Fenced(_, table) => Fenced {
+            fenced: true,
+            table: Some(table.shown().to_string()),
+            table_id: id_at(&process.inside(table)),
+            ..none
+        },
     }
 }

@@ -116,6 +116,8 @@ pub struct Shared {
     pub id: Id,
     /// As the process's namespace has it.
     pub path: Vec<u8>,
+    /// In `map_files`.
+    pub link: String,
     /// By this mapping nothing can be read or written.
     pub without_rights: bool,
 }
@@ -141,6 +143,7 @@ pub fn shared_by(process: u32) -> Result<Vec<Shared>, Gone> {
         Some(Shared {
             id: look.seen_by(&files, &line)?.id,
             path: line.path.to_vec(),
+            link: line.link(),
             without_rights: line.rights.starts_with(b"---"),
         })
     });

@@ -128,9 +128,9 @@ const CREATE_MORE: &str = "\
 EXAMPLES:
   Room for 8,192 processes, where this user's programs look for the table:
       pagefence table create --processes 8192
-  One for the whole system, shared by the members of a group (scripts/install-system does it, and more):
-      install -d -o root -g storage -m 2770 /run/pagefence
-      pagefence table create --table /run/pagefence/table
+  One that the members of a group share, and that any of them can destroy (`pagefence tabled` hands out one that nobody can):
+      install -d -o root -g storage -m 2750 /srv/tables
+      pagefence table create --table /srv/tables/table
 
 EXIT CODES:
   0  made
@@ -186,4 +186,16 @@ pub struct Room {
     #[arg(long, value_name = "N", default_value_t = Geometry::DEFAULT.uses,
           value_parser = up_to(Geometry::MOST.uses))]
     pub uses: u32,
+}
+
+impl Room {
+    pub fn geometry(&self) -> Geometry {
+        Geometry {
+            processes: self.processes,
+            slots: self.threads,
+            requests: self.requests,
+            mappings: self.mappings,
+            uses: self.uses,
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::ffi::{CString, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use lock_table::{Geometry, Table};
+use lock_table::Table;
 use serde::Serialize;
 
 use super::args::{CreateArgs, Room};
@@ -27,14 +27,7 @@ pub fn create(arguments: &CreateArgs) -> Result<i32, Failure> {
     let name = CString::new(path.as_os_str().as_bytes())
         .map_err(|_| failed(format!("{}: a path has no zero byte", path.shown())))?;
     let room = &arguments.room;
-    let geometry = Geometry {
-        processes: room.processes,
-        slots: room.threads,
-        requests: room.requests,
-        mappings: room.mappings,
-        uses: room.uses,
-    };
-    Table::create(&name, &geometry).map_err(|error| failed(error.to_string()))?;
+    Table::create(&name, &room.geometry()).map_err(|error| failed(error.to_string()))?;
     let (table, bytes) = (path.shown().to_string(), size(&path));
     let said = if arguments.json {
         let made = Made { table, bytes, room };

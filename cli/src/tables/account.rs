@@ -180,6 +180,7 @@ impl Account {
             0 => "unused",
             _ => "in use",
         };
+        self.bytes = Some(live.view().bytes());
         self.queued = live.view().queued();
         self.unverified = moment.snapshot.unverified.len();
         self.used = Some(used(live, &moment.snapshot));

@@ -4,10 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use lock_table::View;
 
 use super::place;
+use crate::exec::c_string;
 use crate::scan::processes::{self, Gone};
 
 /// A table's file: device and inode.
@@ -36,10 +39,7 @@ impl Mapped {
         let mut all = Mapped::default();
         let known = place::all_tables();
         for path in also.iter().chain(&known) {
-            if let Ok(found) = path.symlink_metadata()
-                && found.is_file()
-            {
-                let id = (found.dev(), found.ino());
+            if let Some(id) = id_at(path) {
                 all.tables.entry(id).or_insert_with(|| Found {
                     path: path.clone(),
                     removed: false,
@@ -80,16 +80,25 @@ impl Mapped {
     }
 }
 
+/// The table that is had at this path: a file, or what the service gives that listens there.
+pub fn id_at(path: &Path) -> Option<TableId> {
+    let found = path.symlink_metadata().ok()?;
+    match found.file_type().is_socket() {
+        true => View::open(&c_string(path.as_os_str()).ok()?)
+            .ok()
+            .map(|view| view.id()),
+        false => found.is_file().then(|| (found.dev(), found.ino())),
+    }
+}
+
 /// By its own name where that leads there, else as the process sees it.
 fn reached(pid: u32, id: TableId, path: Vec<u8>) -> Found {
     let bare = path.strip_suffix(kernel::DELETED).unwrap_or(&path);
+    let bare = lock_table::served_at(bare).unwrap_or(bare);
     let own = PathBuf::from(OsString::from_vec(bare.to_vec()));
     let mut inside = OsString::from(format!("/proc/{pid}/root"));
     inside.push(&own);
-    let leads = |path: &PathBuf| {
-        path.symlink_metadata()
-            .is_ok_and(|found| (found.dev(), found.ino()) == id)
-    };
+    let leads = |path: &PathBuf| id_at(path) == Some(id);
     let ways = [own.clone(), PathBuf::from(inside)];
     let way = ways.into_iter().find(leads);
     Found {

@@ -119,6 +119,10 @@ fn may_do_without_the_machines() -> bool {
                 "the machine's lock table (/run/pagefence/table) can't be joined: /run is read-only here",
                 "in a unit: ReadWritePaths=/run/pagefence",
             ),
+            Errno::NOENT => (
+                "the machine's lock table (/run/pagefence/table) isn't there, and only root can make it",
+                "start what hands it out: systemctl start pagefence-table, or pagefence tabled",
+            ),
             _ => (
                 "the machine's lock table (/run/pagefence/table) can't be joined: this user is not in its group",
                 "usermod -aG pagefence USER, and log in anew; in a unit: SupplementaryGroups=pagefence",
