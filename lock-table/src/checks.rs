@@ -12,6 +12,7 @@ use rustix::mm::{MapFlags, ProtFlags};
 use crate::cells::{HEADER_BYTES, Header, MAGIC, SOUND, VERSION};
 use crate::error::{Fault, Path};
 use crate::geometry::Geometry;
+use crate::place::SYSTEM_TABLE;
 use crate::served;
 
 const SETGID: u32 = 0o2000;
@@ -133,7 +134,7 @@ fn check_file(path: &Path, stat: &Stat) -> Result<(), Fault> {
             mode: stat.st_mode & 0o7777,
         });
     }
-    let own = stat.st_uid == 0 || stat.st_uid == rustix::process::geteuid().as_raw();
+    let own = is_root(stat.st_uid, path) || stat.st_uid == rustix::process::geteuid().as_raw();
     if own || trusted_group(path).is_some_and(|gid| gid == stat.st_gid) {
         Ok(())
     } else {
@@ -144,7 +145,27 @@ fn check_file(path: &Path, stat: &Stat) -> Result<(), Fault> {
 /// The group whose members share the table: that of a set-group-ID directory of root's that others can't write.
 pub(crate) fn trusted_group(path: &Path) -> Option<u32> {
     let dir = fs::stat(path.parent().as_c_str()).ok()?;
-    (dir.st_uid == 0 && dir.st_mode & SETGID != 0 && dir.st_mode & 0o002 == 0).then_some(dir.st_gid)
+    let is_shared = dir.st_mode & SETGID != 0 && dir.st_mode & 0o002 == 0;
+    (is_root(dir.st_uid, path) && is_shared).then_some(dir.st_gid)
+}
+
+/// Whether that user is root; of what stands at the machine's table's path, also the machine's root as a user namespace shows
+/// him that has no number for him (a container without privileges): who isn't root there has put nothing at that path.
+pub(crate) fn is_root(user: u32, path: &Path) -> bool {
+    user == 0 || path.as_c_str() == SYSTEM_TABLE && is_outside(user)
+}
+
+/// A user without a number in the namespace that this process is in, where not all have one.
+fn is_outside(user: u32) -> bool {
+    const SHOWN_AS: u32 = 65534; // as long as nobody has set kernel.overflowuid
+    const ALL: &[u8] = b"4294967295";
+    let mut map = [0; 256];
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let read = fs::openat(fs::CWD, c"/proc/self/uid_map", flags, Mode::empty())
+        .map(Fd::from)
+        .and_then(|file| rustix::io::read(&file, &mut map));
+    let lines = map.get(..read.unwrap_or(0)).unwrap_or_default();
+    user == SHOWN_AS && !lines.is_empty() && !lines.trim_ascii_end().ends_with(ALL)
 }
 
 /// The same, for who makes what lies at a path.

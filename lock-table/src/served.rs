@@ -23,7 +23,7 @@ use rustix::net::{
 };
 
 use crate::attach::path_of;
-use crate::checks::{Fd, open_link, trusted_group};
+use crate::checks::{Fd, is_root, open_link, trusted_group};
 use crate::error::{Fault, Path, TableError};
 use crate::geometry::Geometry;
 use crate::making::fill;
@@ -78,7 +78,7 @@ fn ask(path: &Path) -> Result<Fd, Errno> {
     let address = SocketAddrUnix::new(path.as_c_str())?;
     let begun = kernel::now_ns();
     loop {
-        let given = reach(&address).and_then(|socket| take(&socket));
+        let given = reach(path, &address).and_then(|socket| take(&socket));
         let has_time = kernel::now_ns().saturating_sub(begun) < GRACE_NS;
         match given {
             Err(Errno::CONNREFUSED | Errno::CONNRESET) if has_time => kernel::sleep_ms(PAUSE_MS),
@@ -87,7 +87,7 @@ fn ask(path: &Path) -> Result<Fd, Errno> {
     }
 }
 
-fn reach(address: &SocketAddrUnix) -> Result<Fd, Errno> {
+fn reach(path: &Path, address: &SocketAddrUnix) -> Result<Fd, Errno> {
     let flags = SocketFlags::CLOEXEC;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None);
     let socket = Fd::from(socket?);
@@ -97,7 +97,7 @@ fn reach(address: &SocketAddrUnix) -> Result<Fd, Errno> {
     // Whose socket it is decides whether what comes is believed.
     let own = rustix::process::geteuid().as_raw();
     match kernel::privilege::peer_user(socket.0) {
-        Some(by) if by == 0 || by == own => Ok(socket),
+        Some(by) if by == own || is_root(by, path) => Ok(socket),
         _ => Err(Errno::ACCESS),
     }
 }
@@ -146,7 +146,10 @@ fn make(path: &Path, geometry: &Geometry) -> Result<OwnedFd, Fault> {
     }
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let name = [NAME, path.as_c_str().to_bytes()].concat();
-    let memory = memfd_create(name, flags).map_err(|error| match error {
+    // A machine may want it said that nobody executes it (vm.memfd_noexec); before Linux 6.3 that can't be said.
+    let memory = memfd_create(name.as_slice(), flags | MemfdFlags::NOEXEC_SEAL)
+        .or_else(|_| memfd_create(name.as_slice(), flags));
+    let memory = memory.map_err(|error| match error {
         Errno::INVAL => Fault::PathTooLong,
         error => Fault::from_errno(error),
     })?;

@@ -165,6 +165,43 @@ find /run/pagefence -type s; pagefence table show /run/pagefence/table >&2
     }
 }
 
+/// And where each has users of its own as well, among whom the machine's root is none (as Kubernetes and podman make them).
+#[test]
+fn containers_with_users_of_their_own_are_kept_apart() {
+    const SCRIPT: &str = r#"
+meanwhile() { :; }
+install_it; let_in
+printf '[defaults]\nisolation = "atomic"\n' >/etc/pagefence/policy.toml
+as() { local user=$1; shift; setpriv --reuid "$user" --regid "$user" --init-groups -- \
+    unshare --user --map-root-user --mount --pid --fork --mount-proc -- sh -c 'grep -c "" /proc/self/uid_map; exec "$@"' sh "$@"; }
+all pagefence run --
+ls /dev/shm
+cd /run/pagefence; pagefence tabled --stop >&2; rm table*; chown nobody .; chmod 755 .
+setpriv --reuid nobody --clear-groups pagefence tabled --background >&2; chmod 666 table
+echo "@ nobody's"; setpriv --reuid ann --clear-groups pagefence run -- head -c 1 "$DATA/data" 2>&1 >/dev/null
+"#;
+    if !has_root() {
+        return;
+    }
+    for place in tearing() {
+        let outcome = in_root(&place, SCRIPT);
+        is(&outcome, &FENCED);
+        let (shared, of_nobody) = outcome.stdout.split_once("@ nobody's\n").expect("both");
+        assert!(!shared.contains("pagefence-user"), "{}", outcome.report());
+        assert!(
+            !outcome.stderr.contains("table_error"),
+            "{}",
+            outcome.report()
+        );
+        // Outside of such a container the user who has that number is one like any other.
+        assert!(
+            of_nobody.contains("permission denied"),
+            "{}",
+            outcome.report()
+        );
+    }
+}
+
 /// Two tables on one file exclude nothing: who can't join the machine's hears it, once for all that he starts, and how to mend
 /// it; or is refused, if the policy says so. Who is in the group hears nothing.
 #[test]
