@@ -55,4 +55,4 @@ pub use process::*;
 pub use signals::*;
 pub use stat::*;
 pub use sync::*;
-pub use ticks::Ticks;
+pub use ticks::{Moment, Ticks};

@@ -2,7 +2,7 @@
 
 use core::cell::Cell;
 use core::ffi::c_int;
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicU32, AtomicU64};
 #[cfg(not(target_arch = "x86_64"))]
 use core::sync::atomic::{
     AtomicUsize,
@@ -41,6 +41,25 @@ pub fn replace_in_thread(word: &Cell<usize>, before: usize, to: usize) -> bool {
     let word = unsafe { AtomicUsize::from_ptr(word.as_ptr()) };
     word.compare_exchange(before, to, Relaxed, Relaxed).is_ok()
 }
+
+/// Somebody will soon write to the cache line there, if there is one: it is fetched meanwhile, for this processor alone. Nothing
+/// waits for that, and nothing happens where no memory is.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[inline(always)]
+pub fn fetch_to_write(at: *const AtomicU64) {
+    // SAFETY: it changes nothing that a program can see, and doesn't fault. (Where a processor doesn't know it, it does nothing.)
+    unsafe {
+        core::arch::asm!(
+            "prefetchw byte ptr [{at}]",
+            at = in(reg) at,
+            options(nostack, preserves_flags, readonly)
+        );
+    }
+}
+
+#[cfg(any(not(target_arch = "x86_64"), miri))]
+#[inline(always)]
+pub fn fetch_to_write(_: *const AtomicU64) {}
 
 /// Replaces a word that others write, too, by an instruction that doesn't lock the bus, with all that was written before:
 /// what another processor writes to it in the few cycles that this takes may be lost. Whether it was replaced.

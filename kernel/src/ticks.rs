@@ -26,6 +26,20 @@ pub struct Ticks {
     first_nanoseconds: AtomicU64,
 }
 
+/// When something began: the time, and the counter where that is trusted (else 0).
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    pub time: u64,
+    ticks: u64,
+}
+
+impl Moment {
+    /// One of which no more is known.
+    pub fn at(time: u64) -> Moment {
+        Moment { time, ticks: 0 }
+    }
+}
+
 const EVEN: u32 = 1;
 const UNEVEN: u32 = 2;
 
@@ -45,19 +59,43 @@ impl Ticks {
     /// CLOCK_MONOTONIC in nanoseconds, to a microsecond or so.
     #[inline]
     pub fn now(&self) -> u64 {
+        self.moment().time
+    }
+
+    /// The same, for who asks afterwards how long something took.
+    #[inline(always)]
+    pub fn moment(&self) -> Moment {
         let turn = self.turn.load(Acquire);
         let (ticks, nanoseconds) = (self.ticks.load(Relaxed), self.nanoseconds.load(Relaxed));
         let rate = self.rate.load(Relaxed);
-        if rate == 0 || turn & 1 != 0 {
-            return self.set();
-        }
-        let counted = u128::from(counter().wrapping_sub(ticks));
-        let passed = (counted * u128::from(rate)) >> 32;
+        let counter = counter();
+        let passed = by_rate(counter.wrapping_sub(ticks), rate);
         core::sync::atomic::fence(Acquire);
-        if self.turn.load(Relaxed) != turn || passed > u128::from(TRUSTED) {
-            return self.set();
+        let is_known = rate != 0 && turn & 1 == 0 && self.turn.load(Relaxed) == turn;
+        if !is_known || passed > TRUSTED {
+            return Moment::at(self.set());
         }
-        nanoseconds.wrapping_add(passed as u64)
+        Moment {
+            time: nanoseconds.wrapping_add(passed),
+            ticks: counter,
+        }
+    }
+
+    /// How long ago that was, in nanoseconds. For what is short the counter alone says it; for the rest, and where the
+    /// counter seems to go back, the clock does.
+    #[inline(always)]
+    pub fn since(&self, began: Moment) -> u64 {
+        let passed = by_rate(counter().wrapping_sub(began.ticks), self.rate.load(Relaxed));
+        match began.ticks != 0 && passed <= TRUSTED {
+            true => passed,
+            false => self.since_long_ago(began.time),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn since_long_ago(&self, time: u64) -> u64 {
+        self.now().saturating_sub(time)
     }
 
     /// Asks the clock, and sets the counter by it.
@@ -108,6 +146,13 @@ impl Ticks {
     }
 }
 
+/// Nanoseconds; what is more than any time says that it is more.
+#[inline(always)]
+fn by_rate(counted: u64, rate: u64) -> u64 {
+    let passed = (u128::from(counted) * u128::from(rate)) >> 32;
+    u64::try_from(passed).unwrap_or(u64::MAX)
+}
+
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 #[inline(always)]
 fn counter() -> u64 {
@@ -145,7 +190,10 @@ mod tests {
         let until = now_ns() + 300_000_000;
         let (mut looks, mut counted) = (0, 0);
         while now_ns() < until {
-            let (before, said, after) = (now_ns(), ticks.now(), now_ns());
+            let (before, moment, after) = (now_ns(), ticks.moment(), now_ns());
+            let said = moment.time;
+            let (passed, at_most) = (ticks.since(moment), now_ns() - before);
+            assert!(passed <= at_most + 20_000, "{passed} {at_most}");
             // Longer in between: this thread was put aside.
             if after - before < 50_000 {
                 let slack = 20_000;
@@ -158,5 +206,25 @@ mod tests {
             counted += u32::from(ticks.rate.load(Relaxed) != 0);
         }
         assert!(looks > 100 && (counted > 100 || ticks.is_even.load(Relaxed) == UNEVEN));
+    }
+
+    #[test]
+    fn what_took_long_or_began_unknown_is_asked_of_the_clock() {
+        crate::set_clock(crate::Clock::Vdso);
+        let ticks = Ticks::new();
+        // Nothing is known of the counter yet; then it is, and longer is slept than it is trusted.
+        for pause in [TRUSTED / 2, TRUSTED * 3 / 2] {
+            let (before, moment) = (now_ns(), ticks.moment());
+            std::thread::sleep(std::time::Duration::from_nanos(pause));
+            let (passed, at_most) = (ticks.since(moment), now_ns() - before + 20_000);
+            assert!(
+                passed + 20_000 >= pause && passed <= at_most,
+                "{pause} {passed} {at_most}"
+            );
+        }
+        // A counter that goes back, as from another processor's.
+        let mut ahead = ticks.moment();
+        ahead.ticks = ahead.ticks.saturating_add(1 << 40);
+        assert!(ticks.since(ahead) < TRUSTED);
     }
 }

@@ -7,7 +7,10 @@ use kernel::text::Text as Short;
 use rustix::io::Errno;
 
 use crate::ENDING;
-use crate::format::{MAGIC, Record, Shape, Text, VERSION, WORD, Words, at, of, seal};
+use crate::format::{MAGIC, RECORD_WORDS, Record, Shape, Text, VERSION, WORD, Words, at, of, seal};
+
+/// In words.
+const CACHE_LINE: usize = 8;
 
 /// A mapped ring. It stays mapped: threads may be writing to it.
 #[derive(Clone, Copy, Debug)]
@@ -143,24 +146,42 @@ impl Ring {
     /// The same, as words: who has little room on the stack makes them himself. Their number and sum are put in.
     #[inline(never)]
     pub fn write_words(self, words: &mut Words) {
+        self.write_here(words);
+    }
+
+    /// The same within its caller: for who writes one at each call.
+    #[inline(always)]
+    pub fn write_here(self, words: &mut Words) {
         let Some(head) = self.word(at::HEAD) else {
             return;
         };
         let index = head.fetch_add(1, Relaxed);
-        let Some(place) = self.shape.record(index) else {
+        let Some(place) = self.shape.record(index).and_then(|at| self.place(at)) else {
             return;
         };
+        let [first, ..] = place;
         let number = index.wrapping_add(1);
         // Until it is whole it is nobody's.
-        self.store(place, 0);
+        first.store(0, Relaxed);
         fence(Release);
         seal(words, number);
-        for (at, word) in words.iter().enumerate().skip(of::TIME) {
-            self.store(place.saturating_add(at), *word);
+        for (to, word) in place.iter().zip(words.iter()).skip(of::TIME) {
+            to.store(*word, Relaxed);
         }
-        if let Some(word) = self.word(place) {
-            word.store(number, Release);
-        }
+        first.store(number, Release);
+        // The next record's place: the oldest in the ring, which has left the processor's caches. So the call that is made until then
+        // waits for it, and not the stores after that, and with them whatever drains those.
+        let next = place.as_ptr().wrapping_add(RECORD_WORDS);
+        kernel::fetch_to_write(next);
+        kernel::fetch_to_write(next.wrapping_add(CACHE_LINE));
+    }
+
+    /// The words of a record that begins there.
+    #[inline(always)]
+    fn place(&self, index: usize) -> Option<&[AtomicU64; RECORD_WORDS]> {
+        let fits = index.checked_add(RECORD_WORDS)? <= self.shape.length();
+        // SAFETY: as in `word`, of so many words together.
+        fits.then(|| unsafe { &*self.words.wrapping_add(index).cast() })
     }
 
     /// Counts records that could not be written.

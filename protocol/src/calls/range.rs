@@ -27,7 +27,20 @@ pub fn mode_of(write: bool, is_direct: bool) -> Mode {
 }
 
 /// The first and last byte that it has moved, or that it was to move. At the file offset it is asked where that has come to.
+#[inline(always)]
 pub fn moved(call: &Transfer, n: isize) -> Option<(u64, u64)> {
+    match (call.at, call.write, n) {
+        (Position::At(at @ 0..), false, 1..) => {
+            let first = at as u64;
+            Some((first, first.saturating_add(n as u64 - 1)))
+        }
+        _ => moved_otherwise(call, n),
+    }
+}
+
+/// What is no read of bytes at a place.
+#[inline(never)]
+fn moved_otherwise(call: &Transfer, n: isize) -> Option<(u64, u64)> {
     let appends = call.write && appends(call);
     let len = match n {
         1.. => n as u64,

@@ -4,12 +4,14 @@
 use core::ffi::c_char;
 use core::sync::atomic::Ordering::Relaxed;
 
+use kernel::Moment;
 use lock_table::FileId;
 use trace::{Call, Door, Mode, Text, What};
 
 use crate::calls::contents::{self, Summed};
 use crate::calls::range;
 use crate::hold::call::look_at;
+use crate::hold::lane;
 use crate::tell::called::{self, Called, now};
 use crate::what::data::{Position, Transfer};
 use crate::what::file::File;
@@ -23,7 +25,7 @@ pub struct Recording {
     id: FileId,
     path: Text,
     pub is_direct: bool,
-    begun: u64,
+    begun: Moment,
     /// What its contents are recorded with, if they are.
     contents: Option<u32>,
 }
@@ -90,7 +92,7 @@ impl Recording {
         let birth = self.contents?;
         Some(Summed {
             file: (self.id, self.path),
-            begun: self.begun,
+            begun: self.begun.time,
             is_direct: self.is_direct,
             birth,
         })
@@ -107,13 +109,13 @@ impl Recording {
     pub fn begin_request(file: &File, call: &Transfer) -> u64 {
         let recording = Recording::of(file, call.fd, true);
         recording.before(call);
-        recording.begun
+        recording.begun.time
     }
 
     /// A direct request that began then. Its number may be closed by now.
     pub fn begun_at(file: &File, begun: u64) -> Recording {
         Recording {
-            begun,
+            begun: Moment::at(begun),
             ..Recording::of(file, -1, true)
         }
     }
@@ -159,7 +161,7 @@ impl Recording {
     /// It has ended; what is left is to say what it was.
     #[inline]
     pub fn ended(&self) -> Ended<'_> {
-        let took = now().saturating_sub(self.begun);
+        let took = called::since(self.begun);
         let recording = self;
         Ended { recording, took }
     }
@@ -168,11 +170,7 @@ impl Recording {
 impl Ended<'_> {
     /// The result as libc says it.
     pub fn tell(&self, what: What, mode: Mode, range: Option<(u64, u64)>, result: isize) {
-        let result = match result {
-            -1 => -i64::from(kernel::errno()),
-            n => n as i64,
-        };
-        self.tell_as(Door::Unknown, what, mode, range, result);
+        self.tell_as(Door::Unknown, what, mode, range, as_told(result));
     }
 
     /// As the kernel says it.
@@ -195,7 +193,7 @@ impl Ended<'_> {
             path: self.recording.path,
             call,
             range,
-            begun: self.recording.begun,
+            begun: self.recording.begun.time,
             took: self.took,
         });
     }
@@ -218,6 +216,44 @@ fn path(file: &File, fd: i32) -> Text {
     }
     kernel::set_errno(errno);
     path
+}
+
+/// A result as the kernel says it, which libc has said just now.
+#[inline(always)]
+fn as_told(result: isize) -> i64 {
+    match result {
+        -1 => -i64::from(kernel::errno()),
+        n => n as i64,
+    }
+}
+
+/// A read or a write through the cache, made and recorded as its thread's last ones on the number were (see `hold::lane`).
+/// None: it isn't so made.
+#[inline(never)]
+pub fn as_before(call: &Transfer, real: &dyn Fn() -> isize) -> Option<isize> {
+    let (in_lane, recorded) = lane::enter_recorded(call.fd, call.write)?;
+    let thread = in_lane.thread();
+    let begun = now();
+    let n = real();
+    let took = called::since(begun);
+    let result = as_told(n);
+    // Nothing is told while something is announced (P11).
+    in_lane.end();
+    let called = Called {
+        file: recorded.file,
+        path: recorded.path,
+        call: Call {
+            what: range::what_of(call.write),
+            mode: range::mode_of(call.write, false),
+            door: Door::Unknown,
+            result,
+        },
+        range: range::moved(call, n),
+        begun: begun.time,
+        took,
+    };
+    called::tell_again(thread, &recorded, called);
+    Some(n)
 }
 
 /// A read or a write, made so.

@@ -23,6 +23,7 @@ use crate::what::descriptions::{self, Pinned};
 use crate::what::file::{GOES_PAST, STAYS_CACHED};
 use crate::what::words::{self, Peek};
 use crate::what::{descriptors, files};
+use crate::who::lane::Calls;
 use crate::who::thread::{self, Frame, Thread};
 use crate::who::{outlived, process};
 
@@ -60,7 +61,12 @@ fn looked_up(
             flags,
         }
     };
-    if lane::is_for::<true>(fd)
+    if lane::is_for(Calls::on(fd, false).recorded())
+        && let Some(n) = recorded::as_before(&call(), &real)
+    {
+        return n;
+    }
+    if lane::is_for(Calls::on(fd, true))
         && let Some(n) = as_before(&call(), &real)
     {
         return n;

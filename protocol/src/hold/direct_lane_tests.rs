@@ -12,6 +12,7 @@ use crate::hold::lane::{InLane, enter, is_for};
 use crate::tell::records;
 use crate::what::data::{Position, Transfer};
 use crate::what::{descriptions, descriptors};
+use crate::who::lane::Calls;
 use crate::who::owned::Process;
 use crate::who::{process, thread};
 use crate::world::{Buffer, Done, World, at, bare, c_path, fenced, made_by};
@@ -40,7 +41,11 @@ fn is_made_so(call: &Transfer) -> bool {
     warm(call.fd, true);
     assert!(goes(call.fd));
     let is_made = as_before(call, &|| bare(call)).is_some();
-    assert_eq!(is_made, is_for::<true>(call.fd), "it leaves the lane");
+    assert_eq!(
+        is_made,
+        is_for(Calls::on(call.fd, true)),
+        "it leaves the lane"
+    );
     is_made
 }
 

@@ -8,7 +8,7 @@ use crate::hold::slots::release;
 use crate::hold::{cancellation, give_back};
 use crate::what::descriptions::{self, Pinned};
 use crate::what::words;
-use crate::who::lane::{Calls, Lane, Way};
+use crate::who::lane::{Calls, Lane, Recorded, Way};
 use crate::who::process;
 use crate::who::thread::{self, Frame, Holds, Thread};
 
@@ -21,21 +21,39 @@ pub struct InLane<const DIRECT: bool> {
 
 /// Whether it is worth to go in.
 #[inline(always)]
-pub fn is_for<const DIRECT: bool>(fd: i32) -> bool {
-    thread::current().lane.calls.get() == Calls::on(fd, DIRECT)
+pub fn is_for(calls: Calls) -> bool {
+    thread::current().lane.calls.get() == calls
 }
 
 /// Goes in. None: something has changed since, or the last calls weren't of that kind; nothing is announced.
 #[inline(always)]
 pub fn enter<const DIRECT: bool>(fd: i32, write: bool) -> Option<InLane<DIRECT>> {
+    enter_for(Calls::on(fd, DIRECT), write)
+}
+
+/// The same for a call through the cache that is recorded, and where. Said now: a handler may come before it is.
+#[inline(always)]
+pub fn enter_recorded(fd: i32, write: bool) -> Option<(InLane<false>, Recorded)> {
+    let in_lane = enter_for::<false>(Calls::on(fd, false).recorded(), write)?;
+    match in_lane.thread.lane.recorded.get() {
+        Some(recorded) => Some((in_lane, recorded)),
+        None => {
+            goes_otherwise(in_lane.thread, in_lane.thread.outermost());
+            None
+        }
+    }
+}
+
+#[inline(always)]
+fn enter_for<const DIRECT: bool>(calls: Calls, write: bool) -> Option<InLane<DIRECT>> {
     let thread = thread::current();
     let lane = &thread.lane;
-    if !is_for::<DIRECT>(fd) || thread.after_vfork.get() != 0 {
+    if !is_for(calls) || thread.after_vfork.get() != 0 {
         return None;
     }
     let frame = thread.enter_alone()?;
     // Now the lane is this call's. Before, a handler may have come, and left a way of its own.
-    let way = lane.again(Calls::on(fd, DIRECT));
+    let way = lane.again(calls);
     frame.waited.set(0);
     frame.cancel_state.set(cancellation::UNTOUCHED);
     frame.holds.set(Holds::Perhaps);
@@ -82,6 +100,13 @@ fn goes_otherwise(thread: &Thread, frame: &Frame) {
     release(frame);
     give_back::of(frame);
     thread.leave(frame);
+}
+
+impl InLane<false> {
+    #[inline(always)]
+    pub fn thread(&self) -> &'static Thread {
+        self.thread
+    }
 }
 
 impl InLane<true> {
@@ -153,12 +178,40 @@ pub fn keep(
     frame: &Frame,
     table: &'static Table,
     claim: &Claim,
-    (fd, seen, uses): (i32, u64, UseWord<'static>),
+    known: (i32, u64, UseWord<'static>),
 ) {
-    let calls = Calls::on(fd, claim.mode.is_direct());
+    let calls = Calls::on(known.0, claim.mode.is_direct());
+    keep_for(calls, (thread, frame), table, claim, known, || None);
+}
+
+/// The same of a call through the cache that is recorded; None: it isn't known where.
+#[inline(never)]
+pub fn keep_recorded(
+    thread: &Thread,
+    frame: &Frame,
+    table: &'static Table,
+    claim: &Claim,
+    (known, recorded): ((i32, u64, UseWord<'static>), Option<Recorded>),
+) {
+    let calls = Calls::on(known.0, false).recorded();
+    match recorded {
+        Some(_) => keep_for(calls, (thread, frame), table, claim, known, || recorded),
+        None => thread.lane.leave(),
+    }
+}
+
+#[inline(always)]
+fn keep_for(
+    calls: Calls,
+    (thread, frame): (&Thread, &Frame),
+    table: &'static Table,
+    claim: &Claim,
+    known: (i32, u64, UseWord<'static>),
+    recorded: impl Fn() -> Option<Recorded>,
+) {
     let is_second = thread.lane.calls.replace(calls) == calls;
     match is_second && core::ptr::eq(frame, thread.outermost()) && thread.own_stack.is_none() {
-        true => keep_way(thread, frame, table, claim, (fd, seen, uses)),
+        true => keep_way(thread, frame, table, claim, (known, recorded())),
         false => thread.lane.forget(),
     }
 }
@@ -169,7 +222,7 @@ fn keep_way(
     frame: &Frame,
     table: &'static Table,
     claim: &Claim,
-    (fd, seen, uses): (i32, u64, UseWord<'static>),
+    ((fd, seen, uses), recorded): ((i32, u64, UseWord<'static>), Option<Recorded>),
 ) {
     let lane = &thread.lane;
     lane.forget();
@@ -185,6 +238,7 @@ fn keep_way(
             uses,
             again,
             ended,
+            recorded,
         };
         lane.keep(&way, process::fences);
     }

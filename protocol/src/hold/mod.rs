@@ -18,6 +18,8 @@ mod lane_tests;
 mod mode_tests;
 pub mod observed;
 pub mod ranges;
+#[cfg(test)]
+mod recorded_lane_tests;
 pub mod slots;
 pub mod terms;
 #[cfg(test)]

@@ -7,6 +7,7 @@ use lock_table::{Claim, Mode, Table, UseWord};
 use crate::hold::slots::{has_let_go, slot_of};
 use crate::hold::terms::END_OF_TIME;
 use crate::hold::{cancellation, give_back, lane};
+use crate::tell::called;
 use crate::what::file::File;
 use crate::what::words::{self, Peek};
 use crate::what::{descriptions, files};
@@ -141,6 +142,11 @@ impl InOneMode {
                     &claim,
                     (self.fd, self.seen, self.word),
                 ),
+                Ok(_) if self.file.settings().records_calls_alone() => {
+                    let recorded = called::place(self.file.id(), self.file.called.load(Relaxed));
+                    let known = (self.fd, self.seen, self.word);
+                    lane::keep_recorded(thread, frame, table, &claim, (known, recorded));
+                }
                 _ => thread.lane.forget(),
             }
         }

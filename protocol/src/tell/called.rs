@@ -1,13 +1,17 @@
 //! Calls that are recorded because the policy asks for it (`trace = "all"`): what each costs is two looks at the
 //! processor's counter, and stores. No system call, no mask; but for the first call on a file, whose path is written then.
 
+use core::num::NonZeroU32;
 use core::sync::atomic::Ordering::*;
 
+use kernel::Moment;
 use lock_table::FileId;
-use trace::{Call, Contents, Kind, Record, Text};
+use trace::{Call, Contents, Kind, Record, Ring, Text};
 
 use crate::tell::state::state;
 use crate::tell::trace as rings;
+use crate::who::lane::Recorded;
+use crate::who::thread::Thread;
 use crate::who::{process, scratch, thread};
 
 /// A call that has ended.
@@ -22,9 +26,15 @@ pub struct Called {
 }
 
 /// The time, by the clock that records have.
-#[inline]
-pub fn now() -> u64 {
-    state().trace.clock.now()
+#[inline(always)]
+pub fn now() -> Moment {
+    state().trace.clock.moment()
+}
+
+/// How long ago that was, in nanoseconds.
+#[inline(always)]
+pub fn since(began: Moment) -> u64 {
+    state().trace.clock.since(began)
 }
 
 /// What the ring that is written to now calls this file, and by what that is known to be of this ring. Written there if
@@ -33,6 +43,20 @@ pub fn now() -> u64 {
 pub fn path(id: FileId, fd: i32) -> (u32, Text) {
     let written = scratch::roomy_or_not_at_all(|| rings::name_file(id, fd));
     (rings_mark(), written.flatten().unwrap_or(Text::NONE))
+}
+
+/// Where calls on the file are recorded for as long as the process lives: it has a ring of its own, which knows the file
+/// (see [`path`] for what it is `called`). None: that isn't so yet.
+#[inline(never)]
+pub fn place(file: FileId, called: u64) -> Option<Recorded> {
+    let (path, mark) = (called as u32, (called >> 32) as u32);
+    let is_of_ring = mark == rings_mark() && rings::has_own();
+    let ring = NonZeroU32::new(mark).filter(|_| is_of_ring)?;
+    Some(Recorded {
+        file,
+        ring,
+        path: Text::from_number(path),
+    })
 }
 
 /// Of one ring and one process; 0: there is no ring.
@@ -47,20 +71,42 @@ pub fn rings_mark() -> u32 {
 /// Apart from who tells: a record takes room on the stack.
 #[inline(never)]
 pub fn tell(called: &Called) {
-    let Some(ring) = state().trace.at_hand() else {
-        return rings::lose();
+    match state().trace.at_hand() {
+        Some(ring) => write(ring, thread::current(), called),
+        None => rings::lose(),
+    }
+}
+
+/// The same for who has found out before where that is, and has room. (The child of a handler's fork may have a ring that
+/// doesn't know the file.)
+#[inline(always)]
+pub fn tell_again(thread: &Thread, recorded: &Recorded, called: Called) {
+    let path = match recorded.ring.get() == rings_mark() {
+        true => recorded.path,
+        false => Text::NONE,
     };
-    let thread = thread::current();
-    let thread = rings::number_of(thread);
+    match state().trace.at_hand() {
+        Some(ring) => write(ring, thread, &Called { path, ..called }),
+        None => rings::lose(),
+    }
+}
+
+#[inline(always)]
+fn write(ring: Ring, thread: &Thread, called: &Called) {
     let record = Record {
         file: Some((called.file.dev, called.file.ino)),
         path: called.path,
         range: called.range,
         nanoseconds: Some(called.took),
         call: Some(called.call),
-        ..Record::of(Kind::Call, called.begun, process::pid(), thread)
+        ..Record::of(
+            Kind::Call,
+            called.begun,
+            process::pid(),
+            rings::number_of(thread),
+        )
     };
-    ring.write_words(&mut record.words());
+    ring.write_here(&mut record.words());
 }
 
 /// Of a call that has begun then: what it moves.

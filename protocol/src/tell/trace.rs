@@ -74,6 +74,11 @@ pub fn takes_numbers_by(numbers: &'static Numbers) {
     let _ = state().trace.numbers.set(numbers);
 }
 
+/// Whether the ring is ours: no other takes its place.
+pub(super) fn has_own() -> bool {
+    state().trace.stage.load(Acquire) == OWN
+}
+
 /// Before the process gives up what it takes to make a ring.
 pub fn prepare() {
     if is_on() && state().trace.at_hand().is_none() {
@@ -206,11 +211,7 @@ pub fn knows(event: &Event) -> bool {
 /// Writes it if that takes no system call. Whether it is written. Apart from who tells: a record takes room on the stack.
 #[inline(never)]
 pub fn write_at_once(event: &Event) -> bool {
-    let trace = &state().trace;
-    if trace.stage.load(Acquire) != OWN {
-        return false;
-    }
-    let Some(ring) = trace.at_hand() else {
+    let Some(ring) = state().trace.at_hand().filter(|_| has_own()) else {
         return false;
     };
     let Some(path) = path_in(ring, event) else {
@@ -242,6 +243,7 @@ pub fn write(event: &Event, path: &[u8]) {
 }
 
 /// A child that has our memory is another one.
+#[inline(always)]
 pub(super) fn number_of(thread: &Thread) -> u32 {
     match thread.after_vfork.get() {
         0 => thread.tid.get(),

@@ -265,6 +265,10 @@ impl Known {
     pub fn records_calls(self) -> bool {
         self.packed & RECORDED != 0
     }
+    /// They are, not what they move, and nothing else is wanted.
+    pub fn records_calls_alone(self) -> bool {
+        self.packed & (ATOMIC | ROUTED | PAST | RECORDED | SUMMED) == RECORDED
+    }
     /// And what they move.
     pub fn records_contents(self) -> bool {
         self.packed & SUMMED != 0

@@ -7,11 +7,21 @@
 //! finds half of it.
 
 use core::cell::Cell;
+use core::num::NonZeroU32;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 
-use lock_table::{Again, UseWord, Word};
+use lock_table::{Again, FileId, UseWord, Word};
+use trace::Text;
 
 use crate::who::lineage;
+
+/// Where calls on a file are recorded: the mark of the process's own ring, and what that calls the file.
+#[derive(Clone, Copy)]
+pub struct Recorded {
+    pub file: FileId,
+    pub ring: NonZeroU32,
+    pub path: Text,
+}
 
 /// Calls that may go by one lane.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -24,6 +34,12 @@ impl Calls {
     #[inline(always)]
     pub fn on(number: i32, direct: bool) -> Calls {
         Calls(u64::from(number as u32) | u64::from(direct) << 32)
+    }
+
+    /// The same, where they are recorded.
+    #[inline(always)]
+    pub fn recorded(self) -> Calls {
+        Calls(self.0 | 1 << 33)
     }
 }
 
@@ -42,6 +58,8 @@ pub struct Lane {
     epoch: Cell<u32>,
     uses: Cell<Option<UseWord<'static>>>,
     again: Cell<Option<Again<'static>>>,
+    /// Of a lane of calls that are recorded.
+    pub recorded: Cell<Option<Recorded>>,
 }
 
 /// What a call found out.
@@ -51,6 +69,7 @@ pub struct Way {
     pub uses: UseWord<'static>,
     pub again: Again<'static>,
     pub ended: Word,
+    pub recorded: Option<Recorded>,
 }
 
 impl Lane {
@@ -63,6 +82,7 @@ impl Lane {
             self.uses.set(Some(way.uses));
             self.again.set(Some(way.again));
             self.ended.set(way.ended);
+            self.recorded.set(way.recorded);
             self.word.set(Some(way.word));
         }
     }
