@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use policy::Escaped;
 use serde::Serialize;
-use trace::{Kind, Lost};
+use trace::Kind;
 
 use crate::event::Event;
 use crate::folder::OneRing;
-use crate::sums::Sums;
 
 /// The whole account; as JSON it is what `docs/report.schema.json` says.
 #[derive(Debug, Serialize)]
@@ -144,15 +143,10 @@ pub(crate) const BY_WEIGHT: [Kind; 9] = [
 ];
 
 /// The programs of processes that tell something: of the other party the kernel's short name is known.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Names(BTreeMap<u32, Arc<[u8]>>);
 
 impl Names {
-    pub(crate) fn of(events: &[Event]) -> Names {
-        let name = |e: &Event| (e.told.record.process, e.program.clone());
-        Names(events.iter().map(name).collect())
-    }
-
     pub fn of_rings(rings: &[OneRing]) -> Names {
         let name = |ring: &OneRing| (ring.process(), ring.program().into());
         Names(rings.iter().map(name).collect())
@@ -170,12 +164,6 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 }
 
 impl Account {
-    pub fn of(events: &[Event], rings: usize, lost: &Lost) -> Account {
-        let mut sums = Sums::new(Names::of(events));
-        events.iter().for_each(|event| sums.add(event));
-        sums.account(rings, lost)
-    }
-
     pub fn json(&self) -> String {
         // Numbers and texts only: there is nothing in it that JSON can't say.
         serde_json::to_string(self).unwrap_or_default()

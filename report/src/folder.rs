@@ -154,7 +154,7 @@ impl Folder {
         all.map(|(clock, path)| OneRing { clock, path }).collect()
     }
 
-    /// What one of them tells, in its order, once.
+    /// What one of them tells, in its order.
     pub fn read_one(&mut self, one: &OneRing) -> Vec<Event> {
         let mut all = Vec::new();
         self.each_of(one, |event| all.push(event));
@@ -172,6 +172,10 @@ impl Folder {
 
     /// And what calls moved, where that is recorded: nothing that is told, but what is compared. What the ring misses.
     pub fn each_and_contents(&mut self, one: &OneRing, mut each: impl FnMut(Event)) -> Lost {
+        // It has been said why.
+        if let Some(Ring::Wrong) = self.rings.get(&one.path) {
+            return Lost::default();
+        }
         let read = Reader::open(&one.path).and_then(|mut reader| {
             reader.read_each(true, &mut |told| each(merge::event(&one.clock, told)))?;
             Ok(reader.lost())
@@ -187,6 +191,23 @@ impl Folder {
         };
         self.rings.insert(one.path.clone(), ring);
         missing
+    }
+
+    /// Some events of a ring that was read, by their numbers, once more.
+    pub(crate) fn read_again(
+        &self,
+        one: &OneRing,
+        numbers: (u64, u64),
+        mut each: impl FnMut(Event),
+    ) {
+        // It was read before: what can't be read now is as good as overwritten.
+        if let Ok(mut reader) = Reader::open(&one.path) {
+            reader.read_again(numbers, &mut |told| {
+                if told.record.kind != Kind::Contents {
+                    each(merge::event(&one.clock, told));
+                }
+            });
+        }
     }
 
     /// Rings that could not be read, since the last time.

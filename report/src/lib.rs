@@ -2,7 +2,7 @@
 //!
 //! `folder` finds the rings and reads on in each, also while their processes run; `merge` puts what they tell in order;
 //! `event` is one thing that was told, and a line of JSON; `sums` adds them up by file, in so much room, to an `account`, and `verdict` says what that means;
-//! `history` says whether what was read is what was written; `html` makes a page of both, and `perfetto` writes what viewers of traces read, with slices that `nest`. What can't be
+//! `history` says whether what was read is what was written; `order` tells every event in the order of time; `html` makes a page of both, and `perfetto` writes what viewers of traces read, with slices that `nest`. What can't be
 //! read is told with a reason, and what can is read all the same.
 #![cfg_attr(
     not(test),
@@ -21,6 +21,7 @@ mod history;
 mod html;
 mod merge;
 mod nest;
+mod order;
 mod perfetto;
 mod sums;
 #[cfg(test)]
@@ -34,6 +35,7 @@ pub use event::Event;
 pub use folder::{Folder, OneRing, Problem};
 pub use history::{Anomaly, Check, Checked, LeftOut, OneFile, Rules, Step};
 pub use html::html;
+pub use order::{Disorder, InOrder};
 pub use perfetto::perfetto;
 pub use sums::Sums;
 pub use verdict::way_out;

@@ -8,7 +8,7 @@ use std::path::Path;
 use tempfile::TempDir;
 use trace::{Kind, Other, Record, Ring, Shape, Text, Wrong};
 
-use crate::Folder;
+use crate::{Disorder, Event, Folder, InOrder};
 
 const SHAPE: Shape = Shape {
     files: 16,
@@ -53,6 +53,103 @@ fn write(ring: Ring, time: u64, kind: Kind) {
         call: None,
         contents: None,
     });
+}
+
+/// In the trace's order: what each says when it was, after the first.
+fn in_order(dir: &TempDir, room: usize) -> (Vec<(u64, u64)>, Disorder) {
+    let mut folder = Folder::open(dir.path()).unwrap();
+    let rings = folder.one_by_one();
+    let mut order = InOrder::default();
+    for ring in &rings {
+        order.begin_ring();
+        folder.each_of(ring, |event| order.add(&event));
+    }
+    let mut told = Vec::new();
+    let each = |event: &Event| {
+        told.push((event.told.record.time, event.told.number));
+        Ok::<(), ()>(())
+    };
+    let disorder = order.tell_within(room, &mut folder, &rings, each).unwrap();
+    assert_eq!(folder.take_problems().len(), 0);
+    (told, disorder)
+}
+
+const LONG: Shape = Shape {
+    records: 2000,
+    ..SHAPE
+};
+
+fn long_ring(dir: &TempDir, process: u32) -> Ring {
+    let owner = (process, &b"program"[..]);
+    Ring::make(&c_path(dir.path()), owner, LONG, &trace::Alone).unwrap()
+}
+
+#[test]
+fn rings_that_take_turns_are_told_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b) = (long_ring(&dir, 1), long_ring(&dir, 2));
+    for n in 0..1500 {
+        write(a, 10 * n, Kind::Wait);
+        write(b, 10 * n + if n < 700 { 3 } else { 0 }, Kind::Wait);
+        // A call that took long, with the time at which it began.
+        if n % 500 == 499 {
+            write(b, 10 * (n - 400), Kind::Call);
+        }
+    }
+    let (told, disorder) = in_order(&dir, usize::MAX);
+    assert_eq!((told.len(), disorder), (3003, Disorder::default()));
+    assert!(told.is_sorted_by_key(|(time, _)| *time));
+    let mut all = Folder::open(dir.path()).unwrap().read(true);
+    let times: Vec<_> = all.drain(..).map(|e| e.told.record.time).collect();
+    assert_eq!(told.iter().map(|one| one.0).collect::<Vec<_>>(), times);
+}
+
+/// As one that means harm may be: the later an event was, the earlier it stands.
+#[test]
+fn what_is_in_no_order_is_told_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let a = long_ring(&dir, 1);
+    (0..1500).for_each(|n| write(a, 100_000 - n, Kind::Wait));
+    let (told, disorder) = in_order(&dir, usize::MAX);
+    assert!(told.is_sorted() && disorder == Disorder::default());
+    for room in [0, 1, 10_000] {
+        let (mut told, disorder) = in_order(&dir, room);
+        assert!(told.len() == 1500 && disorder.gone == 0);
+        let is_late = |told: &[(u64, u64)]| {
+            let mut last = 0;
+            let late = |one: &&(u64, u64)| {
+                let is_late = one.0 < last;
+                last = last.max(one.0);
+                is_late
+            };
+            told.iter().filter(late).count() as u64
+        };
+        // The parts themselves are read in the order of time.
+        assert_eq!(disorder.late, is_late(&told));
+        told.sort_unstable();
+        told.dedup();
+        assert_eq!(told.len(), 1500);
+    }
+}
+
+#[test]
+fn what_is_overwritten_meanwhile_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let a = long_ring(&dir, 1);
+    (0..2000).for_each(|n| write(a, n, Kind::Wait));
+    let mut folder = Folder::open(dir.path()).unwrap();
+    let rings = folder.one_by_one();
+    let mut order = InOrder::default();
+    order.begin_ring();
+    folder.each_of(&rings[0], |event| order.add(&event));
+    (0..300).for_each(|n| write(a, 5000 + n, Kind::Wait));
+    let mut told = 0;
+    let each = |_: &Event| {
+        told += 1;
+        Ok::<(), ()>(())
+    };
+    let disorder = order.tell(&mut folder, &rings, each).unwrap();
+    assert_eq!((told, disorder.gone, disorder.late), (1700, 300, 0));
 }
 
 #[test]

@@ -181,10 +181,25 @@ impl Reader {
         }
         self.lost.dropped = word(at::DROPPED);
         self.lost.texts = word(at::TEXTS_LOST);
-        let now = Instant::now();
         for (index, since) in std::mem::take(&mut self.unfinished) {
             self.look_at(index, since, last, each);
         }
+        self.read_on(end, last, each);
+        self.lost.texts = self.lost.texts.saturating_add(self.refused);
+        Ok(())
+    }
+
+    /// Those with these numbers once more, as far as they still stand there. What is missing isn't counted.
+    pub fn read_again(&mut self, (first, last): (u64, u64), each: &mut dyn FnMut(Told)) {
+        let (lost, next) = (self.lost, self.next);
+        self.next = first.saturating_sub(1);
+        self.read_on(last, true, each);
+        (self.lost, self.next) = (lost, next);
+    }
+
+    /// Up to that index.
+    fn read_on(&mut self, end: u64, last: bool, each: &mut dyn FnMut(Told)) {
+        let now = Instant::now();
         while self.next < end {
             let block = self.block(self.next, end);
             let mut records = block.chunks_exact(RECORD_WORDS).peekable();
@@ -197,8 +212,6 @@ impl Reader {
                 self.next = self.next.saturating_add(1);
             }
         }
-        self.lost.texts = self.lost.texts.saturating_add(self.refused);
-        Ok(())
     }
 
     pub fn lost(&self) -> Lost {

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
-use report::{Account, Event, Folder, Names, Sums};
+use report::{Account, Disorder, Event, Folder, InOrder, Names, OneRing, Sums};
 use trace::Lost;
 
 use crate::failure::{Failure, USAGE};
@@ -57,19 +57,20 @@ fn show(folder: &mut Folder, arguments: &ReportArgs) -> Result<(), Failure> {
         return put(path, |out| report::perfetto(folder, out));
     }
     if arguments.ndjson {
-        return lines(&folder.read(true));
+        return in_order(folder);
     }
-    if let Some(path) = &arguments.html {
-        let events = folder.read(true);
-        let account = Account::of(&events, folder.rings(), &folder.lost());
-        return put(path, |out| report::html(&account, &events, out));
-    }
-    let account = account(folder);
+    let (rings, names, account) = account(folder);
     if account.missing.left_out > 0 {
         tell(format_args!(
             "pagefence: {} events are not told in full: of more files, programs and places than there is room for",
             account.missing.left_out
         ));
+    }
+    if let Some(path) = &arguments.html {
+        let mut read = |each: &mut dyn FnMut(&Event)| {
+            Progress::of(&rings).each(folder, &rings, |event| each(&event));
+        };
+        return put(path, |out| report::html(&account, &names, &mut read, out));
     }
     match arguments.json {
         true => answer(account.json()),
@@ -78,18 +79,49 @@ fn show(folder: &mut Folder, arguments: &ReportArgs) -> Result<(), Failure> {
 }
 
 /// Ring by ring: what many tell needs the room of one.
-fn account(folder: &mut Folder) -> Account {
+fn account(folder: &mut Folder) -> (Vec<OneRing>, Names, Account) {
     let rings = folder.one_by_one();
-    let mut sums = Sums::new(Names::of_rings(&rings));
+    let names = Names::of_rings(&rings);
+    let mut sums = Sums::new(names.clone());
     Progress::of(&rings).each(folder, &rings, |event| sums.add(&event));
-    sums.account(folder.rings(), &folder.lost())
+    let account = sums.account(folder.rings(), &folder.lost());
+    (rings, names, account)
+}
+
+/// Each event as a line.
+fn in_order(folder: &mut Folder) -> Result<(), Failure> {
+    let rings = folder.one_by_one();
+    let mut order = InOrder::default();
+    Progress::of(&rings).each_ring(&rings, |ring| {
+        order.begin_ring();
+        folder.each_of(ring, |event| order.add(&event));
+    });
+    let mut lines = Lines::default();
+    let Disorder { late, gone } = order.tell(folder, &rings, |event| lines.add(event))?;
+    lines.end()?;
+    if late > 0 {
+        tell(format_args!(
+            "pagefence: {late} events stand later than they should: their rings are in no order that there is room to mend"
+        ));
+    }
+    if gone > 0 {
+        tell(format_args!(
+            "pagefence: {gone} events were overwritten by later ones while this read them"
+        ));
+    }
+    Ok(())
 }
 
 /// Until this is interrupted, or nobody reads any more.
 fn follow(mut folder: Folder) -> Result<i32, Failure> {
     let mut lost = Lost::default();
     loop {
-        lines(&folder.read(false))?;
+        let mut lines = Lines::default();
+        folder
+            .read(false)
+            .iter()
+            .try_for_each(|event| lines.add(event))?;
+        lines.end()?;
         tell_problems(&mut folder);
         if folder.lost() != lost {
             lost = folder.lost();
@@ -99,16 +131,29 @@ fn follow(mut folder: Folder) -> Result<i32, Failure> {
     }
 }
 
-fn lines(events: &[Event]) -> Result<(), Failure> {
-    if events.is_empty() {
-        return Ok(());
-    }
-    let mut text = String::new();
-    for event in events {
+/// Events on their way out, some together.
+#[derive(Default)]
+struct Lines(String);
+
+impl Lines {
+    const TOGETHER: usize = 64 << 10;
+
+    fn add(&mut self, event: &Event) -> Result<(), Failure> {
         // Writing to a String can't fail.
-        let _ = writeln!(text, "{}", event.json());
+        let _ = writeln!(self.0, "{}", event.json());
+        match self.0.len() < Lines::TOGETHER {
+            true => Ok(()),
+            false => self.end(),
+        }
     }
-    answer(text)
+
+    fn end(&mut self) -> Result<(), Failure> {
+        let text = std::mem::take(&mut self.0);
+        match text.is_empty() {
+            true => Ok(()),
+            false => answer(text),
+        }
+    }
 }
 
 /// Whether there were any.

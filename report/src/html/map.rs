@@ -1,8 +1,12 @@
 //! The events of one file as few rows as a page can take: equal ones are counted, where in the file and when as coarse as
 //! need be and as fine as there is room for.
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
 use trace::Kind;
 
+use super::seen::Sight;
 use crate::event::Event;
 
 /// Numbers that JavaScript has exactly.
@@ -23,7 +27,7 @@ pub const MODES: [&str; 7] = [
 ];
 
 /// What an event is about, as a page knows it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Row {
     /// The first and last step of place.
     first: u64,
@@ -60,14 +64,12 @@ fn bits(number: u64) -> u32 {
     u64::BITS - number.leading_zeros()
 }
 
-/// Where the bytes begin and end that some event names. None: none does.
-fn extent(events: &[&Event]) -> Option<(u64, u64)> {
-    let ranges = || events.iter().filter_map(|e| e.told.record.range);
-    let first = ranges().map(|range| range.0.min(MOST)).min()?;
+/// The first and last byte that a range takes of a map.
+pub fn extent((first, last): (u64, u64)) -> (u64, u64) {
+    let first = first.min(MOST);
     // What goes to the end of time goes to the end of the map.
-    let ends = ranges().map(|(first, last)| if last > MOST { first } else { last });
-    let last = ends.map(|last| last.min(MOST)).max()?;
-    Some((first, last.max(first)))
+    let end = if last > MOST { first } else { last };
+    (first, end.max(first))
 }
 
 fn mode(mode: &[u8]) -> u64 {
@@ -79,18 +81,27 @@ fn mode(mode: &[u8]) -> u64 {
     }
 }
 
-impl Map {
-    /// Of the events of a file, in their order, in at most so many rows.
-    pub fn of(events: &[&Event], who: impl Fn(&Event) -> Who, most: usize) -> Map {
-        let (place, end) = extent(events).unwrap_or((0, 0));
-        let time = events.first().map_or(0, |e| e.time);
-        let span = |e: &Event| e.time.saturating_sub(time).min(MOST);
-        let latest = events.last().map_or(0, |e| span(e));
-        let fine = match events.len() > most.saturating_mul(4) {
+/// A map that events are put into, in whatever order. It gets coarser when it is full, so it takes no more room for more.
+pub struct Drawn {
+    map: Map,
+    /// The last byte and, from the first step on, the last nanosecond.
+    end: u64,
+    latest: u64,
+    most: usize,
+    rows: HashMap<Row, u64>,
+}
+
+impl Drawn {
+    /// Of events of which that was seen, in at most so many rows.
+    pub fn of(sight: &Sight, most: usize) -> Drawn {
+        let (place, end) = sight.extent.unwrap_or((0, 0));
+        let (time, last) = sight.times.unwrap_or((0, 0));
+        let latest = last.saturating_sub(time).min(MOST);
+        let fine = match sight.events > most.saturating_mul(4) {
             true => LESS_FINE,
             false => FINE,
         };
-        let mut map = Map {
+        let map = Map {
             place,
             time,
             place_shift: bits(end - place).saturating_sub(fine),
@@ -100,36 +111,53 @@ impl Map {
             rows: Vec::new(),
             left_out: 0,
         };
-        let row = |event: &&Event| {
-            let record = &event.told.record;
-            let (first, last) = record.range.unwrap_or((place, place));
-            let step = |byte: u64| (byte.clamp(place, end) - place) >> map.place_shift;
-            let (program, other) = who(event);
-            let row = Row {
-                first: step(first),
-                last: step(last),
-                time: span(event) >> map.time_shift,
-                mode: mode(&event.told.mode),
-                kind: record.kind as u64,
-                program,
-                other: other.map_or(0, |other| other + 1),
-            };
-            (row, 1)
-        };
-        let mut rows: Vec<(Row, u64)> = counted(events.iter().map(row).collect());
-        while rows.len() > most && map.is_coarser(end, latest) {
-            rows = counted(rows.iter().map(|row| map.of_step(row)).collect());
+        Drawn {
+            map,
+            end,
+            latest,
+            most,
+            rows: HashMap::new(),
         }
-        // Hardly ever: so many programs meet each other. The least frequent go.
-        rows.sort_by_key(|(row, count)| (is_light(row), core::cmp::Reverse(*count)));
-        let rest = rows.split_off(rows.len().min(most));
+    }
+
+    pub fn add(&mut self, event: &Event, (program, other): Who) {
+        let (map, record) = (&self.map, &event.told.record);
+        let (first, last) = record.range.unwrap_or((map.place, map.place));
+        let step = |byte: u64| (byte.clamp(map.place, self.end) - map.place) >> map.place_shift;
+        // A process that goes on tells of what is later than anything that was seen.
+        let span = event.time.saturating_sub(map.time).min(self.latest);
+        let row = Row {
+            first: step(first),
+            last: step(last),
+            time: span >> map.time_shift,
+            mode: mode(&event.told.mode),
+            kind: record.kind as u64,
+            program,
+            other: other.map_or(0, |other| other + 1),
+        };
+        *self.rows.entry(row).or_default() += 1;
+        while self.rows.len() > self.most && self.map.is_coarser(self.end, self.latest) {
+            for (row, count) in std::mem::take(&mut self.rows) {
+                *self.rows.entry(self.map.of_step(&row)).or_default() += count;
+            }
+        }
+    }
+
+    pub fn finish(self) -> Map {
+        let mut map = self.map;
+        let mut rows: Vec<_> = self.rows.into_iter().collect();
+        // Hardly ever too many: so many programs meet each other. The least frequent go.
+        rows.sort_unstable_by_key(|(row, count)| (is_light(row), Reverse(*count), *row));
+        let rest = rows.split_off(rows.len().min(self.most));
         map.left_out = rest.iter().map(|(_, count)| count).sum();
-        map.places = ((end - place) >> map.place_shift) + 1;
-        map.times = (latest >> map.time_shift) + 1;
+        map.places = ((self.end - map.place) >> map.place_shift) + 1;
+        map.times = (self.latest >> map.time_shift) + 1;
         map.rows = rows.iter().map(numbers).collect();
         map
     }
+}
 
+impl Map {
     /// Makes steps twice as long: in place or in time, where there are more. False: there is one of each.
     fn is_coarser(&mut self, end: u64, latest: u64) -> bool {
         let places = (end - self.place) >> self.place_shift;
@@ -146,14 +174,13 @@ impl Map {
     }
 
     /// By the last step made coarser.
-    fn of_step(&self, (row, count): &(Row, u64)) -> (Row, u64) {
-        let row = Row {
+    fn of_step(&self, row: &Row) -> Row {
+        Row {
             first: row.first >> self.places,
             last: row.last >> self.places,
             time: row.time >> self.times,
             ..*row
-        };
-        (row, *count)
+        }
     }
 }
 
@@ -179,17 +206,4 @@ fn numbers((row, count): &(Row, u64)) -> [u64; 8] {
         row.other,
         *count,
     ]
-}
-
-/// Equal ones together.
-fn counted(mut rows: Vec<(Row, u64)>) -> Vec<(Row, u64)> {
-    rows.sort_unstable_by_key(|row| row.0);
-    rows.dedup_by(|next, row| {
-        let same = next.0 == row.0;
-        if same {
-            row.1 += next.1;
-        }
-        same
-    });
-    rows
 }

@@ -6,26 +6,25 @@
 //! page's own policy lets nothing be loaded from anywhere.
 
 mod map;
+mod seen;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
 
 use serde::Serialize;
 use trace::Kind;
 
-use crate::account::{Account, Count, File, Missing, Names, Other, Range, Waits, text};
+use crate::account::{Account, Count, File, Missing, Names, Other, Range, Waits};
 use crate::event::Event;
-use map::{MODES, Map};
+use map::{Drawn, MODES, Map};
+use seen::{Comers, Programs, Shown, Sight};
 
 /// How many files have a map; the others are counted. `--json` has all.
 const FILES: usize = 24;
 /// Rows of all maps, and of one at least.
 const ROWS: usize = 48_000;
 const ROWS_OF_ONE: usize = 2_000;
-/// Programs that have a name in maps; the rest are one.
-const PROGRAMS: usize = 40;
 /// Lines of a table.
 const LINES: usize = 40;
 
@@ -55,7 +54,7 @@ struct Page<'a> {
     mixed: bool,
     counts: &'a [Count],
     waits: &'a Waits,
-    /// How many waits took at least 2^n nanoseconds, and less than twice that.
+    /// See `Sight`.
     wait_times: Vec<u64>,
     fallbacks: &'a [Count],
     ranges: &'a [Range],
@@ -71,9 +70,17 @@ struct Page<'a> {
     rows: Vec<[u64; 8]>,
 }
 
+/// Tells each event of the trace, in whatever order.
+pub type Read<'r> = dyn FnMut(&mut dyn FnMut(&Event)) + 'r;
+
 /// Writes the page. Err: it can't be written.
-pub fn html(account: &Account, events: &[Event], out: &mut dyn Write) -> io::Result<()> {
-    let data = serde_json::to_string(&data(account, events)).map_err(io::Error::from)?;
+pub fn html(
+    account: &Account,
+    names: &Names,
+    read: &mut Read,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let data = serde_json::to_string(&data(account, names, read)).map_err(io::Error::from)?;
     let data = data.replace('<', "\\u003c");
     let (verdict, hint) = (escaped(&account.verdict), escaped(&account.hint));
     let drawing =
@@ -126,20 +133,31 @@ fn escaped(text: &str) -> String {
     text.replace('>', "&gt;").replace('"', "&quot;")
 }
 
-fn data<'a>(account: &'a Account, events: &[Event]) -> Data<'a> {
-    let names = Names::of(events);
+/// Reads the trace twice: what a page draws has a place only where it is known how far all of it goes. So it takes no more room for
+/// a long one.
+fn data<'a>(account: &'a Account, names: &Names, read: &mut Read) -> Data<'a> {
     let shown = account.files.get(..FILES).unwrap_or(&account.files);
-    let by_file = by_file(shown, events);
-    let programs = Programs::of(by_file.values().flatten().copied(), &names);
-    let began = by_file.values().filter_map(|of| of.first());
-    let began = began.map(|event| event.time).min().unwrap_or(0);
-    let most = (ROWS / shown.len().max(1)).max(ROWS_OF_ONE);
-    let none = Vec::new();
-    let files = shown.iter().map(|file| {
-        let of = by_file.get(&(file.dev, file.ino)).unwrap_or(&none);
-        let map = Map::of(of, |event| programs.who(event, &names), most);
-        page(file, of, map, began)
+    let places = Shown::of(shown);
+    let mut sights: Vec<Sight> = shown.iter().map(|_| Sight::default()).collect();
+    let mut comers = Comers::default();
+    read(&mut |event| {
+        if let Some(sight) = places.place(event).and_then(|at| sights.get_mut(at)) {
+            sight.add(event);
+            comers.add(event, names);
+        }
     });
+    let programs = Programs::of(comers);
+    let most = (ROWS / shown.len().max(1)).max(ROWS_OF_ONE);
+    let mut maps: Vec<_> = sights.iter().map(|sight| Drawn::of(sight, most)).collect();
+    read(&mut |event| {
+        if let Some(map) = places.place(event).and_then(|at| maps.get_mut(at)) {
+            map.add(event, programs.who(event, names));
+        }
+    });
+    let began = sights.iter().filter_map(|sight| sight.times);
+    let began = began.map(|(first, _)| first).min().unwrap_or(0);
+    let files = shown.iter().zip(sights).zip(maps);
+    let files = files.map(|((file, sight), map)| page(file, sight, map.finish(), began));
     Data {
         files: files.collect(),
         programs: programs.names,
@@ -154,20 +172,7 @@ fn data<'a>(account: &'a Account, events: &[Event]) -> Data<'a> {
     }
 }
 
-/// The events of those files, as the account has them.
-fn by_file<'e>(files: &[File], events: &'e [Event]) -> HashMap<(u64, u64), Vec<&'e Event>> {
-    let shown = files.iter().map(|file| ((file.dev, file.ino), Vec::new()));
-    let mut all: HashMap<_, Vec<&Event>> = shown.collect();
-    for event in events.iter().filter(|event| event.is_of_a_file()) {
-        let of = event.told.record.file.and_then(|file| all.get_mut(&file));
-        if let Some(of) = of {
-            of.push(event);
-        }
-    }
-    all
-}
-
-fn page<'a>(file: &'a File, events: &[&Event], map: Map, began: u64) -> Page<'a> {
+fn page(file: &File, sight: Sight, map: Map, began: u64) -> Page<'_> {
     Page {
         path: &file.path,
         dev: file.dev,
@@ -175,7 +180,7 @@ fn page<'a>(file: &'a File, events: &[&Event], map: Map, began: u64) -> Page<'a>
         mixed: file.mixed,
         counts: &file.counts,
         waits: &file.waits,
-        wait_times: wait_times(events),
+        wait_times: sight.wait_times,
         fallbacks: file.fallbacks.get(..LINES).unwrap_or(&file.fallbacks),
         ranges: &file.ranges,
         place: map.place.to_string(),
@@ -186,69 +191,5 @@ fn page<'a>(file: &'a File, events: &[&Event], map: Map, began: u64) -> Page<'a>
         times: map.times,
         left_out: map.left_out,
         rows: map.rows,
-    }
-}
-
-fn wait_times(events: &[&Event]) -> Vec<u64> {
-    let mut all = Vec::new();
-    let waits = events.iter().filter(|e| e.told.record.kind == Kind::Wait);
-    for took in waits.filter_map(|e| e.told.record.nanoseconds) {
-        let at = took.checked_ilog2().unwrap_or(0) as usize;
-        if all.len() <= at {
-            all.resize(at + 1, 0);
-        }
-        if let Some(count) = all.get_mut(at) {
-            *count += 1;
-        }
-    }
-    all
-}
-
-/// The programs that maps know, by number.
-struct Programs {
-    names: Vec<String>,
-    numbers: HashMap<Vec<u8>, u64>,
-}
-
-impl Programs {
-    /// The most frequent first.
-    fn of<'e>(events: impl Iterator<Item = &'e Event>, names: &Names) -> Programs {
-        let mut counts: BTreeMap<&[u8], usize> = BTreeMap::new();
-        let mut others: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
-        for event in events {
-            *counts.entry(&event.program).or_default() += 1;
-            if let Some(other) = names.other(event) {
-                match others.get_mut(other) {
-                    Some(count) => *count += 1,
-                    None => drop(others.insert(other.to_vec(), 1)),
-                }
-            }
-        }
-        for (name, count) in counts {
-            *others.entry(name.to_vec()).or_default() += count;
-        }
-        let mut all: Vec<_> = others.into_iter().collect();
-        all.sort_by_key(|(_, count)| core::cmp::Reverse(*count));
-        let rest = all.split_off(all.len().min(PROGRAMS));
-        let numbered = all.iter().zip(0..);
-        let numbers = numbered.map(|((name, _), number)| (name.clone(), number));
-        let mut names: Vec<String> = all.iter().map(|(name, _)| text(name)).collect();
-        if !rest.is_empty() {
-            names.push(format!("{} more programs", rest.len()));
-        }
-        Programs {
-            numbers: numbers.collect(),
-            names,
-        }
-    }
-
-    fn number(&self, name: &[u8]) -> u64 {
-        let rest = self.numbers.len() as u64;
-        self.numbers.get(name).copied().unwrap_or(rest)
-    }
-
-    fn who(&self, event: &Event, names: &Names) -> map::Who {
-        let other = names.other(event).map(|other| self.number(other));
-        (self.number(&event.program), other)
     }
 }

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use trace::{Kind, Other, Record, Text, Told};
 
-use super::map::Map;
+use super::map::{Drawn, Map};
+use super::seen::{PROGRAMS, Sight};
 use super::{data, html};
-use crate::{Account, Event};
+use crate::account::Account;
+use crate::{Event, Names, Sums};
 
 fn event(time: u64, range: Option<(u64, u64)>, path: &str) -> Event {
     let empty: Arc<[u8]> = Arc::default();
@@ -47,8 +49,19 @@ fn event(time: u64, range: Option<(u64, u64)>, path: &str) -> Event {
 }
 
 fn map(events: &[Event], most: usize) -> Map {
-    let all: Vec<&Event> = events.iter().collect();
-    Map::of(&all, |_| (0, Some(1)), most)
+    let mut sight = Sight::default();
+    events.iter().for_each(|event| sight.add(event));
+    let mut drawn = Drawn::of(&sight, most);
+    events
+        .iter()
+        .for_each(|event| drawn.add(event, (0, Some(1))));
+    drawn.finish()
+}
+
+fn account(events: &[Event]) -> Account {
+    let mut sums = Sums::new(Names::default());
+    events.iter().for_each(|event| sums.add(event));
+    sums.account(1, &trace::Lost::default())
 }
 
 fn count(map: &Map) -> u64 {
@@ -113,9 +126,10 @@ fn no_range_means_harm() {
 fn nothing_told_is_markup() {
     let name = "/</script><script>alert(1)</script><!--<b>&";
     let events = [event(5, Some((0, 9)), name)];
-    let account = Account::of(&events, 1, &trace::Lost::default());
+    let account = account(&events);
     let mut page = Vec::new();
-    html(&account, &events, &mut page).unwrap();
+    let mut read = |each: &mut dyn FnMut(&Event)| events.iter().for_each(each);
+    html(&account, &Names::default(), &mut read, &mut page).unwrap();
     let page = String::from_utf8(page).unwrap();
     assert!(!page.contains("<script>alert") && !page.contains("<!--<b>"));
     assert!(page.contains("&lt;/script&gt;&lt;script&gt;alert(1)"));
@@ -138,8 +152,9 @@ fn programs_beyond_those_that_fit_are_one() {
             event
         })
         .collect();
-    let account = Account::of(&events, 1, &trace::Lost::default());
-    let data = data(&account, &events);
-    assert_eq!(data.programs.len(), super::PROGRAMS + 1);
-    assert_eq!(data.programs[super::PROGRAMS], "21 more programs");
+    let account = account(&events);
+    let mut read = |each: &mut dyn FnMut(&Event)| events.iter().for_each(each);
+    let data = data(&account, &Names::default(), &mut read);
+    assert_eq!(data.programs.len(), PROGRAMS + 1);
+    assert_eq!(data.programs[PROGRAMS], "21 more programs");
 }
