@@ -253,7 +253,7 @@ impl Pages {
     /// Where this lies, which is on the caller's stack, both can be done: there many programs have what they pass.
     pub fn beside<T>(own: &T) -> Pages {
         let at = (&raw const *own) as usize;
-        let known = [at / PAGE, usize::MAX, usize::MAX, usize::MAX];
+        let known = [at / STEP, usize::MAX, usize::MAX, usize::MAX];
         Pages { known, next: 1 }
     }
 
@@ -276,7 +276,7 @@ impl Pages {
 
     #[inline]
     fn ask(&mut self, at: usize, bytes: usize, is_bad: fn(usize) -> bool) -> Result<(), i32> {
-        let (first, last) = (at / PAGE, at.saturating_add(bytes.saturating_sub(1)) / PAGE);
+        let (first, last) = (at / STEP, at.saturating_add(bytes.saturating_sub(1)) / STEP);
         let known = |page| self.known.contains(&page);
         match last - first <= 1 && known(first) && known(last) {
             true => Ok(()),
@@ -291,7 +291,7 @@ impl Pages {
                 return Err(libc::EFAULT);
             }
             if let Some(place) = self.known.get_mut(self.next % 4) {
-                *place = at / PAGE;
+                *place = at / STEP;
             }
             self.next = self.next.wrapping_add(1);
         }
@@ -337,7 +337,7 @@ impl Texts {
 
     fn is_text_there(&mut self, mut at: usize) -> bool {
         while self.is_page_there(at) {
-            let rest = PAGE - at % PAGE;
+            let rest = STEP - at % STEP;
             // SAFETY: as above: the rest of the page.
             let bytes = unsafe { core::slice::from_raw_parts(at as *const u8, rest) };
             if bytes.contains(&0) {
@@ -350,12 +350,12 @@ impl Texts {
 
     #[inline]
     fn is_page_there(&mut self, at: usize) -> bool {
-        let page = at / PAGE;
+        let page = at / STEP;
         let Some(place) = self.known.get_mut(page % 32) else {
             return false;
         };
         if *place != page {
-            if is_known_unreadable(page * PAGE) {
+            if is_known_unreadable(page * STEP) {
                 return false;
             }
             *place = page;
@@ -364,14 +364,14 @@ impl Texts {
     }
 }
 
-const PAGE: usize = 4096;
+const STEP: usize = 4096; // no kernel has smaller pages
 
 /// Where eight bytes of the range lie, for every page (or part of one) that it touches.
 fn in_each_page(from: usize, bytes: usize) -> impl Iterator<Item = usize> {
     let end = from.saturating_add(bytes);
     let last = end.saturating_sub(8);
-    let more = (from / PAGE + 1).saturating_mul(PAGE);
-    let more = (more..end).step_by(PAGE).map(move |at| at.min(last));
+    let more = (from / STEP + 1).saturating_mul(STEP);
+    let more = (more..end).step_by(STEP).map(move |at| at.min(last));
     core::iter::once(from).chain(more)
 }
 

@@ -4,6 +4,7 @@
 //! memory is not both written and run (MDWE, SELinux) it wouldn't come back.
 
 use crate::call::Raw;
+use crate::{put_data, stands};
 use core::ffi::c_int;
 
 pub const PAGE: usize = 4096;
@@ -49,46 +50,7 @@ pub fn map_as_asked(arguments: [usize; 6]) -> Raw {
 /// Readable code of this process stands there, and means the same with these bytes to whoever runs it.
 pub unsafe fn put(at: usize, bytes: &[u8], quiet: bool) -> bool {
     // SAFETY: as the caller promises.
-    unsafe { (quiet && written(at, bytes)) || exchanged(at, bytes) }
-}
-
-/// The same of data that can only be read: past what protects it.
-///
-/// # Safety
-/// Readable memory of this process lies there, and means the same with these bytes to whoever reads it.
-pub unsafe fn put_data(at: usize, bytes: &[u8]) -> bool {
-    // SAFETY: as the caller promises.
-    unsafe { written(at, bytes) }
-}
-
-/// # Safety
-/// As for [`put`].
-unsafe fn written(at: usize, bytes: &[u8]) -> bool {
-    let memory = crate::open(c"/proc/self/mem", libc::O_RDWR);
-    if memory < 0 {
-        return false;
-    }
-    let done = crate::move_at(
-        true,
-        memory as c_int,
-        bytes.as_ptr() as usize,
-        bytes.len(),
-        at as u64,
-    );
-    crate::close(memory as c_int);
-    // SAFETY: as the caller of `put` promises.
-    done == bytes.len() as isize && unsafe { stands(at, bytes) }
-}
-
-/// Whether the bytes stand there.
-///
-/// # Safety
-/// It can be read.
-pub unsafe fn stands(at: usize, bytes: &[u8]) -> bool {
-    let each = bytes.iter().enumerate();
-    // SAFETY: as the caller promises. Volatile: what wrote it was no store that the compiler saw.
-    each.into_iter()
-        .all(|(i, byte)| unsafe { (at as *const u8).wrapping_add(i).read_volatile() == *byte })
+    unsafe { (quiet && put_data(at, bytes)) || exchanged(at, bytes) }
 }
 
 /// A copy of the pages takes their place, which the kernel does at once: a thread that runs there goes on in the one or in

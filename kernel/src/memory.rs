@@ -41,10 +41,19 @@ pub fn forbid(at: *mut u8, bytes: usize) {
     call!(SYS_mprotect, at, bytes, libc::PROT_NONE);
 }
 
+/// How large a page is: of one size on x86-64, and asked for elsewhere.
+#[inline]
+pub fn page() -> usize {
+    if cfg!(target_arch = "x86_64") {
+        return 4096;
+    }
+    // SAFETY: looks at what the kernel gave the program when it started.
+    (unsafe { libc::getauxval(libc::AT_PAGESZ) }) as usize
+}
+
 /// Has these pages there to be written to, as a copy to them would; what can't be is left.
 pub fn populate(at: usize, bytes: usize) {
-    const PAGE: usize = 4096;
-    let first = at / PAGE * PAGE;
+    let first = at - at % page().max(1);
     call!(
         SYS_madvise,
         first,
@@ -110,4 +119,36 @@ pub fn readable_below(end: usize, pages: usize, page: usize) -> Option<usize> {
         }
     }
     Some(found)
+}
+
+/// Puts the bytes there, past what protects them.
+///
+/// # Safety
+/// Readable memory of this process lies there, and means the same with these bytes to whoever reads it.
+pub unsafe fn put_data(at: usize, bytes: &[u8]) -> bool {
+    let memory = crate::open(c"/proc/self/mem", libc::O_RDWR);
+    if memory < 0 {
+        return false;
+    }
+    let done = crate::move_at(
+        true,
+        memory as c_int,
+        bytes.as_ptr() as usize,
+        bytes.len(),
+        at as u64,
+    );
+    crate::close(memory as c_int);
+    // SAFETY: as the caller promises.
+    done == bytes.len() as isize && unsafe { stands(at, bytes) }
+}
+
+/// Whether the bytes stand there.
+///
+/// # Safety
+/// It can be read.
+pub unsafe fn stands(at: usize, bytes: &[u8]) -> bool {
+    let each = bytes.iter().enumerate();
+    // SAFETY: as the caller promises. Volatile: what wrote it was no store that the compiler saw.
+    each.into_iter()
+        .all(|(i, byte)| unsafe { (at as *const u8).wrapping_add(i).read_volatile() == *byte })
 }

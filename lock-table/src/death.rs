@@ -31,7 +31,8 @@ use kernel::locks::Holder;
 
 /// The bytes stand far beyond the file's contents.
 const BYTES: u64 = 1 << 40;
-const PAGE_BYTES: usize = 4096;
+/// The kernel makes a whole page of it, however large that is.
+const PART_OF_A_PAGE: usize = 4096;
 /// A process's state while somebody who has its byte cleans up after it, or was killed at it.
 const BEING_CLEANED: u32 = 2;
 /// How long who finds a pool empty waits for those who clean, in nanoseconds.
@@ -86,7 +87,7 @@ pub(crate) fn live(fd: BorrowedFd<'_>) -> Result<NonNull<u8>, Errno> {
     let page = unsafe {
         rustix::mm::mmap(
             core::ptr::null_mut(),
-            PAGE_BYTES,
+            PART_OF_A_PAGE,
             ProtFlags::empty(),
             MapFlags::SHARED,
             fd,
@@ -94,7 +95,7 @@ pub(crate) fn live(fd: BorrowedFd<'_>) -> Result<NonNull<u8>, Errno> {
         )?
     };
     // SAFETY: advice about the page just mapped.
-    if let Err(e) = unsafe { rustix::mm::madvise(page, PAGE_BYTES, Advice::LinuxDontFork) } {
+    if let Err(e) = unsafe { rustix::mm::madvise(page, PART_OF_A_PAGE, Advice::LinuxDontFork) } {
         die(page as usize);
         return Err(e);
     }
@@ -104,7 +105,7 @@ pub(crate) fn live(fd: BorrowedFd<'_>) -> Result<NonNull<u8>, Errno> {
 /// Undoes `live`.
 pub(crate) fn die(page: usize) {
     // SAFETY: the page is one that `live` mapped, and nobody has its address but the table.
-    let _ = unsafe { rustix::mm::munmap(page as *mut _, PAGE_BYTES) };
+    let _ = unsafe { rustix::mm::munmap(page as *mut _, PART_OF_A_PAGE) };
 }
 
 #[cfg(not(any(loom, shuttle, miri)))]

@@ -318,6 +318,33 @@ fn files_and_functions_are_short() {
     assert!(long.is_empty(), "too long:\n{}", long.join("\n"));
 }
 
+/// Pages are of 4 KiB on x86-64 only: elsewhere the size is asked (`kernel::page`, `lock_table::page`).
+#[test]
+fn the_size_of_pages_is_not_assumed() {
+    const ASSUMES: [&str; 5] = [
+        "PAGE: usize = 4096",
+        "PAGE: u64 = 4096",
+        "0xfff;",
+        "/ 4096 *",
+        "is_multiple_of(4096)",
+    ];
+    let mut found = Vec::new();
+    for name in ["kernel", "lock-table", "protocol", "shim", "cli"] {
+        for (path, text) in sources(name) {
+            // What stands in the machine code of x86-64, and its tests.
+            let shown = path.display().to_string();
+            if shown.ends_with("kernel/src/code.rs") || shown.contains("tests") {
+                continue;
+            }
+            let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+            let lines = code.lines().enumerate();
+            let strange = lines.filter(|(_, line)| ASSUMES.iter().any(|what| line.contains(what)));
+            found.extend(strange.map(|(at, line)| format!("{shown}:{}: {line}", at + 1)));
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
 /// One that `scripts/test` doesn't name is run by nobody.
 #[test]
 fn every_test_is_in_a_group() {

@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd;
 use rustix::io::{Errno, ReadWriteFlags, pwritev2};
 use serde::Serialize;
 
-use super::place::{Memory, PAGE};
+use super::place::{BLOCK, Memory};
 
 #[derive(Serialize)]
 pub struct Both {
@@ -30,7 +30,7 @@ pub fn of_calls(
     buffered: &File,
     direct: Option<&File>,
 ) -> std::io::Result<BTreeMap<&'static str, Both>> {
-    let data = Memory::of(b'r', PAGE)?;
+    let data = Memory::of(b'r', BLOCK)?;
     let tried = |file: &File, flag| {
         let flags = ReadWriteFlags::from_bits_retain(flag);
         match pwritev2(file, &[IoSlice::new(data.bytes())], 0, flags) {

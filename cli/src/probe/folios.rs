@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use super::place::{LENGTH, Memory, PAGE, Place};
+use super::place::{BLOCK, LENGTH, Memory, Place};
 
 #[repr(C)]
 #[derive(Default)]
@@ -51,7 +51,8 @@ pub fn folio_kib(place: &Place) -> io::Result<Option<u64>> {
         place.file().write_all_at(&data, at as u64)?;
         place.file().sync_data()?;
         place.file().write_all_at(b"x", (at + WHOLE / 2) as u64)?;
-        most = most.max(dirty_pages(place.file()).map(|pages| pages * PAGE as u64 / 1024));
+        most =
+            most.max(dirty_pages(place.file()).map(|pages| pages * kernel::page() as u64 / 1024));
     }
     place.file().sync_data()?;
     Ok(most.filter(|kib| *kib > 0))
@@ -77,7 +78,7 @@ pub fn error_signal(place: &Place, direct: &File) -> io::Result<Told> {
             let mut byte = 0_u8;
             while !done.load(Relaxed) {
                 byte = byte.wrapping_add(1);
-                view.store(PAGE, byte);
+                view.store(BLOCK, byte);
             }
         });
         let mut told = Ok(Told {

@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags, open, openat, unlinkat};
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
-pub const PAGE: usize = 4096;
+pub const BLOCK: usize = 4096;
 /// Larger than any folio.
 pub const LENGTH: usize = 8 << 20;
 
@@ -145,7 +145,7 @@ impl Memory {
 
     /// How many of its pages are in the page cache, whoever brought them there.
     pub fn resident(&self) -> usize {
-        let mut pages = vec![0_u8; self.len.div_ceil(PAGE)];
+        let mut pages = vec![0_u8; self.len.div_ceil(kernel::page())];
         // SAFETY: a mapping of ours, and a byte for each of its pages.
         let done = unsafe { libc::mincore(self.at.cast(), self.len, pages.as_mut_ptr()) };
         match done {

@@ -23,15 +23,15 @@ pub fn survive() {
 }
 
 extern "C" fn put_zeros(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
-    const PAGE: usize = 4096;
+    let page = kernel::page().max(1);
     // SAFETY: the kernel gives the handler its information. What is mapped there is a page of a file that has no such page
     // any more: nobody can have anything of it.
     unsafe {
         let (code, address) = ((*info).si_code, (*info).si_addr());
-        let at = (address as usize & !(PAGE - 1)) as *mut libc::c_void;
+        let at = (address as usize - address as usize % page) as *mut libc::c_void;
         let rights = libc::PROT_READ | libc::PROT_WRITE;
         let how = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
-        if code != libc::BUS_ADRERR || libc::mmap(at, PAGE, rights, how, -1, 0) == libc::MAP_FAILED
+        if code != libc::BUS_ADRERR || libc::mmap(at, page, rights, how, -1, 0) == libc::MAP_FAILED
         {
             // Memory that is broken, say: what happens without a handler.
             libc::signal(libc::SIGBUS, libc::SIG_DFL);

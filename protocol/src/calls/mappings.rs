@@ -257,7 +257,7 @@ impl Map {
         real: &dyn Fn(i32) -> *mut c_void,
         noted: &dyn Fn(&Registry, usize),
     ) -> *mut c_void {
-        if !self.reads_in() || !self.at.is_multiple_of(4096) {
+        if !self.reads_in() || page_up(self.at) != self.at {
             return self.held(real, noted);
         }
         let made = real(self.flags & !libc::MAP_FIXED);

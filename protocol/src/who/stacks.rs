@@ -10,7 +10,8 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use crate::who::state::state;
 
-const PAGE: usize = 4096;
+/// No kernel's pages are smaller; in larger ones it looks more often than it must.
+const LEAST: usize = 4096;
 /// Deeper is none believed to be: half a minute's worth of looking.
 const MOST: usize = 64 << 20;
 /// So far above the constructor the calls of a program may begin.
@@ -41,8 +42,8 @@ impl Known {
         let Some(far) = end.checked_sub(at).filter(|far| *far < MOST) else {
             return Some(false);
         };
-        let pages = far.saturating_sub(above).div_ceil(PAGE);
-        let all = kernel::readable_below(from, pages, PAGE)? == pages;
+        let pages = far.saturating_sub(above).div_ceil(LEAST);
+        let all = kernel::readable_below(from, pages, LEAST)? == pages;
         if all {
             self.0.set(at);
             self.1.set(end);

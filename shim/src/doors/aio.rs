@@ -95,7 +95,8 @@ pub fn wait(
 /// No program wants as many completions as an address is high, unless it means the address.
 fn is_address(most: isize) -> bool {
     const LOWEST: isize = 1 << 22;
-    most >= LOWEST && kernel::is_mapped(most as usize / 4096 * 4096, 4096)
+    let at = most as usize;
+    most >= LOWEST && kernel::is_mapped(at - at % kernel::page().max(1), 1)
 }
 
 pub fn wait_masked(

@@ -3,7 +3,9 @@
 use core::ffi::{c_char, c_int};
 
 use core::ffi::c_void;
-use protocol::calls::emptying::{open, open_as_written};
+#[cfg(target_arch = "x86_64")]
+use protocol::calls::emptying::open;
+use protocol::calls::emptying::open_as_written;
 use protocol::what::fresh;
 
 use crate::doors::symbol::next;

@@ -204,7 +204,8 @@ fn relro_around(own: [usize; 4]) -> Option<(usize, usize)> {
 /// Every pointer to one of `from` becomes one to the same of `to`. False: it isn't allowed.
 fn swap((start, end): (usize, usize), from: [usize; 4], to: [usize; 4]) -> bool {
     // The loader protects whole pages, those that lie in it to their end.
-    let (first, last) = (start & !0xfff, end & !0xfff);
+    let page = kernel::page().max(1);
+    let (first, last) = (start - start % page, end - end % page);
     let open = kernel::protect(first, last - first, libc::PROT_READ | libc::PROT_WRITE);
     let mut allowed = true;
     for at in (start.next_multiple_of(8)..end.saturating_sub(7)).step_by(8) {
@@ -218,7 +219,7 @@ fn swap((start, end): (usize, usize), from: [usize; 4], to: [usize; 4]) -> bool 
             cell.store(new, Release);
         } else {
             // SAFETY: that word, which means the same to whoever reads it.
-            allowed &= unsafe { kernel::code::put_data(at, &new.to_ne_bytes()) };
+            allowed &= unsafe { kernel::put_data(at, &new.to_ne_bytes()) };
         }
     }
     if open {

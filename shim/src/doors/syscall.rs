@@ -65,6 +65,7 @@ fn meaning_of(number: c_long) -> Option<Meaning> {
 }
 
 /// Whether the table has it.
+#[cfg(target_arch = "x86_64")]
 pub fn has_meaning(number: c_long) -> bool {
     meaning_of(number).is_some()
 }
@@ -73,6 +74,7 @@ pub fn has_meaning(number: c_long) -> bool {
 ///
 /// # Safety
 /// As for the system call.
+#[cfg(target_arch = "x86_64")]
 pub unsafe extern "C" fn directly(
     n: c_long,
     a: usize,

@@ -141,14 +141,14 @@ fn exchange(jump: &Jump, before: &[u8], quiet: bool) -> Done {
     // SAFETY: the image's code is mapped there and can be read; it is proven to be whole instructions, the jump does the
     // same by way of the stub, and nothing leads to any of them but the first.
     let replaced = unsafe {
-        kernel::code::stands(site, before)
+        kernel::stands(site, before)
             && jump.make().is_some_and(|jump| {
                 let mut now = [UNREACHABLE; LONGEST];
                 let parts = now.iter_mut().zip(jump);
                 parts.for_each(|(to, from)| *to = from);
                 let now = now.get(..before.len()).unwrap_or(&jump);
                 let done = kernel::code::put(site, now, quiet);
-                if !done && !kernel::code::stands(site, before) {
+                if !done && !kernel::stands(site, before) {
                     kernel::code::put(site, before, quiet);
                 }
                 done

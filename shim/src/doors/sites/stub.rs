@@ -212,7 +212,7 @@ impl Jump {
                 (*(*at as *const Site)).back == self.back()
                     && self
                         .stub(*at)
-                        .is_some_and(|stub| kernel::code::stands(*at, &stub))
+                        .is_some_and(|stub| kernel::stands(*at, &stub))
             }
         })
     }
