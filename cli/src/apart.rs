@@ -2,14 +2,15 @@
 //! and others are, or may be, in another than the one that will be joined.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use lock_table::{OfSystem, View};
+use lock_table::OfSystem;
 use policy::Policy;
 
-use crate::exec::c_string;
-use crate::say::{Shown, tell};
-use crate::scan::owner::{Users, groups};
+use crate::say::tell;
+use crate::scan::owner::groups;
+use crate::tables::account::{self, Account};
+use crate::tables::mapped::Mapped;
 use crate::tables::place::{all_tables, table_of};
 
 const MACHINES: &str = "/run/pagefence";
@@ -36,8 +37,7 @@ pub fn tell_of_others(policy: &Policy) -> bool {
             ));
             true
         }
-        OfSystem::Open => false,
-        OfSystem::None => {
+        OfSystem::Open | OfSystem::None => {
             tell_of_users(policy);
             false
         }
@@ -53,31 +53,44 @@ fn let_in() -> String {
     format!("usermod -aG {group} USER, and log in anew; in a unit: SupplementaryGroups={group}")
 }
 
-/// Where each user has a table of his own, root sees who else is fenced now. (Nobody else can look.)
+/// Root sees who else is fenced now in a table of his own, and what is used there. (Nobody else can look.)
 fn tell_of_users(policy: &Policy) {
     let user = rustix::process::geteuid().as_raw();
     let own = table_of(user, None, policy).path;
-    let users = Users::read();
-    let in_use = |path: &PathBuf| -> Option<String> {
-        let table = View::open(&c_string(path.as_os_str()).ok()?).ok()?;
-        let lives = table
-            .snapshot()
-            .processes
-            .iter()
-            .any(|process| process.alive);
-        let of = path.parent()?.metadata().ok()?.uid();
-        lives.then(|| format!("{} ({})", users.name(of), path.shown()))
-    };
-    let others: Vec<String> = all_tables()
+    if all_tables().iter().all(|path| *path == own) {
+        return;
+    }
+    let others = account::all(&Mapped::look(&[]));
+    let others = others
         .iter()
-        .filter(|path| **path != own)
-        .filter_map(in_use)
-        .collect();
+        .filter(|table| table.path != own && table.living() > 0);
+    let others: Vec<String> = others.map(in_use).collect();
     if !others.is_empty() {
+        let cure = match lock_table::of_system() {
+            OfSystem::Open => format!("let them into the machine's: {}", let_in()),
+            _ => "have all use one: scripts/install-system, or pagefence table create --help"
+                .to_owned(),
+        };
         tell(format_args!(
             "pagefence: programs of other users are fenced in lock tables of their own: {}; what they do to the same files is not \
-             excluded\n  have all use one: scripts/install-system, or pagefence table create --help",
+             excluded\n  {cure}",
             others.join(", ")
         ));
+    }
+}
+
+/// Whose it is, and what living processes use through it.
+fn in_use(table: &Account) -> String {
+    const SHOWN: usize = 3;
+    let named = table.files.iter().map(|used| used.file.shown());
+    let files: Vec<String> = named.take(SHOWN).collect();
+    let more = match table.files.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more files"),
+    };
+    let user = table.user.as_deref().unwrap_or("somebody");
+    match files.is_empty() {
+        true => format!("{user} ({})", table.table),
+        false => format!("{user} ({}) uses {}{more}", table.table, files.join(", ")),
     }
 }

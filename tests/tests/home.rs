@@ -346,15 +346,20 @@ timeout 20 setpriv --reuid ben --regid ben --init-groups pagefence run -- head -
     }
 }
 
-/// Where nothing is installed each user has a table of his own: root, who can see that, hears of it before his program runs.
+/// Where nothing is installed, or who isn't let in, has a table of his own: root, who can see that, hears of it, and of what is
+/// used there, before his program runs.
 #[test]
 fn root_hears_of_other_users_tables() {
     const SCRIPT: &str = r#"
 run() { "$PAGEFENCE_BUILT/pagefence" run -- "$@"; }
 echo "@ alone"; run cat data board 2>&1 >/dev/null
-as ann "$PAGEFENCE_BUILT/pagefence" run -- sh -c 'exec 3<data; echo $$; exec sleep 1000' >stands & until [ -s stands ]; do sleep 0.1; done
+as ann "$PAGEFENCE_BUILT/pagefence" run -- python3 -c '
+import os, time
+os.pread(os.open("data", os.O_RDONLY), 1, 0); print(os.getpid(), flush=True); time.sleep(1000)' >stands & until [ -s stands ]; do sleep 0.1; done
 echo "@ beside"; run cat data board 2>&1 >/dev/null
 echo "@ named"; PAGEFENCE_TABLE=/dev/shm/named run cat data 2>&1 >/dev/null
+install_it
+echo "@ installed"; run cat data board 2>&1 >/dev/null
 kill "$(cat stands)"; wait || true
 echo "@ after"; run cat data 2>&1 >/dev/null
 "#;
@@ -369,7 +374,16 @@ echo "@ after"; run cat data 2>&1 >/dev/null
         ],
     );
     let told = outcome.stdout.matches("lock tables of their own").count();
-    assert_eq!(told, 1, "{}", outcome.report());
+    assert_eq!(told, 2, "{}", outcome.report());
+    let (beside, installed) = outcome.stdout.split_once("@ installed\n").expect("both");
+    for (part, cure) in [
+        (beside, "scripts/install-system"),
+        (installed, "usermod -aG pagefence"),
+    ] {
+        for right in ["/data, ", "/stands; what they do", cure] {
+            assert!(part.contains(right), "{right}: {}", outcome.report());
+        }
+    }
 }
 
 /// While somebody is in the table nothing is taken away, and then everything. What the administrator has written stays.
