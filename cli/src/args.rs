@@ -101,10 +101,10 @@ EXAMPLES:
   See who mixes what, and change nothing:
       pagefence run --observe --summary -- ./backup.sh /srv/db
   No lock at all, the cure that fits most users: what is used directly goes through the page cache
-  (README: route):
+  (docs/policy.md: route):
       printf '[defaults]\\nroute = \"buffered\"\\n' > policy.toml
       pagefence run --policy policy.toml -- qemu-img convert a.raw b.raw
-  A backup that leaves the page cache alone (README: route):
+  A backup that leaves the page cache alone (docs/policy.md: route):
       printf '[defaults]\\nroute = \"direct\"\\n' > policy.toml
       pagefence run --policy policy.toml -- tar cf /backup/srv.tar /srv
   Whole calls only, and a record of every event:
