@@ -10,6 +10,7 @@ pub mod covered;
 pub mod defects;
 pub mod exports;
 pub mod fence;
+pub mod machine;
 pub mod made;
 pub mod places;
 pub mod programs;
