@@ -16,6 +16,7 @@ use crate::table::args::TableCommand;
 use crate::tabled::args::{TABLED_ABOUT, TABLED_MORE, TabledArgs};
 use crate::told::args::{REPORT_ABOUT, REPORT_MORE, ReportArgs};
 use crate::top::args::{TOP_ABOUT, TOP_MORE, TopArgs};
+use crate::wrap::args::{WRAP_ABOUT, WRAP_MORE, WrapArgs};
 
 #[derive(Parser)]
 #[command(
@@ -78,6 +79,9 @@ pub enum Command {
     /// Have the machine's lock table, and hand it to programs
     #[command(long_about = TABLED_ABOUT, after_help = TABLED_MORE)]
     Tabled(TabledArgs),
+    /// Fence a service of systemd by a drop-in, or say whether it is fenced
+    #[command(long_about = WRAP_ABOUT, after_help = WRAP_MORE)]
+    Wrap(WrapArgs),
     /// Write man pages and shell completions
     #[command(long_about = MANUAL_ABOUT, after_help = MANUAL_MORE)]
     Manual(ManualArgs),

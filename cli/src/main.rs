@@ -38,6 +38,7 @@ mod tables;
 mod told;
 mod top;
 mod watched;
+mod wrap;
 
 use clap::Parser;
 
@@ -70,6 +71,7 @@ fn dispatch(cli: Cli) -> libc::c_int {
         Command::Check(arguments) => history::check(&arguments),
         Command::Table(command) => table::table(&command),
         Command::Tabled(arguments) => tabled::tabled(&arguments),
+        Command::Wrap(arguments) => wrap::wrap(&arguments),
         Command::Manual(arguments) => manual::manual(&arguments),
     };
     match result {

@@ -204,7 +204,9 @@ rpm -e pagefence; names >after; diff before after && echo nothing
         &[NAMES, SCRIPT].concat(),
         &[("RPM", &made.rpm)],
     );
-    let right = ["pagefence\ntable\ntable.lock\nruns\ntable\ntable.lock\nrefused\n/usr/bin/pagefence\nnothing\n"];
+    let right = [
+        "pagefence\ntable\ntable.lock\nruns\ntable\ntable.lock\nrefused\n/usr/bin/pagefence\nnothing\n",
+    ];
     is(&outcome, &right);
 }
 
