@@ -43,7 +43,8 @@ const NOTHING: [(&str, &str); 5] = [
 /// What the library and its table need of the kernel (see `protocol`'s life::needs), and what is missed without.
 pub const CALLS: &str = "read write pread64 pwrite64 preadv preadv2 pwritev pwritev2 openat close lseek fcntl dup3 fstat newfstatat \
     statx clock_gettime fstatfs readlink readlinkat faccessat mmap munmap mprotect madvise futex rt_sigprocmask prctl getpid geteuid fallocate \
-    linkat unlink unlinkat membarrier sync_file_range socket connect sendto sendmsg recvfrom recvmsg";
+    linkat unlink unlinkat membarrier sync_file_range socket setsockopt \
+    connect getsockopt recvmsg";
 
 pub struct Needs<'a> {
     unit: &'a Unit,
@@ -260,7 +261,10 @@ mod tests {
     /// Those that the library itself asks filters for, but where another one does as well or a program's own are meant.
     #[test]
     fn the_calls_are_those_that_the_library_asks_for() {
-        let asked = include_str!("../../../protocol/src/life/needs.rs");
+        let asked = concat!(
+            include_str!("../../../protocol/src/life/needs.rs"),
+            include_str!("../../../lock-table/src/served.rs")
+        );
         let ours: Vec<&str> = CALLS.split_whitespace().collect();
         let of_programs = [
             "open", "openat2", "creat", "recvmsg", "fork", "clone", "clone3", "execve", "execveat",
