@@ -8,9 +8,11 @@ use core::fmt::{self, Display};
 
 mod of_command;
 mod of_library;
+mod of_table;
 
 pub use of_command::*;
 pub use of_library::*;
+pub use of_table::*;
 
 /// Who says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +23,8 @@ pub enum Says {
     Library,
     /// Both: the command of the program that it is to start, the library of one that its program starts.
     Both(i32),
+    /// Whoever meets the table.
+    Table,
 }
 
 #[derive(Debug, PartialEq, Eq)]

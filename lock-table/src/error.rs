@@ -3,6 +3,7 @@
 use core::ffi::CStr;
 use core::fmt::{self, Write};
 
+use kernel::errors::{self, Entry};
 use rustix::io::Errno;
 
 /// The longest path of a table, the final zero included.
@@ -154,56 +155,56 @@ impl fmt::Display for Path {
     }
 }
 
+impl Fault {
+    /// Where it stands in the catalogue. None: the kernel's own word for it is all there is.
+    fn entry(self) -> Option<&'static Entry> {
+        Some(match self {
+            Fault::PathTooLong => &errors::TABLE_PATH_TOO_LONG,
+            Fault::NoDirectory => &errors::TABLE_NO_DIRECTORY,
+            Fault::Exists => &errors::TABLE_EXISTS,
+            Fault::Missing => &errors::TABLE_MISSING,
+            Fault::SymbolicLink => &errors::TABLE_SYMBOLIC_LINK,
+            Fault::NotRegular => &errors::TABLE_NOT_REGULAR,
+            Fault::WrongOwner { .. } => &errors::TABLE_WRONG_OWNER,
+            Fault::OpenToAll { .. } => &errors::TABLE_OPEN_TO_ALL,
+            Fault::Empty => &errors::TABLE_EMPTY,
+            Fault::Truncated { .. } => &errors::TABLE_TRUNCATED,
+            Fault::NotATable => &errors::TABLE_NONE,
+            Fault::OtherVersion { .. } => &errors::TABLE_OTHER_VERSION,
+            Fault::BadGeometry => &errors::TABLE_BAD_GEOMETRY,
+            Fault::Replaced => &errors::TABLE_REPLACED,
+            Fault::NoSpace => &errors::TABLE_NO_SPACE,
+            Fault::FileLimit => &errors::TABLE_FILE_LIMIT,
+            Fault::NoMemory => &errors::TABLE_NO_MEMORY,
+            Fault::Permission => &errors::TABLE_PERMISSION,
+            Fault::Full => &errors::TABLE_FULL,
+            Fault::Poisoned => &errors::TABLE_DAMAGED,
+            Fault::InUse => &errors::TABLE_IN_USE,
+            Fault::Served => &errors::TABLE_SERVED,
+            Fault::NotServed => &errors::TABLE_NOT_SERVED,
+            Fault::ServiceSilent => &errors::TABLE_SERVICE_SILENT,
+            Fault::Other(_) => return None,
+        })
+    }
+}
+
 /// What is wrong.
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match *self {
-            Fault::PathTooLong => {
-                let most = PATH.saturating_sub(1);
-                return write!(
-                    f,
-                    "the path is longer than {most} bytes, or a name in it too long"
-                );
-            }
-            Fault::NoDirectory => "its directory is missing",
-            Fault::Exists => "it exists already",
-            Fault::Missing => "there is none",
-            Fault::SymbolicLink => "it is a symbolic link, which is not followed",
-            Fault::NotRegular => "it is not a regular file",
-            Fault::WrongOwner { uid } => {
-                return write!(f, "it belongs to user {uid}, who is neither you nor root");
-            }
-            Fault::OpenToAll { mode } => {
-                return write!(f, "everybody may write it (mode {mode:o})");
-            }
-            Fault::Empty => "it is empty",
-            Fault::Truncated { is, should } => {
-                return write!(f, "it has {is} bytes and should have {should}");
-            }
-            Fault::NotATable => "it is not a lock table",
-            Fault::OtherVersion { is, should } => {
-                return write!(f, "it is of version {is}, this program's is {should}");
-            }
-            Fault::BadGeometry => "the sizes in its header are damaged",
-            Fault::Replaced => "it was replaced while it was opened",
-            Fault::NoSpace => "no space left for it (ENOSPC)",
-            Fault::FileLimit => {
-                "it would be larger than files may be here (RLIMIT_FSIZE, ulimit -f)"
-            }
-            Fault::NoMemory => {
-                "it can't be mapped, memory is short or limited (RLIMIT_AS, ulimit -v)"
-            }
-            Fault::Permission => "permission denied",
-            Fault::Full => "all its process entries are taken",
-            Fault::Poisoned => "its contents are damaged",
-            Fault::InUse => "a process that lives is attached to it",
-            Fault::Served => "a service hands it out (pagefence tabled)",
-            Fault::NotServed => "the service that hands it out (pagefence tabled) isn't running",
-            Fault::ServiceSilent => {
-                "the service that hands it out (pagefence tabled) doesn't answer"
-            }
-            Fault::Other(errno) => return write!(f, "{}", Errno::from_raw_os_error(errno)),
-        })
+        let Some(entry) = self.entry() else {
+            let Fault::Other(errno) = self else {
+                return Ok(());
+            };
+            return write!(f, "{}", Errno::from_raw_os_error(*errno));
+        };
+        match self {
+            Fault::PathTooLong => entry.what(&[&PATH.saturating_sub(1)]).fmt(f),
+            Fault::WrongOwner { uid } => entry.what(&[uid]).fmt(f),
+            Fault::OpenToAll { mode } => entry.what(&[&format_args!("{mode:o}")]).fmt(f),
+            Fault::Truncated { is, should } => entry.what(&[is, should]).fmt(f),
+            Fault::OtherVersion { is, should } => entry.what(&[is, should]).fmt(f),
+            _ => entry.what(&[]).fmt(f),
+        }
     }
 }
 
@@ -211,48 +212,16 @@ impl fmt::Display for Fault {
 impl fmt::Display for TableError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (p, fault) = (&self.path, &self.fault);
-        write!(f, "lock table {p}: {fault}; ")?;
-        match fault {
-            Fault::PathTooLong
-            | Fault::SymbolicLink
-            | Fault::NotRegular
-            | Fault::WrongOwner { .. }
-            | Fault::NotATable
-            | Fault::Permission
-            | Fault::Other(_) => f.write_str("name another with --table"),
-            Fault::NoDirectory => write!(f, "make it: mkdir -p {}", p.parent()),
-            Fault::Exists => write!(
-                f,
-                "to make it anew, remove it when no fenced program runs: rm {p}"
-            ),
-            Fault::Missing => f.write_str("the first fenced program makes it"),
-            Fault::OpenToAll { .. } => write!(f, "if it is yours: chmod o-w {p}"),
-            Fault::Empty | Fault::Truncated { .. } | Fault::BadGeometry => {
-                write!(f, "remove it when no fenced program runs: rm {p}")
-            }
-            Fault::OtherVersion { .. } | Fault::Poisoned => {
-                write!(f, "stop the fenced programs, then remove it: rm {p}")
-            }
-            Fault::Replaced => f.write_str("try again"),
-            Fault::InUse => f.write_str("stop the fenced programs first"),
-            Fault::Served => write!(f, "stop that: systemctl stop pagefence-table; then rm {p}"),
-            Fault::NotServed | Fault::ServiceSilent => write!(
-                f,
-                "start it anew: systemctl restart pagefence-table, or pagefence tabled --table {p}"
-            ),
-            Fault::NoSpace => f.write_str("free some, or name another with --table"),
-            Fault::FileLimit => write!(
-                f,
-                "raise that limit, or make it where there is none: pagefence table create --table {p}"
-            ),
-            Fault::NoMemory => f.write_str(
-                "raise the limit, or make a smaller table: pagefence table create --help",
-            ),
-            Fault::Full => write!(
-                f,
-                "stop some fenced programs, or all and make it larger: rm {p}, then pagefence table create --table {p} --processes N"
-            ),
-        }
+        let about = match fault {
+            Fault::NoDirectory => p.parent(),
+            _ => *p,
+        };
+        let entry = fault.entry().unwrap_or(&errors::TABLE_PERMISSION);
+        write!(
+            f,
+            "lock table {p}: {fault}; {}",
+            entry.todo(&[&about, &about])
+        )
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// A root in which the rest is run, with users ann, ben and eve; ann and ben are in the group once it is installed. What the
 /// machine's own /run and /etc/pagefence say doesn't count there.
-const ROOT: &str = r#"
+pub const ROOT: &str = r#"
 set -eu
 own=/mnt && mount -t tmpfs tmpfs "$own" && mkdir "$own/upper" "$own/work" "$own/root"
 mount -t overlay -o "lowerdir=$LOWER,upperdir=$own/upper,workdir=$own/work" overlay "$own/root"
@@ -26,6 +26,17 @@ export PATH=/usr/local/bin:$PATH
 install_it() { (umask 077; cd "$PROJECT" && scripts/install-system >/dev/null); }
 let_in() { usermod -aG pagefence ann; usermod -aG pagefence ben; }
 "#;
+
+/// What is mounted there, and what is started and stays (the table's service), goes with what is run by `unshare` so.
+pub const OWN_NAMESPACES: [&str; 7] = [
+    "--mount",
+    "--propagation",
+    "private",
+    "--pid",
+    "--fork",
+    "--kill-child",
+    "--mount-proc",
+];
 
 /// In that root, in the place's directory; for a test, a call: one writes directly and others read, all at once.
 const USERS: &str = r#"
@@ -71,10 +82,7 @@ pub fn in_root_over(
     executable(&program, &made, 0o755);
     let hostile = compile("hostile_member", &[]);
     let mut command = Command::new("unshare");
-    // The service goes with the processes' namespace.
-    command.args(["--mount", "--propagation", "private"]);
-    command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]);
-    command.args(["bash", "-c"]);
+    command.args(OWN_NAMESPACES).args(["bash", "-c"]);
     command.arg([ROOT, USERS, script].concat());
     command
         .env("LOWER", lower)

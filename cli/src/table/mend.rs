@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
+use kernel::errors::TABLE_IN_USE;
 use lock_table::{Fault, Table, TableError};
 use serde::Serialize;
 
@@ -167,6 +168,12 @@ fn in_use(path: &Path) -> Failure {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    let message = format!("{} is in use by {}{more}", path.shown(), who.join(", "));
-    Failure::new(NOT_DONE, message, "nothing was removed: stop them first")
+    let message = format!(
+        "{} is in use by {}{more}: {}",
+        path.shown(),
+        who.join(", "),
+        Fault::InUse
+    );
+    let advice = format!("nothing was removed: {}", TABLE_IN_USE.todo(&[]));
+    Failure::new(NOT_DONE, message, advice)
 }

@@ -1,7 +1,7 @@
 //! The page of errors, from the catalogue that the library and the command say them from.
 
 use super::{MADE, cell};
-use kernel::errors::{Entry, OF_COMMAND, OF_LIBRARY, Says};
+use kernel::errors::{Entry, OF_COMMAND, OF_LIBRARY, OF_TABLE, Says};
 use std::fmt::Write;
 
 pub fn page() -> String {
@@ -11,7 +11,7 @@ pub fn page() -> String {
 
 What is said of what can't be done: what, why, and what to do, from the catalogue that says it
 ([`errors`](../kernel/src/errors.rs)): {MADE} makes this page, and a test provokes each. *...* stands for what it is about. What
-isn't in the catalogue yet: what other commands than `run` say, what is wrong with a lock table, sandboxes, and what is rare.
+isn't in the catalogue yet: what other commands than `run` say, sandboxes, and what is rare.
 
 ## What `pagefence run` says
 
@@ -32,6 +32,16 @@ above, too. With [`on_uncovered = \"refuse\"`](policy.md#refuse-what-cant-be-cov
     for entry in OF_LIBRARY {
         page.push_str(&of(entry));
     }
+    page.push_str(
+        "
+## What is wrong with a lock table
+
+Behind `lock table PATH:`, by the command, and by the library as the reason of an [event](events.md) `table_error`.
+",
+    );
+    for entry in OF_TABLE {
+        page.push_str(&of(entry));
+    }
     page
 }
 
@@ -39,7 +49,7 @@ fn of(entry: &Entry) -> String {
     let said = match entry.says {
         Says::Command(code) => format!("*exits with {code}*. "),
         Says::Both(code) => format!("*exits with {code}; said by both*. "),
-        Says::Library => String::new(),
+        Says::Library | Says::Table => String::new(),
     };
     let shown = |text: &str| cell(text.split("\n\n").next().unwrap_or("")).replace("{}", "...");
     let mut text = String::new();

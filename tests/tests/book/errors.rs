@@ -1,7 +1,7 @@
 //! Each error of the catalogue can be provoked, and says then what it says there: what, and what to do.
 
 use crate::shell::answers;
-use kernel::errors::{self, Entry, OF_COMMAND, OF_LIBRARY, Says};
+use kernel::errors::{self, Entry, OF_COMMAND, OF_LIBRARY, OF_TABLE, Says};
 use pagefence_tests::{is_root, skip};
 use std::collections::BTreeSet;
 
@@ -127,7 +127,100 @@ pagefence run -- dd if=main.c of=/dev/null iflag=direct status=none; wait",
     (&errors::PRIVILEGED, "pagefence run -- sh -c './suid; true'"),
 ];
 
-const BEFORE: &str = r#"echo 'int main(void) { return 0; }' >main.c
+/// What makes either say it of a table.
+const OF_A_TABLE: [(&Entry, &str); 24] = [
+    (
+        &errors::TABLE_PATH_TOO_LONG,
+        "pagefence table show /$(printf 'a%.0s' $(seq 2000))",
+    ),
+    (
+        &errors::TABLE_NO_DIRECTORY,
+        "pagefence table create --table no/such/table",
+    ),
+    (
+        &errors::TABLE_EXISTS,
+        "make t; pagefence table create --table t",
+    ),
+    (&errors::TABLE_MISSING, "pagefence table show none"),
+    (
+        &errors::TABLE_SYMBOLIC_LINK,
+        "ln -s t link; pagefence table show link",
+    ),
+    (&errors::TABLE_NOT_REGULAR, "pagefence table show ."),
+    (
+        &errors::TABLE_WRONG_OWNER,
+        "make o; chown nobody o; pagefence run --table $PWD/o -- true",
+    ),
+    (
+        &errors::TABLE_OPEN_TO_ALL,
+        "make w; chmod 666 w; pagefence run --table $PWD/w -- true",
+    ),
+    (&errors::TABLE_EMPTY, "touch empty; pagefence table show empty"),
+    (
+        &errors::TABLE_TRUNCATED,
+        "make c; truncate -s 8192 c; pagefence table show c",
+    ),
+    (&errors::TABLE_NONE, "pagefence table show main.c"),
+    (
+        &errors::TABLE_OTHER_VERSION,
+        "make v; overwrite v 8; pagefence table show v",
+    ),
+    (
+        &errors::TABLE_BAD_GEOMETRY,
+        "make g; overwrite g 12; pagefence table show g",
+    ),
+    // Two tables that take turns at one path, as fast as that goes.
+    (
+        &errors::TABLE_REPLACED,
+        "make a; make b; while :; do ln -f a turns; ln -f b turns; done & for n in $(seq 2000); do
+pagefence table show turns >seen 2>&1; if grep -q replaced seen; then cat seen; break; fi; done; kill $!; wait",
+    ),
+    (
+        &errors::TABLE_NO_SPACE,
+        "mkdir small; mount -t tmpfs -o size=1m tmpfs small; pagefence table create --table small/t",
+    ),
+    (
+        &errors::TABLE_FILE_LIMIT,
+        "(ulimit -f 10; pagefence table create --table limited 2>&1) | cat",
+    ),
+    (
+        &errors::TABLE_NO_MEMORY,
+        "pagefence table create --uses 1048576 --table large >&2; (ulimit -v 50000; pagefence table show large)",
+    ),
+    (
+        &errors::TABLE_PERMISSION,
+        "mkdir ro; make ro/t; mount --bind ro ro; mount -o remount,bind,ro ro; pagefence run --table $PWD/ro/t -- true",
+    ),
+    (
+        &errors::TABLE_FULL,
+        "pagefence table create --processes 1 --table one-process >&2
+pagefence run --table $PWD/one-process -- sh -c 'read line <main.c; cat main.c'",
+    ),
+    (
+        &errors::TABLE_DAMAGED,
+        "make d; overwrite d 136; pagefence table show d",
+    ),
+    (
+        &errors::TABLE_IN_USE,
+        "make u; pagefence run --table $PWD/u -- sh -c 'read line <main.c; pagefence table remove u'",
+    ),
+    (
+        &errors::TABLE_SERVED,
+        "pagefence tabled --table served --background >&2; pagefence table remove served",
+    ),
+    (
+        &errors::TABLE_SERVICE_SILENT,
+        "kill -STOP $(cut -d' ' -f3 served.lock); pagefence table show served; kill -CONT $(cut -d' ' -f3 served.lock)",
+    ),
+    (
+        &errors::TABLE_NOT_SERVED,
+        "pagefence tabled --table served --stop; pagefence table show served",
+    ),
+];
+
+const BEFORE: &str = r#"make() { pagefence table create --table "$1" >&2; }
+overwrite() { printf '\143\143\143\143' | dd of="$1" bs=1 seek="$2" conv=notrunc status=none; }
+echo 'int main(void) { return 0; }' >main.c
 cat >shares.c <<'END'
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -163,9 +256,12 @@ fn each_can_be_provoked() {
     if !is_root() {
         return skip("mounts of its own need root");
     }
-    let both = || OF_THE_COMMAND.iter().chain(&OF_THE_LIBRARY);
+    let both = || {
+        let by_name = OF_THE_COMMAND.iter().chain(&OF_THE_LIBRARY);
+        by_name.chain(&OF_A_TABLE)
+    };
     let provoked: BTreeSet<_> = both().map(|(entry, _)| entry.name).collect();
-    let all = OF_COMMAND.iter().chain(OF_LIBRARY);
+    let all = OF_COMMAND.iter().chain(OF_LIBRARY).chain(OF_TABLE);
     let missing: Vec<_> = all.filter(|entry| !provoked.contains(entry.name)).collect();
     assert!(missing.is_empty(), "nothing provokes {missing:?}");
 

@@ -4,22 +4,17 @@
 
 use crate::pages::root;
 use pagefence_tests::artefacts;
+use pagefence_tests::machine::{OWN_NAMESPACES, ROOT};
 use pagefence_tests::places::main_place;
 use pagefence_tests::run::{Outcome, run};
 use std::process::Command;
 use std::time::Duration;
 
-/// What is changed in this machine's root is kept apart.
+/// In a root of a test's own (`machine`).
 const INSTALLED: &str = r#"
-set -eu
-own=/mnt && mount -t tmpfs tmpfs "$own" && mkdir "$own/upper" "$own/work" "$own/root"
-mount -t overlay -o "lowerdir=/,upperdir=$own/upper,workdir=$own/work" overlay "$own/root"
-for there in /proc /sys /dev "$PROJECT"; do mkdir -p "$own/root$there"; mount --rbind "$there" "$own/root$there"; done
-mount --bind "$DATA" "$own/root/srv"
-cd "$own/root" && pivot_root . mnt && cd /srv
-mount -t tmpfs -o mode=755 tmpfs /run && mount -t tmpfs -o mode=1777 tmpfs /dev/shm && rm -rf /etc/pagefence
+mount --bind "$DATA" /srv && cd /srv
 export PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin
-(cd "$PROJECT" && scripts/install-system >/dev/null)
+install_it
 unset DATA PROJECT PAGEFENCE_BUILT
 set +eu
 exec 2>&1
@@ -53,7 +48,7 @@ pub fn answers(commands: &[String]) -> Result<Vec<Answer>, Outcome> {
 
 /// The same where Pagefence is installed, in a root of its own.
 pub fn answers_where_installed(commands: &[String]) -> Result<Vec<Answer>, Outcome> {
-    asked(INSTALLED, commands)
+    asked(&[ROOT, INSTALLED].concat(), commands)
 }
 
 fn asked(begin: &str, commands: &[String]) -> Result<Vec<Answer>, Outcome> {
@@ -68,8 +63,8 @@ fn asked(begin: &str, commands: &[String]) -> Result<Vec<Answer>, Outcome> {
     assert_eq!(Some(bin), library.parent());
     let path = std::env::var("PATH").unwrap_or_default();
     let mut shell = Command::new("unshare");
-    shell.args(["--mount", "--propagation", "private", "bash", "-c"]);
-    shell.arg(script).env("DATA", dir.path());
+    shell.args(OWN_NAMESPACES).args(["bash", "-c"]);
+    shell.arg(script).env("DATA", dir.path()).env("LOWER", "/");
     for (name, _) in std::env::vars() {
         if name.starts_with("PAGEFENCE_") {
             shell.env_remove(name);
