@@ -4,9 +4,10 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use lock_table::OfSystem;
+use lock_table::{OfSystem, View};
 use policy::Policy;
 
+use crate::exec::c_string;
 use crate::say::tell;
 use crate::scan::owner::groups;
 use crate::tables::account::{self, Account};
@@ -17,7 +18,8 @@ const MACHINES: &str = "/run/pagefence";
 
 /// Whether it was said that this user can't join the machine's: the library needn't say it once more.
 pub fn tell_of_others(policy: &Policy) -> bool {
-    match lock_table::of_system() {
+    let found = lock_table::of_system();
+    match found {
         // Files are refused then, and that is said by who refuses.
         OfSystem::Closed(_) if policy.may_refuse() => false,
         OfSystem::Closed(error) => {
@@ -38,7 +40,7 @@ pub fn tell_of_others(policy: &Policy) -> bool {
             true
         }
         OfSystem::Open | OfSystem::None => {
-            tell_of_users(policy);
+            tell_of_users(policy, found == OfSystem::Open);
             false
         }
     }
@@ -54,21 +56,23 @@ fn let_in() -> String {
 }
 
 /// Root sees who else is fenced now in a table of his own, and what is used there. (Nobody else can look.)
-fn tell_of_users(policy: &Policy) {
+fn tell_of_users(policy: &Policy, is_in_the_machines: bool) {
     let user = rustix::process::geteuid().as_raw();
     let own = table_of(user, None, policy).path;
-    if all_tables().iter().all(|path| *path == own) {
-        return;
+    let mut others = all_tables();
+    others.retain(|path| *path != own && has_living(path));
+    if others.is_empty() {
+        return; // who has what open is asked of all processes only where there is somebody
     }
-    let others = account::all(&Mapped::look(&[]));
-    let others = others
+    let accounts = account::all(&Mapped::look(&[]));
+    let accounts = accounts
         .iter()
-        .filter(|table| table.path != own && table.living() > 0);
-    let others: Vec<String> = others.map(in_use).collect();
+        .filter(|table| others.contains(&table.path) && table.living() > 0);
+    let others: Vec<String> = accounts.map(in_use).collect();
     if !others.is_empty() {
-        let cure = match lock_table::of_system() {
-            OfSystem::Open => format!("let them into the machine's: {}", let_in()),
-            _ => "have all use one: scripts/install-system, or pagefence table create --help"
+        let cure = match is_in_the_machines {
+            true => format!("let them into the machine's: {}", let_in()),
+            false => "have all use one: scripts/install-system, or pagefence table create --help"
                 .to_owned(),
         };
         tell(format_args!(
@@ -77,6 +81,12 @@ fn tell_of_users(policy: &Policy) {
             others.join(", ")
         ));
     }
+}
+
+fn has_living(path: &Path) -> bool {
+    let view = c_string(path.as_os_str()).map(|name| View::open(&name));
+    let all = view.map(|view| view.map_or(Vec::new(), |view| view.snapshot().processes));
+    all.is_ok_and(|all| all.iter().any(|process| process.alive))
 }
 
 /// Whose it is, and what living processes use through it.
