@@ -156,9 +156,9 @@ impl fmt::Display for Path {
 }
 
 impl Fault {
-    /// Where it stands in the catalogue. None: the kernel's own word for it is all there is.
-    fn entry(self) -> Option<&'static Entry> {
-        Some(match self {
+    /// Where it stands in the catalogue.
+    fn entry(self) -> &'static Entry {
+        match self {
             Fault::PathTooLong => &errors::TABLE_PATH_TOO_LONG,
             Fault::NoDirectory => &errors::TABLE_NO_DIRECTORY,
             Fault::Exists => &errors::TABLE_EXISTS,
@@ -176,28 +176,24 @@ impl Fault {
             Fault::NoSpace => &errors::TABLE_NO_SPACE,
             Fault::FileLimit => &errors::TABLE_FILE_LIMIT,
             Fault::NoMemory => &errors::TABLE_NO_MEMORY,
-            Fault::Permission => &errors::TABLE_PERMISSION,
+            // What the kernel says else is said in its own words; what to do is the same.
+            Fault::Permission | Fault::Other(_) => &errors::TABLE_PERMISSION,
             Fault::Full => &errors::TABLE_FULL,
             Fault::Poisoned => &errors::TABLE_DAMAGED,
             Fault::InUse => &errors::TABLE_IN_USE,
             Fault::Served => &errors::TABLE_SERVED,
             Fault::NotServed => &errors::TABLE_NOT_SERVED,
             Fault::ServiceSilent => &errors::TABLE_SERVICE_SILENT,
-            Fault::Other(_) => return None,
-        })
+        }
     }
 }
 
 /// What is wrong.
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(entry) = self.entry() else {
-            let Fault::Other(errno) = self else {
-                return Ok(());
-            };
-            return write!(f, "{}", Errno::from_raw_os_error(*errno));
-        };
+        let entry = self.entry();
         match self {
+            Fault::Other(errno) => Errno::from_raw_os_error(*errno).fmt(f),
             Fault::PathTooLong => entry.what(&[&PATH.saturating_sub(1)]).fmt(f),
             Fault::WrongOwner { uid } => entry.what(&[uid]).fmt(f),
             Fault::OpenToAll { mode } => entry.what(&[&format_args!("{mode:o}")]).fmt(f),
@@ -216,7 +212,7 @@ impl fmt::Display for TableError {
             Fault::NoDirectory => p.parent(),
             _ => *p,
         };
-        let entry = fault.entry().unwrap_or(&errors::TABLE_PERMISSION);
+        let entry = fault.entry();
         write!(
             f,
             "lock table {p}: {fault}; {}",

@@ -1,4 +1,4 @@
-# What a system has of Pagefence besides its files: the group, the machine's table, the service that makes it. Set up and taken
+# What a system has of Pagefence besides its files: the group, the machine's table, the service that hands it out. Set up and taken
 # down here for scripts/install-system, which reads this, and for packages, whose own scripts begin with it. For any POSIX shell.
 
 TABLE=/run/pagefence/table

@@ -5,16 +5,14 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{NOT_HAD, beside, failed, kept};
+use super::{NOT_HAD, beside, failed, is_free_within, kept};
 use crate::failure::Failure;
 use crate::say::{Shown, answer, tell};
 
-const PAUSE: Duration = Duration::from_millis(20);
 /// It has nothing to do when it ends.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -53,16 +51,14 @@ pub fn background() -> Result<i32, Failure> {
 pub fn stop(path: &Path) -> Result<i32, Failure> {
     let none = |message: &str| failed(path, message, "nothing was stopped");
     let name = beside(path, ".lock");
-    let open = || File::open(&name);
-    let is_free = |lock: &File| flock(lock, FlockOperation::NonBlockingLockExclusive).is_ok();
-    let lock = match open() {
+    let lock = match File::open(&name) {
         Ok(lock) => lock,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Err(none("no service has handed out a table there"));
         }
         Err(error) => return Err(failed(&name, &error.to_string(), "or ask as root")),
     };
-    if is_free(&lock) {
+    if is_free_within(&lock, Duration::ZERO) {
         return Err(none("no service runs there"));
     }
     let words = kept::words(&lock).unwrap_or_default();
@@ -71,16 +67,12 @@ pub fn stop(path: &Path) -> Result<i32, Failure> {
         .and_then(Pid::from_raw)
         .ok_or_else(|| none("who hands it out isn't known"))?;
     kill_process(service, Signal::TERM).map_err(|error| none(&error.to_string()))?;
-    let begun = Instant::now();
-    while !is_free(&lock) {
-        if begun.elapsed() > PATIENCE {
-            return Err(failed(
-                path,
-                &format!("process {} doesn't end", service.as_raw_pid()),
-                "kill -9 it: those who are in the table stay in it",
-            ));
-        }
-        std::thread::sleep(PAUSE);
+    if !is_free_within(&lock, PATIENCE) {
+        return Err(failed(
+            path,
+            &format!("process {} doesn't end", service.as_raw_pid()),
+            "kill -9 it: those who are in the table stay in it",
+        ));
     }
     answer(format!("{}: no longer handed out", path.shown()))?;
     Ok(0)

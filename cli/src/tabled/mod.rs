@@ -89,23 +89,31 @@ fn alone(path: &Path) -> Result<File, Failure> {
         );
         failed(&name, &error.to_string(), &advice)
     })?;
+    // One that was killed may not have gone yet.
+    if is_free_within(&lock, GRACE) {
+        return Ok(lock);
+    }
+    let advice = format!(
+        "stop that first: pagefence tabled --stop --table {}",
+        path.shown()
+    );
+    Err(failed(
+        path,
+        "another pagefence tabled hands it out",
+        &advice,
+    ))
+}
+
+/// Whether no service has the lock, or none any more before that time has passed; then it is this process's.
+fn is_free_within(lock: &File, time: Duration) -> bool {
     let begun = Instant::now();
-    while flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-        // One that was killed may not have gone yet.
-        if begun.elapsed() > GRACE {
-            let advice = format!(
-                "stop that first: pagefence tabled --stop --table {}",
-                path.shown()
-            );
-            return Err(failed(
-                path,
-                "another pagefence tabled hands it out",
-                &advice,
-            ));
+    while flock(lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if begun.elapsed() >= time {
+            return false;
         }
         std::thread::sleep(PAUSE);
     }
-    Ok(lock)
+    true
 }
 
 fn make(path: &Path, arguments: &TabledArgs) -> Result<OwnedFd, Failure> {
