@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use common::{Fixture, library, stderr, stdout};
+use common::{Fixture, Running, library, stderr, stdout};
 use serde_json::Value;
 
 /// A service with a table of its own, which ends with the test.
@@ -36,6 +36,18 @@ impl Service {
         let output = command.output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
         serde_json::from_str(&stdout(&output)).unwrap()
+    }
+
+    /// A program that is in the table, with a file open, until it is dropped.
+    fn user(&self) -> Running {
+        let mut user = self.fenced("sh");
+        user.args([
+            "-c",
+            "exec 3<library.c; read line <library.c; echo here; cat",
+        ]);
+        let mut user = Running::start(&mut user);
+        user.wait_for_line();
+        user
     }
 
     fn fenced(&self, program: &str) -> Command {
@@ -108,13 +120,7 @@ fn what_stands_there_already() {
         assert!(command.output().unwrap().status.success());
     };
     make();
-    let mut user = service.fenced("sh");
-    user.args([
-        "-c",
-        "exec 3<library.c; read line <library.c; echo here; cat",
-    ]);
-    let mut user = common::Running::start(&mut user);
-    user.wait_for_line();
+    let user = service.user();
     let in_use = ["programs are in a table that is a file", "pagefence status"];
     fails(&service.tabled(&["--background"]), 1, &in_use);
     drop(user);
@@ -144,13 +150,7 @@ fn other_commands_know_it() {
     let mut command = service.0.pagefence();
     let output = command.args(["table", "remove", "table"]).output().unwrap();
     fails(&output, 125, &["a service hands it out"]);
-    let mut user = service.fenced("sh");
-    user.args([
-        "-c",
-        "exec 3<library.c; read line <library.c; echo here; cat",
-    ]);
-    let mut user = common::Running::start(&mut user);
-    user.wait_for_line();
+    let user = service.user();
     let mut command = service.0.pagefence();
     let output = command.args(["scan", "--json", "library.c"]).output();
     let answer: Value = serde_json::from_str(&stdout(&output.unwrap())).unwrap();

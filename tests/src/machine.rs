@@ -25,6 +25,7 @@ as() { local user=$1; shift; setpriv --reuid "$user" --regid "$user" --init-grou
 export PATH=/usr/local/bin:$PATH
 install_it() { (umask 077; cd "$PROJECT" && scripts/install-system >/dev/null); }
 let_in() { usermod -aG pagefence ann; usermod -aG pagefence ben; }
+whole_records() { printf '[defaults]\nisolation = "atomic"\n' >/etc/pagefence/policy.toml; }
 "#;
 
 /// What is mounted there, and what is started and stays (the table's service), goes with what is run by `unshare` so.

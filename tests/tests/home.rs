@@ -3,6 +3,19 @@
 
 use pagefence_tests::machine::{FENCED, has_root, in_root, is, tearing};
 use pagefence_tests::places::main_place;
+use pagefence_tests::run::Outcome;
+
+/// Those who race in the script are kept apart, on each filesystem where the bare kernel tears; what else it says is looked at.
+fn all_are_kept_apart(script: &str, look: impl Fn(&Outcome)) {
+    if !has_root() {
+        return;
+    }
+    for place in tearing() {
+        let outcome = in_root(&place, script);
+        is(&outcome, &FENCED);
+        look(&outcome);
+    }
+}
 
 /// Bare they tear records; installed, with nothing said but `pagefence run`, they don't: by the machine's table and policy.
 /// Meanwhile it is installed anew, and `status` shows them.
@@ -13,7 +26,7 @@ meanwhile() { :; }
 for try in 1 2 3 4 5 6 7 8; do SECONDS_EACH=4 all env >bare; grep -q anomalies bare && break; done
 cat bare
 install_it; let_in
-printf '[defaults]\nisolation = "atomic"\n' >/etc/pagefence/policy.toml
+whole_records
 meanwhile() { install_it; pagefence status >>status || true; }
 echo fenced; all pagefence run --
 for who in ann ben root; do grep -q "two_users.*$who" status && echo "$who seen"; done
@@ -51,7 +64,7 @@ fn containers_that_share_the_table_are_kept_apart() {
     const SCRIPT: &str = r#"
 meanwhile() { :; }
 install_it; let_in
-printf '[defaults]\nisolation = "atomic"\n' >/etc/pagefence/policy.toml
+whole_records
 mkdir shared && mount --bind /run/pagefence shared
 as() { local user=$1; shift; unshare --mount --pid --ipc --fork --mount-proc -- sh -c '
     mount -t tmpfs tmpfs /run && mkdir /run/pagefence && mount --bind shared /run/pagefence && mount -t tmpfs tmpfs /dev/shm
@@ -59,18 +72,13 @@ as() { local user=$1; shift; unshare --mount --pid --ipc --fork --mount-proc -- 
 all pagefence run --
 find /run/pagefence -type s; pagefence table show /run/pagefence/table >&2
 "#;
-    if !has_root() {
-        return;
-    }
-    for place in tearing() {
-        let outcome = in_root(&place, SCRIPT);
-        is(&outcome, &FENCED);
+    all_are_kept_apart(SCRIPT, |outcome| {
         assert!(
             outcome.stdout.ends_with("\n/run/pagefence/table\n"),
             "{}",
             outcome.report()
         );
-    }
+    });
 }
 
 /// And where each has users of its own as well, among whom the machine's root is none (as Kubernetes and podman make them).
@@ -79,7 +87,7 @@ fn containers_with_users_of_their_own_are_kept_apart() {
     const SCRIPT: &str = r#"
 meanwhile() { :; }
 install_it; let_in
-printf '[defaults]\nisolation = "atomic"\n' >/etc/pagefence/policy.toml
+whole_records
 as() { local user=$1; shift; setpriv --reuid "$user" --regid "$user" --init-groups -- \
     unshare --user --map-root-user --mount --pid --fork --mount-proc -- sh -c 'grep -c "" /proc/self/uid_map; exec "$@"' sh "$@"; }
 all pagefence run --
@@ -88,12 +96,7 @@ cd /run/pagefence; pagefence tabled --stop >&2; rm table*; chown nobody .; chmod
 setpriv --reuid nobody --clear-groups pagefence tabled --background >&2; chmod 666 table
 echo "@ nobody's"; setpriv --reuid ann --clear-groups pagefence run -- head -c 1 "$DATA/data" 2>&1 >/dev/null
 "#;
-    if !has_root() {
-        return;
-    }
-    for place in tearing() {
-        let outcome = in_root(&place, SCRIPT);
-        is(&outcome, &FENCED);
+    all_are_kept_apart(SCRIPT, |outcome| {
         let (shared, of_nobody) = outcome.stdout.split_once("@ nobody's\n").expect("both");
         assert!(!shared.contains("pagefence-user"), "{}", outcome.report());
         assert!(
@@ -107,7 +110,7 @@ echo "@ nobody's"; setpriv --reuid ann --clear-groups pagefence run -- head -c 1
             "{}",
             outcome.report()
         );
-    }
+    });
 }
 
 /// Two tables on one file exclude nothing: who can't join the machine's hears it, once for all that he starts, and how to mend
@@ -217,7 +220,7 @@ echo "@ file"; pagefence tabled --stop >&2; rm $T; pagefence table create --tabl
 fn a_service_that_is_killed_is_no_loss() {
     const SCRIPT: &str = r#"
 install_it; let_in
-printf '[defaults]\nisolation = "atomic"\n' >/etc/pagefence/policy.toml
+whole_records
 kill_it() { kill -9 "$(cut -d' ' -f3 /run/pagefence/table.lock)"; }
 again() { pagefence tabled --background >>again; }
 meanwhile() { kill_it; again; }
@@ -230,12 +233,7 @@ as ann pagefence run -- sh -c 'sleep 0.1; head -c 1 data' 2>&1 >/dev/null & slee
 echo "@ silent"; kill -STOP "$(cut -d' ' -f3 /run/pagefence/table.lock)"
 timeout 20 setpriv --reuid ben --regid ben --init-groups pagefence run -- head -c 1 data 2>&1 >/dev/null
 "#;
-    if !has_root() {
-        return;
-    }
-    for place in tearing() {
-        let outcome = in_root(&place, SCRIPT);
-        is(&outcome, &FENCED);
+    all_are_kept_apart(SCRIPT, |outcome| {
         let (before, after) = outcome.stdout.split_once("@ killed\n").expect("all of it");
         let kept = "/run/pagefence/table: handed out (the one that programs are in)\n";
         assert!(before.ends_with(kept), "{}", outcome.report());
@@ -251,7 +249,7 @@ timeout 20 setpriv --reuid ben --regid ben --init-groups pagefence run -- head -
         };
         told(killed, "isn't running; start it anew");
         told(silent, "doesn't answer; start it anew");
-    }
+    });
 }
 
 /// Where nothing is installed, or who isn't let in, has a table of his own: root, who can see that, hears of it, and of what is

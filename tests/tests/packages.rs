@@ -80,7 +80,7 @@ for try in 1 2 3 4 5 6 7 8; do SECONDS_EACH=4 all env >bare; grep -q anomalies b
 cat bare
 dpkg -i "$DEB" >&2
 adduser --quiet ann pagefence; adduser --quiet ben pagefence
-printf '[defaults]\nisolation = "atomic"\n' >/etc/pagefence/policy.toml
+whole_records
 library() { stat -c %i /usr/lib/libpagefence.so; }
 first=$(library)
 meanwhile() {
