@@ -84,9 +84,11 @@ fn tell_of_users(policy: &Policy, is_in_the_machines: bool) {
 }
 
 fn has_living(path: &Path) -> bool {
-    let view = c_string(path.as_os_str()).map(|name| View::open(&name));
-    let all = view.map(|view| view.map_or(Vec::new(), |view| view.snapshot().processes));
-    all.is_ok_and(|all| all.iter().any(|process| process.alive))
+    let Ok(name) = c_string(path.as_os_str()) else {
+        return false;
+    };
+    let processes = View::open(&name).map_or(Vec::new(), |table| table.snapshot().processes);
+    processes.iter().any(|process| process.alive)
 }
 
 /// Whose it is, and what living processes use through it.
