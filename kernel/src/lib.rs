@@ -38,6 +38,7 @@ mod process;
 pub mod program;
 mod signals;
 mod stat;
+pub mod supervised;
 mod sync;
 #[cfg(test)]
 mod tests;

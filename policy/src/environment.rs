@@ -30,7 +30,15 @@ pub const RECORD: &str = "PAGEFENCE_RECORD";
 /// It has been said that the machine's table can't be joined. Internal: set by `pagefence run`.
 pub const APART: &str = "PAGEFENCE_APART";
 
+/// Which programs get a supervisor: `never`, `auto` (those that no preload can enter) or `always`. Internal: set by
+/// `pagefence run --supervise`.
+pub const SUPERVISE: &str = "PAGEFENCE_SUPERVISE";
+
 /// All of them: what an exec keeps, beside `LD_PRELOAD`, under `follow_exec`.
-pub const ALL: [&str; 9] = [
-    POLICY, TABLE, TRACE, LOG, SUMMARY, MODE, ISOLATION, RECORD, APART,
+pub const ALL: [&str; 10] = [
+    POLICY, TABLE, TRACE, LOG, SUMMARY, MODE, ISOLATION, RECORD, APART, SUPERVISE,
 ];
+
+/// The name of the program for which this process, its supervisor, makes calls: the one that rules with `program` mean.
+/// Internal: set by `pagefence supervise` for the supervisor alone.
+pub const PROGRAM: &str = "PAGEFENCE_PROGRAM";
