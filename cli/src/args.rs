@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::failure::Failure;
 use crate::history::args::{CHECK_ABOUT, CHECK_MORE as HISTORY_MORE, HistoryArgs};
 use crate::locks::args::{LOCKS_ABOUT, LOCKS_MORE, LocksArgs};
 use crate::manual::{MANUAL_ABOUT, MANUAL_MORE, ManualArgs};
@@ -172,6 +173,14 @@ pub struct RunArgs {
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]
     pub command: Vec<OsString>,
+}
+
+impl RunArgs {
+    pub fn program(&self) -> Result<&OsString, Failure> {
+        let no_program =
+            || Failure::own("no program is given", "pagefence run -- PROGRAM ARGUMENTS");
+        self.command.first().ok_or_else(no_program)
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]

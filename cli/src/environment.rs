@@ -22,9 +22,14 @@ use crate::say::{Shown, tell};
 pub struct Environment(Vec<(OsString, OsString)>);
 
 impl Environment {
+    /// Our own.
+    pub fn own() -> Environment {
+        Environment(std::env::vars_os().collect())
+    }
+
     /// Our own environment and what the arguments say on top of it; and the policy that it names.
     pub fn new(arguments: &RunArgs, library: &Path) -> Result<(Environment, Policy), Failure> {
-        let mut environment = Environment(std::env::vars_os().collect());
+        let mut environment = Environment::own();
         let before = environment.get(library::PRELOAD).map(OsStr::to_owned);
         environment.set(library::PRELOAD, library::preload(library, before));
         let policy = environment.policy(arguments.policy.as_deref())?;

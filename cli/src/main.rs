@@ -38,6 +38,7 @@ mod tables;
 mod told;
 mod top;
 mod watched;
+mod within;
 mod wrap;
 
 use clap::Parser;

@@ -16,15 +16,15 @@ use crate::leftover::Leftover;
 use crate::report::Report;
 use crate::say::{Shown, tell};
 use crate::supervise::{self, Ended, Next};
-use crate::{library, program};
+use crate::{library, program, within};
 
 pub fn run(arguments: &RunArgs) -> Result<i32, Failure> {
+    if kernel::supervised::is_supervised() {
+        return Err(within::run(arguments));
+    }
     let library = library::find()?;
     let (mut environment, policy) = Environment::new(arguments, &library)?;
-    let name = arguments
-        .command
-        .first()
-        .ok_or_else(|| Failure::own("no program is given", "pagefence run -- PROGRAM ARGUMENTS"))?;
+    let name = arguments.program()?;
     let path = program::find(name)?;
     program::check(&path, &policy)?;
     if !arguments.summary && !arguments.observe {

@@ -1,6 +1,7 @@
 //! What a call on a file costs beside itself, in system calls, counted by a tracer: for each way exactly so many, so that
 //! none comes back. The files lie where direct I/O is real.
 
+use kernel::supervised::{ANSWER, QUESTION};
 use pagefence_tests::artefacts;
 use pagefence_tests::fence::{self, Fence, found};
 use pagefence_tests::places::main_place;
@@ -19,6 +20,16 @@ type Counts = BTreeMap<String, usize>;
 
 /// The system calls that the program makes between its two lines.
 fn counts(program: &Program, fence: Option<&Fence>, how: [&str; 2]) -> Counts {
+    counts_behind(&[], program, fence, how)
+}
+
+/// The same of one that a command starts.
+fn counts_behind(
+    starter: &[String],
+    program: &Program,
+    fence: Option<&Fence>,
+    how: [&str; 2],
+) -> Counts {
     let dir = main_place().directory();
     let trace = dir.path().join("trace");
     let mut command = Command::new("strace");
@@ -34,6 +45,7 @@ fn counts(program: &Program, fence: Option<&Fence>, how: [&str; 2]) -> Counts {
             command.arg(format!("-E{}={value}", name.to_string_lossy()));
         }
     }
+    command.args(starter);
     command.arg(&program.path).arg(dir.path()).args(how);
     let outcome = run(&mut command, LIMIT).expect("strace");
     assert_eq!(outcome.code(), 0, "{how:?}: {}", outcome.report());
@@ -235,4 +247,20 @@ fn a_process_takes_less_than_a_mebibyte_more() {
         (1..1024).contains(&more),
         "{bare} kB, and fenced {fenced} kB"
     );
+}
+
+/// The library is there, and does nothing: the supervisor sees the program's own calls.
+#[test]
+fn in_a_supervised_program_no_call_costs_another() {
+    let (program, filter) = (compile("costs", &[]), compile("supervisors_filter", &[]));
+    let starter = [
+        filter.path.display().to_string(),
+        QUESTION.to_string(),
+        ANSWER.to_string(),
+    ];
+    for how in [["one", "open"], ["mixed", "direct pwrite"], ["one", "mmap"]] {
+        let bare = counts(&program, None, how);
+        let supervised = counts_behind(&starter, &program, Some(&Fence::new()), how);
+        assert_eq!(supervised, bare, "{how:?}");
+    }
 }

@@ -4,21 +4,25 @@
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, Ordering::*};
 
-use kernel::{Clock, known};
+use kernel::{Clock, known, supervised};
 
 use crate::life::filter::{self, ARCHITECTURE, Answer, Call, Instruction};
 use crate::life::state::{Filter, state};
 
-/// In the constructor. `ours_alone`: a filter that came with the process is ours, which leaves our calls alone.
-pub fn init(ours_alone: bool) {
-    const GET_MODE: usize = 21;
-    // SAFETY: prctl with an option that only asks.
-    let filtered = unsafe { kernel::any(libc::SYS_prctl as usize, [GET_MODE, 0, 0, 0, 0, 0]) } > 0;
-    if filtered && !ours_alone {
+/// In the constructor: the library's first system call. `ours_alone`: a filter that came with the process is ours, which
+/// leaves our calls alone. False: a supervisor makes this process's file calls, and no call of ours is made any more.
+pub fn init(ours_alone: bool) -> bool {
+    let mode = supervised::mode();
+    if mode == supervised::ANSWERED {
+        refuse_all();
+        return false;
+    }
+    if mode > 0 && !ours_alone {
         known::filters_came_first();
         kernel::set_gate(may);
     }
     set_clock(is_refused(libc::SYS_clock_gettime as usize));
+    true
 }
 
 /// Times come from the vDSO, and, where the kernel may not be asked, only such as it gives without.

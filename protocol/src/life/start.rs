@@ -1,5 +1,6 @@
 //! The start: the constructor, before the program runs.
 
+use core::ffi::CStr;
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 
@@ -30,7 +31,10 @@ pub fn init() {
         gate::refuse_all();
         return;
     }
-    gate::init(no_rings::came_alone());
+    if !gate::init(no_rings::came_alone()) {
+        // Supervised, as is all that it starts: two of one fence would wait for each other.
+        return;
+    }
     kernel::known::when_no_memory(once::no_memory);
     kernel::known::set_pid(kernel::getpid());
     ending::init(at_thread_exit);
@@ -44,6 +48,7 @@ pub fn init() {
         variable(c"PAGEFENCE_SUMMARY"),
     );
     trace::takes_numbers_by(own::OF_RING);
+    stand_for_another();
     let policy = read_policy();
     if policy.records_contents() {
         trace::has_room_for_contents();
@@ -91,6 +96,16 @@ fn start(joins_now: bool, no_rings: bool) {
     handed_on::pass_on();
     if no_rings {
         no_rings::refuse_all();
+    }
+}
+
+/// In a supervisor: it is its program that the policy means, and not what the supervisor itself may start.
+fn stand_for_another() {
+    const PROGRAM: &CStr = c"PAGEFENCE_PROGRAM";
+    if let Some(program) = variable(PROGRAM) {
+        process::stand_for(program.to_bytes());
+        // SAFETY: in the constructor, before the program runs.
+        unsafe { libc::unsetenv(PROGRAM.as_ptr()) };
     }
 }
 

@@ -26,6 +26,11 @@ pub fn know_program() {
     }
 }
 
+/// In the constructor of a process that makes calls for another program: that one's name.
+pub fn stand_for(program: &[u8]) {
+    let _ = state().program.set(Box::new(program.to_vec()));
+}
+
 /// In the constructor.
 pub fn know_policy(policy: Policy) {
     state().other_ways.store(policy.has_other_ways(), Relaxed);

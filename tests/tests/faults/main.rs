@@ -22,5 +22,6 @@ mod rings;
 mod sandbox;
 mod stack;
 mod states;
+mod supervised;
 mod uncovered;
 mod unseen;
