@@ -26,6 +26,11 @@ pub fn app(name: &str) -> Result<PathBuf, String> {
     fresh(name, &format!("{name}.d"))
 }
 
+/// The same as it was built into another folder than this test's.
+pub fn app_in(folder: &Path, name: &str) -> Result<PathBuf, String> {
+    fresh_in(folder, name, &format!("{name}.d"))
+}
+
 /// One of the examples beside them.
 pub fn example(name: &str) -> Result<PathBuf, String> {
     fresh(&format!("examples/{name}"), &format!("examples/{name}.d"))
@@ -56,7 +61,10 @@ fn directory() -> Result<PathBuf, String> {
 }
 
 fn fresh(file: &str, dep_info: &str) -> Result<PathBuf, String> {
-    let dir = directory()?;
+    fresh_in(&directory()?, file, dep_info)
+}
+
+fn fresh_in(dir: &Path, file: &str, dep_info: &str) -> Result<PathBuf, String> {
     let path = dir.join(file);
     let built = modified(&path).ok_or(format!("{} is not there: {ADVICE}", path.display()))?;
     let list = dir.join(dep_info);

@@ -6,7 +6,7 @@ use pagefence_tests::fence;
 use pagefence_tests::places::Place;
 use pagefence_tests::run::{Outcome, run};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -105,11 +105,15 @@ pub struct Tools {
 }
 
 impl Tools {
-    pub fn find(app: &App) -> Result<Tools, String> {
+    pub fn find(app: &App, built: Option<&Path>) -> Result<Tools, String> {
         artefacts::library()?;
+        let app = match built {
+            Some(folder) => artefacts::app_in(folder, app.program())?,
+            None => artefacts::app(app.program())?,
+        };
         Ok(Tools {
             command: artefacts::command()?,
-            app: artefacts::app(app.program())?,
+            app,
         })
     }
 }

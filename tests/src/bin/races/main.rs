@@ -43,6 +43,9 @@ struct Args {
     /// ordinary writes, too, with `isolation = "atomic"`) or direct
     #[arg(long, value_name = "ROUTE", conflicts_with = "demo")]
     route: Option<Route>,
+    /// The programs as they were built into this folder, and not those beside this one: static ones, say
+    #[arg(long, value_name = "FOLDER", conflicts_with = "demo")]
+    built: Option<PathBuf>,
     /// Start of the programs' random numbers
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -93,7 +96,7 @@ fn races(args: &Args) -> Result<bool, String> {
     let mut cells = Vec::new();
     let mut last = None;
     for (app, place) in &races {
-        let tools = Tools::find(app)?;
+        let tools = Tools::find(app, args.built.as_deref())?;
         if args.demo {
             if last.replace(&app.name) != Some(&app.name) {
                 println!("{}", story::introduce(app, &apps::about(&tools.app), paint));
