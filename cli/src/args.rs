@@ -13,6 +13,7 @@ use crate::metrics::args::{METRICS_ABOUT, METRICS_MORE, MetricsArgs};
 use crate::probe::args::{PROBE_ABOUT, PROBE_MORE, ProbeArgs};
 use crate::scan::args::{SCAN_ABOUT, SCAN_MORE, ScanArgs};
 use crate::status::args::{STATUS_ABOUT, STATUS_MORE, StatusArgs};
+use crate::supervisor::args::SuperviseArgs;
 use crate::table::args::TableCommand;
 use crate::tabled::args::{TABLED_ABOUT, TABLED_MORE, TabledArgs};
 use crate::told::args::{REPORT_ABOUT, REPORT_MORE, ReportArgs};
@@ -83,6 +84,9 @@ pub enum Command {
     /// Fence a service of systemd by a drop-in, or say whether it is fenced
     #[command(long_about = WRAP_ABOUT, after_help = WRAP_MORE)]
     Wrap(WrapArgs),
+    /// Run a program that no preload can enter under a supervisor: what `run` and the library call
+    #[command(hide = true)]
+    Supervise(SuperviseArgs),
     /// Write man pages and shell completions
     #[command(long_about = MANUAL_ABOUT, after_help = MANUAL_MORE)]
     Manual(ManualArgs),
@@ -95,9 +99,12 @@ Preloads libpagefence.so into PROGRAM and becomes it, so its exit code, its sign
 number are its own. The library is looked for beside this command and in ../lib from there; the \
 variable PAGEFENCE_LIBRARY names another.
 
-A policy is checked before anything runs. So is PROGRAM: one that can't be fenced (static, setuid, \
-with file capabilities, for another architecture, with another loader than glibc's) is not started, \
-and the reason is said. Scripts are followed to their interpreter.";
+A program that no preload can enter (static, Go, with another loader than glibc's) gets a supervisor: a process in the \
+background that makes its file calls, and those of all that it starts. Each call costs microseconds more \
+(docs/supervisor.md).
+
+A policy is checked before anything runs. So is PROGRAM: one that can't be fenced (setuid, with file capabilities, for \
+another architecture) is not started, and the reason is said. Scripts are followed to their interpreter.";
 
 const RUN_MORE: &str = "\
 EXAMPLES:
@@ -170,6 +177,10 @@ pub struct RunArgs {
     #[arg(long, requires = "summary")]
     pub json: bool,
 
+    /// Which programs get a supervisor, which makes their file calls for them [default: auto]
+    #[arg(long, value_name = "WHICH")]
+    pub supervise: Option<Supervise>,
+
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]
     pub command: Vec<OsString>,
@@ -180,6 +191,39 @@ impl RunArgs {
         let no_program =
             || Failure::own("no program is given", "pagefence run -- PROGRAM ARGUMENTS");
         self.command.first().ok_or_else(no_program)
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum, PartialEq, Eq, Debug)]
+pub enum Supervise {
+    /// All
+    Always,
+    /// Those that no preload can enter: static ones, Go's, other loaders than glibc's
+    Auto,
+    /// None: such programs aren't started
+    Never,
+}
+
+impl Supervise {
+    /// The option, or else the variable that a run around this one has set.
+    pub fn chosen(option: Option<Supervise>) -> Result<Supervise, Failure> {
+        let name = policy::environment::SUPERVISE;
+        match (option, std::env::var(name)) {
+            (Some(chosen), _) => Ok(chosen),
+            (None, Err(_)) => Ok(Supervise::Auto),
+            (None, Ok(word)) => Supervise::from_str(&word, false).map_err(|_| {
+                let words = "set it to always, auto or never";
+                Failure::own(format!("{name}: not understood"), words)
+            }),
+        }
+    }
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Supervise::Always => "always",
+            Supervise::Auto => "auto",
+            Supervise::Never => "never",
+        }
     }
 }
 

@@ -45,6 +45,9 @@ impl Environment {
         if let Some(filter) = &arguments.log {
             environment.set(names::LOG, filter);
         }
+        if let Some(which) = arguments.supervise {
+            environment.set(names::SUPERVISE, which.word());
+        }
         if arguments.observe {
             environment.set(names::MODE, Mode::Observe.word());
         }

@@ -1,5 +1,5 @@
 //! Becoming the program: execve(2), with its signal mask and dispositions left as they are.
-//! (`std::process::Command` would reset both.)
+//! (`std::process::Command` would reset both.) Past libc's name for it, at which a library that came with us would stand.
 
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -28,6 +28,14 @@ impl Plan {
             program,
             environment,
         })
+    }
+
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    pub fn environment(&self) -> &[CString] {
+        &self.environment
     }
 
     /// Becomes the program; comes back only if that failed.
@@ -60,9 +68,15 @@ impl Plan {
 fn execve(program: &CStr, arguments: &[CString], environment: &[CString]) -> std::io::Error {
     let arguments = pointers(arguments);
     let environment = pointers(environment);
+    let [program, arguments, environment] = [
+        program.as_ptr() as usize,
+        arguments.as_ptr() as usize,
+        environment.as_ptr() as usize,
+    ];
+    let words = [program, arguments, environment, 0, 0, 0];
     // SAFETY: both arrays end with a null pointer, and their strings live until the call returns.
-    unsafe { libc::execve(program.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
-    std::io::Error::last_os_error()
+    let error = unsafe { kernel::any(libc::SYS_execve as usize, words) };
+    std::io::Error::from_raw_os_error(-error as i32)
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {

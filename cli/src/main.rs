@@ -32,6 +32,7 @@ mod scan;
 mod script;
 mod status;
 mod supervise;
+mod supervisor;
 mod table;
 mod tabled;
 mod tables;
@@ -73,6 +74,7 @@ fn dispatch(cli: Cli) -> libc::c_int {
         Command::Table(command) => table::table(&command),
         Command::Tabled(arguments) => tabled::tabled(&arguments),
         Command::Wrap(arguments) => wrap::wrap(&arguments),
+        Command::Supervise(arguments) => supervisor::supervise(&arguments),
         Command::Manual(arguments) => manual::manual(&arguments),
     };
     match result {

@@ -14,6 +14,7 @@ use kernel::program::MOST_INTERPRETERS;
 use policy::Policy;
 use rustix::fs::{Access, AtFlags, CWD};
 
+use crate::args::Supervise;
 use crate::elf::{self, Elf};
 use crate::failure::Failure;
 use crate::say;
@@ -120,11 +121,19 @@ pub fn follow_to_elf(program: &Path) -> Result<Option<Followed>, Failure> {
     Err(Failure::of(&errors::INTERPRETERS, &[&program.shown()]))
 }
 
-/// Says why the library can't be loaded into a program.
-pub fn check(program: &Path, policy: &Policy) -> Result<(), Failure> {
+/// How a program comes behind the fence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    Preloaded,
+    /// No preload can enter it, or not where it makes its calls.
+    Supervised,
+}
+
+/// How a program can be fenced, or why it can't. `supervise`: whether those that no preload can enter get a supervisor.
+pub fn way(program: &Path, policy: &Policy, supervise: Supervise) -> Result<Way, Failure> {
     match follow_to_elf(program)? {
-        Some(followed) => check_elf(&followed, policy),
-        None => Ok(()),
+        Some(followed) => way_of(&followed, policy, supervise),
+        None => Ok(Way::Preloaded),
     }
 }
 
@@ -154,13 +163,16 @@ fn follow(path: &Path, file: &File) -> Result<Option<PathBuf>, Failure> {
     }
 }
 
-fn check_elf(followed: &Followed, policy: &Policy) -> Result<(), Failure> {
+fn way_of(followed: &Followed, policy: &Policy, supervise: Supervise) -> Result<Way, Failure> {
     let Followed { path, file, elf } = followed;
     let facts = privilege::facts(file.as_raw_fd());
     let facts = facts.ok_or_else(|| Failure::own(format!("can't stat {}", path.shown()), ""))?;
     let name = path.as_os_str().as_bytes();
     let covers = policy.covers_own_calls();
     match obstacle(file.as_raw_fd(), &facts, elf, name, covers) {
+        Some(it) if it.keeps_only_preloads_out() && supervise != Supervise::Never => {
+            return Ok(Way::Supervised);
+        }
         // It can be loaded there, and sees a part.
         Some(it @ Obstacle::Go) => say::tell(format_args!(
             "pagefence: {}: {it}: what it does so is not fenced\n  {}",
@@ -175,7 +187,8 @@ fn check_elf(followed: &Followed, policy: &Policy) -> Result<(), Failure> {
             &errors::LOADER_MISSING,
             &[&path.shown(), &loader.shown()],
         )),
-        _ => Ok(()),
+        _ if supervise == Supervise::Always => Ok(Way::Supervised),
+        _ => Ok(Way::Preloaded),
     }
 }
 

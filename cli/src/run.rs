@@ -8,15 +8,16 @@ use std::time::{Duration, Instant};
 use policy::environment as names;
 use summary::Summary;
 
-use crate::args::RunArgs;
+use crate::args::{RunArgs, Supervise};
 use crate::environment::Environment;
 use crate::exec::{Plan, c_string};
 use crate::failure::Failure;
 use crate::leftover::Leftover;
+use crate::program::Way;
 use crate::report::Report;
 use crate::say::{Shown, tell};
 use crate::supervise::{self, Ended, Next};
-use crate::{library, program, within};
+use crate::{library, program, supervisor, within};
 
 pub fn run(arguments: &RunArgs) -> Result<i32, Failure> {
     if kernel::supervised::is_supervised() {
@@ -26,16 +27,23 @@ pub fn run(arguments: &RunArgs) -> Result<i32, Failure> {
     let (mut environment, policy) = Environment::new(arguments, &library)?;
     let name = arguments.program()?;
     let path = program::find(name)?;
-    program::check(&path, &policy)?;
+    let supervise = Supervise::chosen(arguments.supervise)?;
+    let becomes = match program::way(&path, &policy, supervise)? {
+        Way::Preloaded => Plan::exec,
+        Way::Supervised => {
+            supervisor::is_possible()?;
+            supervisor::become_supervised
+        }
+    };
     if !arguments.summary && !arguments.observe {
         let plan = Plan::new(path, &arguments.command, environment.strings()?)?;
-        return Err(plan.exec());
+        return Err(becomes(&plan));
     }
     let counters = Counters::create()?;
     environment.set(names::SUMMARY, counters.file.path());
     let plan = Plan::new(path, &arguments.command, environment.strings()?)?;
     let start = Instant::now();
-    let ended = supervise::run(&plan)?;
+    let ended = supervise::run(&plan, becomes)?;
     if !arguments.summary {
         drop(counters);
         return Ok(ended.mirror());

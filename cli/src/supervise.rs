@@ -50,8 +50,8 @@ pub enum Next {
     GoesOn,
 }
 
-/// Runs the program to its end.
-pub fn run(plan: &Plan) -> Result<Ended, Failure> {
+/// Runs the program to its end. `becomes`: what makes a process the program.
+pub fn run(plan: &Plan, becomes: fn(&Plan) -> Failure) -> Result<Ended, Failure> {
     // It can't fail for a flag. Without it daemons would become children of the first process of all, and go unseen.
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     let signals = Signals::take();
@@ -59,7 +59,7 @@ pub fn run(plan: &Plan) -> Result<Ended, Failure> {
     let child = unsafe { libc::fork() };
     if child == 0 {
         signals.give_back();
-        let failure = plan.exec();
+        let failure = becomes(plan);
         tell(&failure);
         // SAFETY: ends the child at once, without running what the parent will run at its end.
         unsafe { libc::_exit(failure.code) };

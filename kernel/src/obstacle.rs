@@ -39,6 +39,11 @@ pub fn obstacle<'a>(
 }
 
 impl Obstacle<'_> {
+    /// Whether a supervisor, which needs nothing in the program, can fence it all the same.
+    pub fn keeps_only_preloads_out(&self) -> bool {
+        matches!(self, Obstacle::Static | Obstacle::Loader(_) | Obstacle::Go)
+    }
+
     /// What to do about it.
     pub fn hint(&self) -> &'static str {
         match self {

@@ -6,6 +6,8 @@ use super::processes::Mapping;
 pub struct Line<'a> {
     pub address: &'a str,
     pub rights: &'a [u8],
+    /// In the file, in bytes.
+    pub offset: u64,
     pub device: u64,
     pub inode: u64,
     pub path: &'a [u8],
@@ -16,7 +18,8 @@ pub struct Line<'a> {
 impl<'a> Line<'a> {
     pub fn parse(line: &'a [u8]) -> Option<Line<'a>> {
         let mut words = line.splitn(4, |byte| *byte == b' ');
-        let (address, rights, file) = (words.next()?, words.next()?, words.nth(1)?);
+        let (address, rights) = (words.next()?, words.next()?);
+        let (offset, file) = (words.next()?, words.next()?);
         let mut words = file.splitn(3, |byte| *byte == b' ');
         let (device, inode) = (words.next()?, words.next()?);
         if inode == b"0" {
@@ -28,6 +31,7 @@ impl<'a> Line<'a> {
         Some(Line {
             address: std::str::from_utf8(address).ok()?,
             rights,
+            offset: u64::from_str_radix(std::str::from_utf8(offset).ok()?, 16).ok()?,
             device: rustix::fs::makedev(hex(major)?, hex(minor)?),
             inode: std::str::from_utf8(inode).ok()?.parse().ok()?,
             path,
@@ -45,10 +49,21 @@ impl<'a> Line<'a> {
         format!("{}-{}", short(start), short(end))
     }
 
+    pub fn is_shared(&self) -> bool {
+        self.rights.get(3) == Some(&b's')
+    }
+
+    /// The first address, and the first one behind it.
+    pub fn bounds(&self) -> Option<(usize, usize)> {
+        let (start, end) = self.address.split_once('-')?;
+        let hex = |text| usize::from_str_radix(text, 16).ok();
+        Some((hex(start)?, hex(end)?))
+    }
+
     pub fn mapping(&self) -> Mapping {
         Mapping {
             address: self.address.to_owned(),
-            shared: self.rights.get(3) == Some(&b's'),
+            shared: self.is_shared(),
             writable: self.rights.get(1) == Some(&b'w'),
             touched_kib: None,
             dirty_kib: None,

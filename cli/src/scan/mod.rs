@@ -5,7 +5,7 @@
 pub mod args;
 mod changes;
 mod fence;
-mod maps;
+pub mod maps;
 mod modes;
 mod mounts;
 pub mod owner;

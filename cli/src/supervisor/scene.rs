@@ -1,0 +1,52 @@
+//! One call under way: who makes it, and what is needed to make it for him.
+
+use std::sync::Arc;
+
+use super::listener::{Answer, Call, Listener};
+use super::memory::Room;
+use super::mirrors::Mirrors;
+use super::numbers::{self, Copy, Found};
+use super::processes::{Process, Processes};
+use super::said::Said;
+
+/// What all threads of the supervisor share.
+pub struct Shared {
+    pub listener: Listener,
+    pub processes: Processes,
+    pub mirrors: Mirrors,
+    pub said: Said,
+}
+
+pub struct Scene<'a> {
+    pub shared: &'static Shared,
+    pub call: &'a Call,
+    pub process: Arc<Process>,
+    pub room: &'a mut Room,
+}
+
+impl Scene<'_> {
+    /// The file that an argument stands for, or the answer where it stands for none.
+    pub fn file(&self, which: usize) -> Result<Arc<Copy>, Answer> {
+        self.file_of(self.call.fd(which))
+    }
+
+    pub fn file_of(&self, fd: i32) -> Result<Arc<Copy>, Answer> {
+        match numbers::find(self, fd) {
+            Found::File(copy) => Ok(copy),
+            Found::Other => Err(Answer::Itself),
+            Found::OutOfReach => Err(self.out_of_reach()),
+        }
+    }
+
+    /// The process doesn't let itself be looked into.
+    pub fn out_of_reach(&self) -> Answer {
+        match self.still_waits() {
+            true => self.shared.said.out_of_reach(self.process.number),
+            false => Answer::Given,
+        }
+    }
+
+    pub fn still_waits(&self) -> bool {
+        self.shared.listener.still_waits(self.call)
+    }
+}
