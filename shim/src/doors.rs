@@ -7,6 +7,7 @@ pub mod copies;
 pub mod messages;
 pub mod opens;
 pub mod rights;
+pub mod scope;
 pub mod signals;
 #[cfg(target_arch = "x86_64")]
 pub mod sites;

@@ -23,7 +23,7 @@ static CONSTRUCTOR: extern "C" fn() = constructor;
 extern "C" fn constructor() {
     doors::children::resolve();
     doors::text::resolve();
-    table::resolve();
+    table::resolve(&doors::scope::Scope::behind_us());
     doors::opens::at_start(&table::opens());
     doors::streams::look_up();
     protocol::life::start::init();

@@ -19,6 +19,7 @@
 //! "x86_64"`: elsewhere the kernel hasn't got it. A call that has only a number has no names. At the end of a family may
 //! stand `jumps { ... }`: names whose hooks `doors::children` makes itself.
 
+use crate::doors::scope::Scope;
 use crate::doors::syscall::Meaning;
 
 mod aio;
@@ -46,7 +47,7 @@ pub struct Family {
     pub calls: &'static str,
     pub numbers: &'static [(core::ffi::c_long, Meaning)],
     /// Looks all names up, rather than in the middle of a call.
-    pub resolve: fn(),
+    pub resolve: fn(&Scope),
 }
 
 pub const FAMILIES: [Family; 14] = [
@@ -66,8 +67,8 @@ pub const FAMILIES: [Family; 14] = [
     by_number::FAMILY,
 ];
 
-pub fn resolve() {
-    FAMILIES.iter().for_each(|family| (family.resolve)());
+pub fn resolve(scope: &Scope) {
+    FAMILIES.iter().for_each(|family| (family.resolve)(scope));
 }
 
 /// The table as text, for whoever wants to know what a library that was built covers.
@@ -144,11 +145,10 @@ macro_rules! calls {
                         $crate::doors::syscall::meaning! { $other $others -> $other_result, |$other_real| $other_body },)*
                 )*
             ],
-            resolve: || {
+            resolve: |scope| {
                 use $crate::doors::symbol::Library;
                 if $library::AT_START {
-                    // Not asked whether they are known: to read a page first costs a fault more.
-                    $($($($name::find();)+)? $($($variadic::find();)+)? $($($unlisted::find();)+)?)*
+                    $($($($name::find_in(scope);)+)? $($($variadic::find_in(scope);)+)? $($($unlisted::find_in(scope);)+)?)*
                 }
             },
         };

@@ -175,9 +175,9 @@ fn all_calls(command: &str, library: Option<&str>) -> Vec<String> {
     trace.lines().filter_map(name).collect()
 }
 
-/// The loader's ten, a look at who and where we are, and one for the machine's policy: no table is joined, none is made.
+/// The loader's eight, a look at who and where we are, and one for the machine's policy: no table is joined, none is made.
 #[test]
-fn a_program_without_files_pays_seventeen_calls_at_its_start() {
+fn a_program_without_files_pays_fifteen_calls_at_its_start() {
     let library = found(artefacts::library());
     let fenced = all_calls("/bin/true", library.to_str());
     let bare = all_calls("/bin/true", None);
@@ -200,7 +200,7 @@ fn a_program_without_files_pays_seventeen_calls_at_its_start() {
             "prctl"
         ]
     );
-    assert_eq!(fenced.len() - bare.len(), 17, "{fenced:?}");
+    assert_eq!(fenced.len() - bare.len(), 15, "{fenced:?}");
 }
 
 /// A child that makes no call which comes to us doesn't even find out that it is one.

@@ -3,6 +3,8 @@
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicUsize, Ordering::*};
 
+use super::scope::Scope;
+
 /// Whose functions a family's names are.
 pub trait Library {
     /// What is known of a function `F` of its: `F`, or perhaps none.
@@ -34,6 +36,18 @@ impl Library for Libc {
 extern "C" fn missing() -> isize {
     kernel::set_errno(libc::ENOSYS);
     -1
+}
+
+/// At the start: the same, where it can be read without the loader.
+#[inline(never)]
+pub fn find_in(scope: &Scope, name: &CStr, hash: u32, known: &AtomicUsize) {
+    match scope.find(name, hash) {
+        // Not asked whether it is known: to read a page first costs a fault more.
+        Some(at) => known.store(at, Release),
+        None => {
+            Libc::find(name, known);
+        }
+    }
 }
 
 /// The same of names that libc has for programs that were linked long ago: they are found by their version only.
@@ -92,10 +106,15 @@ macro_rules! symbol {
                 unsafe { core::mem::transmute::<usize, Found>(at) }
             }
             static REAL: AtomicUsize = AtomicUsize::new(0);
+            const NAME: &core::ffi::CStr = $crate::doors::symbol::name(concat!(stringify!($name), "\0"));
             /// Looks it up.
             pub fn find() -> usize {
-                const NAME: &core::ffi::CStr = $crate::doors::symbol::name(concat!(stringify!($name), "\0"));
                 $library::find(NAME, &REAL)
+            }
+            /// At the start.
+            pub fn find_in(scope: &$crate::doors::scope::Scope) {
+                const HASH: u32 = $crate::doors::scope::hash(NAME);
+                $crate::doors::symbol::find_in(scope, NAME, HASH, &REAL);
             }
         }
     };

@@ -1,6 +1,7 @@
 //! Is every door hooked? The library's own table (`shim/src/table.rs`) is compared with what libc, liburing, libaio and the
 //! kernel have. What has no hook has a reason in `unhooked.toml`.
 
+mod behind;
 #[cfg(target_arch = "x86_64")]
 mod inside;
 
