@@ -125,6 +125,20 @@ fn with_values(number: libc::c_long, which: u32, values: &[u32]) -> Vec<libc::so
     of(number, &steps)
 }
 
+/// Whether the supervisor may be asked for such a call.
+pub fn is_sent(number: libc::c_long) -> bool {
+    let sometimes = [
+        libc::SYS_openat,
+        libc::SYS_mmap,
+        libc::SYS_madvise,
+        libc::SYS_rt_sigaction,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_open,
+    ];
+    let mut always = ALWAYS.iter().chain(ALWAYS_HERE);
+    always.any(|one| *one == number) || sometimes.contains(&number)
+}
+
 fn program() -> Vec<libc::sock_filter> {
     let mut all = vec![
         load(ARCH),
@@ -159,6 +173,19 @@ fn program() -> Vec<libc::sock_filter> {
         &[libc::MADV_REMOVE as u32],
     ));
     all.extend(with_values(libc::SYS_ioctl, 1, CONTROLS));
+    // What is installed, and not what is only asked for (see `restarts`).
+    #[cfg(target_arch = "x86_64")]
+    let installs = [
+        load(argument(1)),
+        step(IS, 0, 1, 0),
+        answer(NOTIFY),
+        load(argument(1) + 4),
+        step(IS, 0, 0, 1),
+        answer(ALLOW),
+        answer(NOTIFY),
+    ];
+    #[cfg(target_arch = "x86_64")]
+    all.extend(of(libc::SYS_rt_sigaction, &installs));
     let question = [
         load(argument(0)),
         step(IS, libc::PR_GET_SECCOMP as u32, 0, 3),
@@ -244,6 +271,10 @@ mod tests {
         let advice = |which: i32| says(libc::SYS_madvise, [0, 0, which as u64, 0, 0, 0]);
         assert_eq!(advice(libc::MADV_REMOVE), NOTIFY);
         assert_eq!(advice(libc::MADV_DONTNEED), ALLOW);
+        let installs = |at: u64| says(libc::SYS_rt_sigaction, [0, at, 0, 0, 0, 0]);
+        assert_eq!(installs(0), ALLOW);
+        assert_eq!(installs(1 << 40), NOTIFY);
+        assert_eq!(installs(0x7000_1000), NOTIFY);
     }
 
     #[test]

@@ -13,6 +13,7 @@
 //! | [`transfer`], [`layout`], [`copies`], [`mirrors`] | the calls, by family |
 //! | [`names`] | files that the program names, from where it stands |
 //! | [`limits`] | what the kernel asks of who makes a call, and means the program |
+//! | [`restarts`] | calls that a signal cuts short before they are heard of |
 //! | [`said`] | what is said, and where |
 //!
 //! What is trusted of a call: its registers, and that its thread waits (`NOTIF_ID_VALID`) once its memory has been read.
@@ -35,6 +36,7 @@ mod mirrors;
 mod names;
 mod numbers;
 mod processes;
+mod restarts;
 mod said;
 mod scene;
 mod serve;

@@ -7,6 +7,7 @@ use super::memory::Room;
 use super::mirrors::Mirrors;
 use super::numbers::{self, Copy, Found};
 use super::processes::{Process, Processes};
+use super::restarts::Watch;
 use super::said::Said;
 
 /// What all threads of the supervisor share.
@@ -15,6 +16,7 @@ pub struct Shared {
     pub processes: Processes,
     pub mirrors: Mirrors,
     pub said: Said,
+    pub watch: &'static Watch,
 }
 
 pub struct Scene<'a> {

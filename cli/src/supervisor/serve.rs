@@ -20,6 +20,7 @@ use super::memory::Room;
 use super::mirrors::{self, Mirrors};
 use super::numbers::Copies;
 use super::processes::{Process, Processes, handle};
+use super::restarts::{self, Watch};
 use super::said::{self, Said};
 use super::scene::{Scene, Shared};
 use super::{copies, layout, transfer};
@@ -65,6 +66,7 @@ pub fn serve(about: &[OsString]) -> Result<i32, Failure> {
         processes: Processes::new().map_err(failed)?,
         mirrors: Mirrors::default(),
         said,
+        watch: Watch::begin(),
     }));
     said::pass_on(pipe, first, &shared.processes);
     thread::spawn(|| shared.processes.sweep_for_ever());
@@ -181,12 +183,13 @@ fn answer(shared: &'static Shared, call: &Call, room: &mut Room) -> Answer {
         process,
         room,
     };
-    let families: [fn(&mut Scene) -> Option<Answer>; 5] = [
+    let families: [fn(&mut Scene) -> Option<Answer>; 6] = [
         transfer::transfer,
         numbers_change,
         layout::change,
         copies::copy,
         mirrors::mapping,
+        restarts::installing,
     ];
     let mut families = families.iter();
     let answered = families.find_map(|family| family(&mut scene));
