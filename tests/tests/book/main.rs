@@ -5,4 +5,5 @@ mod errors;
 mod links;
 mod made;
 mod pages;
+mod recipes;
 mod shell;
