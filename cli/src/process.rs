@@ -134,6 +134,18 @@ impl Process {
         inside.into()
     }
 
+    /// The one that makes its file calls for it (see `supervisor`): it holds a handle of each of its processes.
+    pub fn supervisor(&self) -> Option<Process> {
+        if self.says("Seccomp") != "2" {
+            return None;
+        }
+        let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let mut supervisors = numbers.filter(|number| is_supervisor(*number));
+        let its = supervisors.find(|number| handles_of(*number).contains(&self.number))?;
+        Process::read(its).ok()
+    }
+
     pub fn fence(&self) -> Fence<'_> {
         let is_library = |path: &&PathBuf| {
             path.file_name()
@@ -159,6 +171,38 @@ impl Process {
             false => Fence::NotInTable(library, path),
         }
     }
+}
+
+/// What a supervisor calls itself, before the program's name.
+pub const SUPERVISOR: &str = "fence:";
+
+/// Whether a process is one: what it has open is open in the programs whose calls it makes.
+pub fn is_supervisor(number: u32) -> bool {
+    let name = std::fs::read_to_string(format!("/proc/{number}/comm")).unwrap_or_default();
+    name.starts_with(SUPERVISOR)
+        && std::fs::read_link(format!("/proc/{number}/exe"))
+            .is_ok_and(|path| path.file_name().is_some_and(|name| name == "pagefence"))
+}
+
+/// The processes of which a process holds handles (pidfd).
+fn handles_of(number: u32) -> Vec<u32> {
+    let entries = std::fs::read_dir(format!("/proc/{number}/fdinfo")).into_iter();
+    let texts = entries.flatten().flatten().filter_map(|entry| {
+        // Few of them are handles, and only of those is more than the name read.
+        let path = format!("/proc/{number}/fd/{}", entry.file_name().to_str()?);
+        let link = std::fs::read_link(path).ok()?;
+        let is_handle = link.as_os_str().as_bytes().ends_with(b"[pidfd]");
+        is_handle.then(|| std::fs::read_to_string(entry.path()).ok())?
+    });
+    let pid = |text: String| {
+        let mut lines = text.lines();
+        lines
+            .find_map(|line| line.strip_prefix("Pid:"))?
+            .trim()
+            .parse()
+            .ok()
+    };
+    texts.filter_map(pid).collect()
 }
 
 fn variables(bytes: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {

@@ -133,9 +133,9 @@ fn programs_that_no_preload_can_enter() {
     let line = format!("#!{}\n", statically.display());
     fixture.executable("script", line.as_bytes());
     for program in ["./static", "./script"] {
-        let of = answer(&fixture, &[program], 1);
-        assert_eq!(state_of(&of, "static"), "uncovered");
-        assert_eq!(state_of(&of, "raw-calls"), "note");
+        let of = answer(&fixture, &[program], 0);
+        assert_eq!(state_of(&of, "supervisor"), "covered");
+        assert!(of.to_string().contains("it is static"), "{of}");
     }
     fixture.executable("emptied", b"#!/usr/bin/env -S -i sh\n");
     assert_eq!(
@@ -144,13 +144,14 @@ fn programs_that_no_preload_can_enter() {
     );
     fixture.write("go.c", b"__asm__(\".section .note.go.buildid,\\\"a\\\",@note\\n.balign 4\\n.long 4, 4, 4\\n.asciz \\\"Go\\\\0\\\"\\n.long 1\\n.previous\\n\");\nint main(void) { return 0; }\n");
     fixture.cc(&["-o", "go", "go.c"]);
-    assert_eq!(state_of(&answer(&fixture, &["./go"], 1), "go"), "uncovered");
+    let go = answer(&fixture, &["./go"], 0);
+    assert_eq!(state_of(&go, "supervisor"), "covered");
     fixture.write("syscalls.toml", SYSCALLS);
     let seen = answer(&fixture, &["--policy", "syscalls.toml", "./go"], 0);
     assert_eq!(state_of(&seen, "loader"), "covered");
     fixture.cc(&["-nostdlib", "-pie", "-Wl,-e,main", "-o", "alone", "go.c"]);
-    let alone = answer(&fixture, &["--policy", "syscalls.toml", "./alone"], 1);
-    assert_eq!(state_of(&alone, "go"), "uncovered");
+    let alone = answer(&fixture, &["--policy", "syscalls.toml", "./alone"], 0);
+    assert_eq!(state_of(&alone, "supervisor"), "covered");
     let mut foreign = std::fs::read("/bin/true").unwrap();
     foreign[18..20].copy_from_slice(&8_u16.to_le_bytes());
     fixture.executable("foreign", &foreign);
@@ -209,10 +210,10 @@ fn system_calls_in_its_code_and_its_libraries() {
             }
         }
     }
-    // Nobody comes into a static one, whatever the policy says.
+    // Nobody comes into a static one, whatever the policy says; and nobody need.
     fixture.write("f.c", call(libc::SYS_pread64).as_bytes());
     fixture.cc(&["-static", "-o", "static", "main.c", "f.c"]);
-    let of = answer(&fixture, &["--policy", "syscalls.toml", "./static"], 1);
+    let of = answer(&fixture, &["--policy", "syscalls.toml", "./static"], 0);
     assert!(
         !of.to_string().contains("the policy has them covered"),
         "{of}"

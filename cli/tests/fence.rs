@@ -27,8 +27,13 @@ fn patch(mut bytes: Vec<u8>, from: &[u8], to: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// What isn't started, and why.
 fn check(fixture: &Fixture, program: &str, code: i32, reasons: &[&str]) {
-    let output = fixture.run(&["--", program]);
+    check_with(fixture, &["--", program], code, reasons);
+}
+
+fn check_with(fixture: &Fixture, arguments: &[&str], code: i32, reasons: &[&str]) {
+    let output = fixture.run(arguments);
     let said = stderr(&output);
     assert_eq!(output.status.code(), Some(code), "{said}");
     for reason in reasons {
@@ -86,20 +91,24 @@ fn static_programs() {
     let flags = 4_u32.to_le_bytes();
     let interp = [header, flags].concat();
     fixture.executable("static-pie", &patch(sample(), &interp, &[0, 0, 0, 0]));
-    check(
+    let unsupervised = |program| ["--supervise", "never", "--", program];
+    check_with(
         &fixture,
-        "./static-pie",
+        &unsupervised("./static-pie"),
         125,
         &["static", "dynamically linked"],
     );
 
-    fixture.write("static.c", b"int main(void) { return 0; }\n");
+    fixture.write("static.c", b"int main(void) { return 7; }\n");
     let mut cc = Command::new("cc");
     cc.current_dir(fixture.path(""))
         .args(["-static", "-o", "static", "static.c"]);
     if cc.output().unwrap().status.success() {
         assert!(!loads_when_bare(&fixture, &fixture.path("static")));
-        check(&fixture, "./static", 125, &["static"]);
+        check_with(&fixture, &unsupervised("./static"), 125, &["static"]);
+        // Under a supervisor it runs, and is what it is bare.
+        let output = fixture.run(&["--", "./static"]);
+        assert_eq!(output.status.code(), Some(7), "{}", stderr(&output));
     }
 }
 
@@ -120,7 +129,12 @@ fn other_architectures_and_loaders() {
     fixture.executable("small", &small);
     check(&fixture, "./small", 125, &["it is 32-bit"]);
     fixture.executable("musl", &patch(sample(), b"/ld-linux", b"/ld-musl\0"));
-    check(&fixture, "./musl", 125, &["/ld-musl", "glibc"]);
+    check_with(
+        &fixture,
+        &["--supervise", "never", "--", "./musl"],
+        125,
+        &["/ld-musl", "glibc"],
+    );
     fixture.executable("lost", &patch(sample(), b"/lib", b"/lxb"));
     check(&fixture, "./lost", 127, &["its loader /lxb", "is missing"]);
 }

@@ -1,8 +1,12 @@
 //! The libraries that a program is loaded with, found as the loader finds them, without running it.
 
 use std::collections::{HashMap, VecDeque};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::library;
+
+use super::diagnosis::Section;
 use super::object::{self, Loaded};
 
 /// A program and all that it needs; and names that nothing was found for.
@@ -134,6 +138,39 @@ impl Cache {
             }
         }
         Some(all)
+    }
+}
+
+/// Others that are preloaded, and in which order they stand.
+pub fn preloads(section: &mut Section) {
+    let variable = std::env::var_os(library::PRELOAD).unwrap_or_default();
+    let file = std::fs::read("/etc/ld.so.preload").unwrap_or_default();
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b':' | b'\n' | b'\t');
+    let list = |bytes: &[u8]| {
+        let all = bytes.split(is_blank).filter(|name| !name.is_empty());
+        let others = all.filter(|name| !name.ends_with(b"libpagefence.so"));
+        others
+            .map(|name| String::from_utf8_lossy(name).into_owned())
+            .collect::<Vec<_>>()
+    };
+    let behind = list(variable.as_bytes());
+    if !behind.is_empty() {
+        section.note(
+            "preloads",
+            format_args!("preloaded behind ours (`pagefence run` puts ours first): {}", behind.join(", ")),
+            "what these do with a call comes after the fence; what they do by system calls of their own is not seen",
+        );
+    }
+    let before = list(&file);
+    if !before.is_empty() {
+        section.note(
+            "preloads",
+            format_args!(
+                "/etc/ld.so.preload has libraries for every program, behind LD_PRELOAD: {}",
+                before.join(", ")
+            ),
+            "",
+        );
     }
 }
 

@@ -1,6 +1,7 @@
 //! A process that runs: whether it is fenced, by which table, and what it has open.
 
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use kernel::obstacle::obstacle;
 use policy::environment as names;
@@ -73,6 +74,19 @@ fn policy_of(process: &Process, given: Option<Policy>, section: &mut Section) ->
 
 /// Whether it is, and by which table; or why not.
 fn is_fenced(process: &Process, policy: &Policy, section: &mut Section) -> Option<Named> {
+    if let Some(supervisor) = process.supervisor() {
+        section.covered(
+            "fence",
+            format_args!(
+                "it is fenced: its supervisor, process {}, makes its file calls, which costs microseconds each",
+                supervisor.number
+            ),
+        );
+        return match supervisor.fence() {
+            Fence::Fenced(_, table) => Some(mapped_at(table)),
+            _ => None,
+        };
+    }
     let table = match process.fence() {
         Fence::NotLoaded => {
             why_not(process, policy, section);
@@ -102,10 +116,14 @@ fn is_fenced(process: &Process, policy: &Policy, section: &mut Section) -> Optio
             table
         }
     };
-    Some(Named {
+    Some(mapped_at(table))
+}
+
+fn mapped_at(table: &Path) -> Named {
+    Named {
         path: table.to_owned(),
         by: "what it has mapped",
-    })
+    }
 }
 
 fn why_not(process: &Process, policy: &Policy, section: &mut Section) {

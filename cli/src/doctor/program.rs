@@ -16,7 +16,10 @@ use super::{machine, names, place};
 use crate::failure::{Failure, OWN_FAILURE, USAGE};
 use crate::program::{self, Followed};
 use crate::say::Shown;
+use crate::supervisor::is_possible;
 use crate::{library, tables};
+
+const SUPERVISOR: &str = "supervisor";
 
 pub fn diagnose(name: &OsStr, policy: &Policy) -> Result<Diagnosis, Failure> {
     let not_there = |failure: Failure| Failure {
@@ -38,7 +41,10 @@ pub fn diagnose(name: &OsStr, policy: &Policy) -> Result<Diagnosis, Failure> {
     match &followed {
         Ok(Some(followed)) => {
             enters(&mut file, &path, followed, policy)?;
-            of_its_own(&mut code, &followed.path, &file, policy);
+            // A supervisor has all calls, however they are made.
+            if !file.findings.iter().any(|f| f.about == SUPERVISOR) {
+                of_its_own(&mut code, &followed.path, &file, policy);
+            }
         }
         Ok(None) => file.uncovered(
             "unreadable",
@@ -106,28 +112,16 @@ fn enters(
     let fd = followed.file.as_raw_fd();
     let (name, covers) = (path.as_os_str().as_bytes(), policy.covers_own_calls());
     match obstacle(fd, &facts, &followed.elf, name, covers) {
-        Some(obstacle) => section.uncovered(word(&obstacle), obstacle, obstacle.hint()),
-        None => {
-            let loader = followed
-                .elf
-                .loader()
-                .map(|name| Path::new(OsStr::from_bytes(name)));
-            let loader = loader.unwrap_or(path);
-            match loader.exists() {
-                true => section.covered(
-                    "loader",
-                    format_args!(
-                        "it is dynamic, and its loader is glibc's {}",
-                        loader.shown()
-                    ),
+        Some(obstacle) if obstacle.keeps_only_preloads_out() && is_possible().is_ok() => {
+            section.covered(
+                SUPERVISOR,
+                format_args!(
+                    "{obstacle}, so no preload can fence it: a supervisor makes its file calls, which costs microseconds each"
                 ),
-                false => section.uncovered(
-                    "loader",
-                    format_args!("its loader {} is missing", loader.shown()),
-                    "install the C library that it was built for",
-                ),
-            }
+            );
         }
+        Some(obstacle) => section.uncovered(word(&obstacle), obstacle, obstacle.hint()),
+        None => loaded_by(section, followed),
     }
     match library::find() {
         Ok(library) => section.covered(
@@ -136,8 +130,29 @@ fn enters(
         ),
         Err(failure) => section.uncovered("library", failure.message, failure.advice),
     }
-    preloads(section);
+    libraries::preloads(section);
     Ok(())
+}
+
+/// By glibc's loader, if that is there.
+fn loaded_by(section: &mut Section, followed: &Followed) {
+    let named = followed.elf.loader();
+    let named = named.map(|name| Path::new(OsStr::from_bytes(name)));
+    let loader = named.unwrap_or(&followed.path);
+    match loader.exists() {
+        true => section.covered(
+            "loader",
+            format_args!(
+                "it is dynamic, and its loader is glibc's {}",
+                loader.shown()
+            ),
+        ),
+        false => section.uncovered(
+            "loader",
+            format_args!("its loader {} is missing", loader.shown()),
+            "install the C library that it was built for",
+        ),
+    }
 }
 
 pub fn word(obstacle: &Obstacle) -> &'static str {
@@ -147,39 +162,6 @@ pub fn word(obstacle: &Obstacle) -> &'static str {
         Obstacle::Loader(_) => "loader",
         Obstacle::Privilege(_) => "privilege",
         Obstacle::Go => "go",
-    }
-}
-
-/// Others that are preloaded, and in which order they stand.
-fn preloads(section: &mut Section) {
-    let variable = std::env::var_os(library::PRELOAD).unwrap_or_default();
-    let file = std::fs::read("/etc/ld.so.preload").unwrap_or_default();
-    let is_blank = |byte: &u8| matches!(byte, b' ' | b':' | b'\n' | b'\t');
-    let list = |bytes: &[u8]| {
-        let all = bytes.split(is_blank).filter(|name| !name.is_empty());
-        let others = all.filter(|name| !name.ends_with(b"libpagefence.so"));
-        others
-            .map(|name| String::from_utf8_lossy(name).into_owned())
-            .collect::<Vec<_>>()
-    };
-    let behind = list(variable.as_bytes());
-    if !behind.is_empty() {
-        section.note(
-            "preloads",
-            format_args!("preloaded behind ours (`pagefence run` puts ours first): {}", behind.join(", ")),
-            "what these do with a call comes after the fence; what they do by system calls of their own is not seen",
-        );
-    }
-    let before = list(&file);
-    if !before.is_empty() {
-        section.note(
-            "preloads",
-            format_args!(
-                "/etc/ld.so.preload has libraries for every program, behind LD_PRELOAD: {}",
-                before.join(", ")
-            ),
-            "",
-        );
     }
 }
 

@@ -103,7 +103,7 @@ impl Asked {
         }
         let fenced = Fenced {
             policy: Some(self.ruling(part, filesystem, is_device)),
-            note: self.note,
+            note: self.note.or(self.fence.note),
             ..self.fence.clone()
         };
         (fenced, filesystem)
@@ -164,6 +164,24 @@ fn fence_of(process: &Process) -> Fenced {
         note: None,
         table_id: None,
     };
+    if let Some(supervisor) = process.supervisor() {
+        let fence = supervisor.fence();
+        let (fenced, note) = match &fence {
+            Fence::Fenced(..) => (true, "by its supervisor, which makes its file calls"),
+            _ => (false, "its supervisor has met no file yet that is fenced"),
+        };
+        let table = match fence {
+            Fence::Fenced(_, table) | Fence::NotInTable(_, table) => Some(table),
+            _ => None,
+        };
+        return Fenced {
+            fenced,
+            table: table.map(|table| table.shown().to_string()),
+            note: Some(note),
+            table_id: table.and_then(|table| id_at(&supervisor.inside(table))),
+            ..none
+        };
+    }
     match process.fence() {
         Fence::NotLoaded => none,
         Fence::NoTable(_) => Fenced {

@@ -11,6 +11,8 @@ use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
 use rustix::io::Errno;
 use serde::Serialize;
 
+use crate::process::is_supervisor;
+
 use super::maps::Line;
 use super::seen::{self, Id, Seen};
 use super::target::{Candidate, Targets, namespace};
@@ -71,11 +73,12 @@ impl From<Errno> for Gone {
     }
 }
 
-/// The numbers of all processes.
+/// The numbers of all processes, without those that use files for others.
 pub fn all() -> Vec<u32> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let mut all: Vec<u32> = entries
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|number| !is_supervisor(*number))
         .collect();
     all.sort_unstable();
     all

@@ -14,6 +14,7 @@ use policy::environment as variables;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 use crate::failure::Failure;
+use crate::process::SUPERVISOR;
 
 use super::listener::{Answer, Call, Listener};
 use super::memory::Room;
@@ -106,7 +107,7 @@ fn stand_apart(name: &OsString) {
             }
         }
     }
-    let mut shown = b"fence:".to_vec();
+    let mut shown = SUPERVISOR.as_bytes().to_vec();
     shown.extend(name.as_bytes().iter().take(9));
     if let Ok(shown) = std::ffi::CString::new(shown) {
         let _ = rustix::thread::set_name(&shown);

@@ -80,7 +80,8 @@ pub fn check(arguments: &WrapArgs, unit: &str) -> Result<i32, Failure> {
 }
 
 fn member(process: &Process) -> Member {
-    let (state, table) = match process.fence() {
+    let supervisor = process.supervisor();
+    let (state, table) = match supervisor.as_ref().unwrap_or(process).fence() {
         Fence::NotLoaded | Fence::NotInTable(..) => ("unfenced", None),
         Fence::NoTable(_) => ("loaded", None),
         Fence::Fenced(_, table) => ("fenced", Some(table.shown().to_string())),
