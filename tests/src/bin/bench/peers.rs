@@ -26,15 +26,18 @@ pub enum Way {
     /// The program takes locks of its own.
     Locks,
     Strace,
+    /// A supervisor makes its calls.
+    Supervised,
 }
 
-pub const WAYS: [(Way, &str); 6] = [
+pub const WAYS: [(Way, &str); 7] = [
     (Way::Bare, "bare"),
     (Way::PassThrough, "pass-through"),
     (Way::Fenced, "fenced"),
     (Way::Buffered, "buffered"),
     (Way::Locks, "locks"),
     (Way::Strace, "strace"),
+    (Way::Supervised, "supervised"),
 ];
 
 /// What the library has no part in.
@@ -165,6 +168,13 @@ fn once(
             command.args(["-f", "-c", "-o", "/dev/null"]).arg(app);
             command
         }
+        Way::Supervised => {
+            let mut command = Command::new(artefacts::command()?);
+            command
+                .args(["run", "--supervise", "always", "--"])
+                .arg(app);
+            command
+        }
         _ => Command::new(app),
     };
     command
@@ -180,7 +190,7 @@ fn once(
         Way::Locks => {
             command.arg("--locks");
         }
-        Way::Bare | Way::Fenced | Way::Buffered | Way::Strace => {}
+        Way::Bare | Way::Fenced | Way::Buffered | Way::Strace | Way::Supervised => {}
     }
     if mixed {
         command.arg("--mixed");
@@ -200,7 +210,7 @@ fn once(
 
 fn fence_of(way: Way) -> Option<Fence> {
     match way {
-        Way::Fenced => Some(Fence::new()),
+        Way::Fenced | Way::Supervised => Some(Fence::new()),
         Way::Buffered => Some(Fence::with_policy(ROUTED)),
         Way::Bare | Way::PassThrough | Way::Locks | Way::Strace => None,
     }
