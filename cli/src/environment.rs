@@ -32,6 +32,10 @@ impl Environment {
         let mut environment = Environment::own();
         let before = environment.get(library::PRELOAD).map(OsStr::to_owned);
         environment.set(library::PRELOAD, library::preload(library, before));
+        // Without it the library looks for the command itself.
+        if let Ok(command) = std::env::current_exe() {
+            environment.set(names::COMMAND, command);
+        }
         let policy = environment.policy(arguments.policy.as_deref())?;
         let table = environment.path(names::TABLE, arguments.table.as_deref())?;
         let is_named = table.is_some() || policy.table().is_some();

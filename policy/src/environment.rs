@@ -34,9 +34,13 @@ pub const APART: &str = "PAGEFENCE_APART";
 /// `pagefence run --supervise`.
 pub const SUPERVISE: &str = "PAGEFENCE_SUPERVISE";
 
+/// The `pagefence` command, by its path from the root: what starts a supervisor. Internal: set by `pagefence run`; without it
+/// the library looks for the command where it is installed itself.
+pub const COMMAND: &str = "PAGEFENCE_COMMAND";
+
 /// All of them: what an exec keeps, beside `LD_PRELOAD`, under `follow_exec`.
-pub const ALL: [&str; 10] = [
-    POLICY, TABLE, TRACE, LOG, SUMMARY, MODE, ISOLATION, RECORD, APART, SUPERVISE,
+pub const ALL: [&str; 11] = [
+    POLICY, TABLE, TRACE, LOG, SUMMARY, MODE, ISOLATION, RECORD, APART, SUPERVISE, COMMAND,
 ];
 
 /// The name of the program for which this process, its supervisor, makes calls: the one that rules with `program` mean.

@@ -1,29 +1,11 @@
-// Puts a supervisor's filter on itself, as far as it answers whether there is one, and becomes another program. The filter
-// sends no call to anybody. Usage: supervisors_filter QUESTION ANSWER PROGRAM ARGUMENTS
-#include "hazard.h"
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <stddef.h>
-#include <sys/prctl.h>
-
-#define LOAD(what) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, what))
-// Unless it is that, over so many instructions.
-#define UNLESS(value, over) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 0, over)
+// Puts a supervisor's filter on itself and becomes another program.
+// Usage: supervisors_filter QUESTION ANSWER PROGRAM ARGUMENTS
+#include "supervisors_filter.h"
 
 int main(int argc, char **argv) {
     if (argc < 4)
         return 98;
-    unsigned question = atoi(argv[1]), answer = atoi(argv[2]);
-    struct sock_filter filter[] = {
-        LOAD(nr), UNLESS(SYS_prctl, 5),
-        LOAD(args[0]), UNLESS(PR_GET_SECCOMP, 3),
-        LOAD(args[4]), UNLESS(question, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | answer),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-    struct sock_fprog program = {sizeof filter / sizeof *filter, filter};
-    MUST(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
-    MUST(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program));
+    put_filter_on(atoi(argv[1]), atoi(argv[2]));
     execvp(argv[3], argv + 3);
     return 99;
 }

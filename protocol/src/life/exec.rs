@@ -7,8 +7,11 @@ use kernel::text::Line;
 use lock_table::FileId;
 
 use crate::life::fork;
-use crate::life::next::{self, Program};
-use crate::life::variables::{self, Extra, List, text, with_ours};
+use crate::life::launch::{self, Asked};
+use crate::life::next::{self, Next};
+use crate::life::room;
+use crate::life::started::{List, Program, Start};
+use crate::life::variables::{self, Extra, text, variable, with_ours};
 use crate::what::file::POSIX_LOCKED;
 use crate::what::kept;
 use crate::what::state::{KEPT as PLACES, Kept};
@@ -47,15 +50,20 @@ fn parse(entry: &str) -> Option<(i32, FileId)> {
 
 /// posix_spawn: a child that becomes this program, with this environment.
 #[inline(never)]
-pub fn spawn(program: Program, given: List, real: impl FnOnce(List) -> c_int) -> c_int {
+pub fn spawn(
+    program: Program,
+    arguments: List,
+    given: List,
+    real: impl FnOnce(&Start) -> c_int,
+) -> c_int {
     fork::sharing();
+    let asked = asked(program, Some(arguments));
     if !variables::is_readable(given) {
-        return fork::making(|| real(given));
+        return fork::making(|| real(&as_asked(arguments, given)));
     }
     fork::making(|| {
-        with_ours(given, None, |list| match next::is_refused(program, list) {
-            true => next::REFUSED,
-            false => real(list),
+        with_ours(given, None, |list| {
+            started(&asked, arguments, list, real).unwrap_or(next::REFUSED)
         })
     })
 }
@@ -63,25 +71,63 @@ pub fn spawn(program: Program, given: List, real: impl FnOnce(List) -> c_int) ->
 /// `system` and `popen`, with the program's own environment. None: the shell is not to be started, and errno says so.
 pub fn shell<R>(environment: List, real: impl FnOnce() -> R) -> Option<R> {
     fork::sharing();
-    if variables::is_readable(environment) && next::is_refused(Program::shell(), environment) {
+    let asked = asked(Program::shell(), None);
+    if variables::is_readable(environment) && matches!(next::of(&asked, environment), Next::Refused)
+    {
         kernel::set_errno(next::REFUSED);
         return None;
     }
     Some(real())
 }
 
+fn asked(program: Program, arguments: Option<List>) -> Asked {
+    Asked {
+        program,
+        arguments,
+        stack: room::stack_here(),
+    }
+}
+
+fn as_asked(arguments: List, environment: List) -> Start {
+    Start {
+        launcher: None,
+        arguments,
+        environment,
+    }
+}
+
+/// None: it is not to be started.
+#[inline(always)]
+fn started(
+    asked: &Asked,
+    arguments: List,
+    environment: List,
+    real: impl FnOnce(&Start) -> c_int,
+) -> Option<c_int> {
+    match next::of(asked, environment) {
+        Next::AsAsked => Some(real(&as_asked(arguments, environment))),
+        Next::Launched(launch) => Some(launch.start(environment, real)),
+        Next::Refused => None,
+    }
+}
+
 /// The exec family: this process becomes another program; returns only if that failed.
 #[inline(never)]
-pub fn exec(program: Program, given: List, real: impl FnOnce(List) -> c_int) -> c_int {
+pub fn exec(
+    program: Program,
+    arguments: List,
+    given: List,
+    real: impl FnOnce(&Start) -> c_int,
+) -> c_int {
     if !variables::is_readable(given) {
-        return fork::making(|| real(given));
+        return fork::making(|| real(&as_asked(arguments, given)));
     }
+    let asked = asked(program, Some(arguments));
     let real = |list| {
-        if next::is_refused(program, list) {
+        started(&asked, arguments, list, real).unwrap_or_else(|| {
             kernel::set_errno(next::REFUSED);
-            return -1;
-        }
-        real(list)
+            -1
+        })
     };
     // Our second descriptors close at exec, and with them would go the POSIX locks on their files.
     let mut any = false;
@@ -155,4 +201,5 @@ fn each_to_keep(act: &mut dyn FnMut(i32, FileId)) {
 /// Our variables as they were, for programs that exec with an environment of their own making.
 pub fn remember_environment(keep: bool) {
     variables::remember(keep, KEPT);
+    launch::know(text(c"PAGEFENCE_SUPERVISE"), variable(c"PAGEFENCE_COMMAND"));
 }

@@ -7,12 +7,16 @@ pub mod fork;
 pub mod gate;
 pub mod handed_on;
 pub mod join;
+mod launch;
 pub mod needs;
 pub mod next;
 mod no_rings;
+mod opened;
 pub mod rights;
+pub mod room;
 pub mod sandbox;
 pub mod start;
+pub mod started;
 pub mod state;
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@ use std::ffi::CString;
 
 use once_cell::race::OnceBox;
 
+use crate::life::started::Which;
 use crate::who::owned::owned;
 use crate::who::registry::Registry;
 
@@ -40,6 +41,11 @@ pub struct State {
     pub(super) variables: OnceBox<Vec<CString>>,
     /// Our file name in the LD_PRELOAD that this program was started with; empty: it isn't there.
     pub(super) own_name: OnceBox<Vec<u8>>,
+    /// Where we were loaded from.
+    pub(super) own_path: OnceBox<Vec<u8>>,
+    /// Which programs get a supervisor, and the command that starts one, if it is named.
+    pub(super) supervises: OnceBox<Which>,
+    pub(super) command: OnceBox<Vec<u8>>,
     /// How far the numbers had changed when rights were last about to go.
     pub(super) rights_at: AtomicU64,
     /// The numbers that the process came with have been asked for: a system call for each that may be open.
@@ -72,6 +78,9 @@ impl State {
             named: OnceBox::new(),
             variables: OnceBox::new(),
             own_name: OnceBox::new(),
+            own_path: OnceBox::new(),
+            supervises: OnceBox::new(),
+            command: OnceBox::new(),
             rights_at: AtomicU64::new(0),
             numbers_met: AtomicBool::new(false),
             forks_watched: AtomicBool::new(false),

@@ -1,10 +1,4 @@
 //! The environment of the next program: what the caller gives, and our variables where they are missing.
-//!
-//! The list lies in memory of its own, mapped for the one call, however long it is: a vfork child may exec
-//! on 8 KiB of stack. The kernel copies it, and then it is given back, but by nobody where it served: the
-//! process it was mapped in by a vfork child, which then became another program, has it still. So a thread's
-//! record knows the lists of its calls. Its next vfork takes back what children left (their parent stood
-//! still until they had done with it), its next exec what a jump out of an exec left, its end all.
 
 use core::ffi::{CStr, c_char};
 use std::ffi::CString;
@@ -12,12 +6,9 @@ use std::ffi::CString;
 use kernel::errors;
 
 use crate::life::handed_on;
+use crate::life::room::{self, Room};
+use crate::life::started::List;
 use crate::life::state::state;
-use crate::who::lists::{CHILD, Mapped, NOBODY, THIS_PROCESS};
-use crate::who::process;
-use crate::who::thread::{self, Thread};
-
-pub type List = *const *const c_char;
 
 unsafe extern "C" {
     static environ: List;
@@ -73,33 +64,39 @@ pub fn remember(keep: bool, left_out: &CStr) {
         }
     }
     let _ = state().variables.set(Box::new(saved));
-    let _ = state().own_name.set(Box::new(own_name()));
+    let path = own_path();
+    let _ = state().own_name.set(Box::new(own_name(path)));
+    let _ = state().own_path.set(Box::new(path.to_vec()));
 }
 
-/// The file name by which the loader was told to load us; empty: it was told in another way (/etc/ld.so.preload).
-fn own_name() -> Vec<u8> {
+/// The path by which the loader has loaded us.
+fn own_path() -> &'static [u8] {
     let mut found: *const c_char = core::ptr::null();
     // Not dladdr, which goes through all names of the library.
     // SAFETY: the callback gets what it expects, and doesn't keep it.
     unsafe { libc::dl_iterate_phdr(Some(is_own), (&raw mut found).cast()) };
     if found.is_null() {
-        return Vec::new();
+        return &[];
     }
     // SAFETY: the loader's own text, of a library that stays.
-    let path = unsafe { CStr::from_ptr(found) }.to_bytes();
+    unsafe { CStr::from_ptr(found) }.to_bytes()
+}
+
+/// The file name by which the loader was told to load us; empty: it was told in another way (/etc/ld.so.preload).
+fn own_name(path: &[u8]) -> Vec<u8> {
     let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
     let given = variable(c"LD_PRELOAD").is_some_and(|value| names(value.to_bytes(), name));
     if given { name.to_vec() } else { Vec::new() }
 }
 
-/// Whether this library's code is that image's; its name.
+/// Whether this library's code is that image's; its path.
 unsafe extern "C" fn is_own(
     info: *mut libc::dl_phdr_info,
     _: libc::size_t,
     name: *mut libc::c_void,
 ) -> libc::c_int {
-    let here = own_name as *const () as usize;
-    // SAFETY: the loader says where the headers are and how many; `own_name` gives the place for the name.
+    let here = own_path as *const () as usize;
+    // SAFETY: the loader says where the headers are and how many; `own_path` gives the place for the path.
     unsafe {
         let headers = core::slice::from_raw_parts((*info).dlpi_phdr, (*info).dlpi_phnum.into());
         let has = |h: &libc::Elf64_Phdr| {
@@ -174,66 +171,6 @@ pub fn preload(list: List) -> Option<Missing> {
     })
 }
 
-/// This thread is about to make a child that has its memory until it execs. If the thread `waits` for that, as it
-/// did for earlier ones, what they left is free.
-pub fn before_child(thread: &Thread, waits: bool) {
-    if !waits {
-        thread.shares_memory.set(true);
-    }
-    let left = |list: &&Mapped| list.of.get() == CHILD && !thread.shares_memory.get();
-    if thread.lists.iter().any(|l| left(&l)) && kernel::getpid() == process::pid() {
-        thread.lists.iter().filter(left).for_each(Mapped::give_back);
-    }
-}
-
-/// Calls that were jumped out of: the stack has been unwound past them.
-fn after_jump(thread: &Thread, stack: usize) {
-    let ended =
-        |l: &&Mapped| l.of.get() == THIS_PROCESS && thread.was_unwound(l.stack.get(), stack);
-    thread
-        .lists
-        .iter()
-        .filter(ended)
-        .for_each(Mapped::give_back);
-}
-
-/// Memory for a list, and the place in the thread's record that knows it, if there was one.
-struct Room {
-    at: *mut u8,
-    bytes: usize,
-    known: Option<&'static Mapped>,
-}
-
-impl Room {
-    fn of(bytes: usize) -> Option<Room> {
-        let thread = thread::current();
-        let stack = thread.own_stack.stack_here();
-        let of = match kernel::getpid() == process::pid() {
-            true => THIS_PROCESS,
-            false => CHILD,
-        };
-        if of == THIS_PROCESS {
-            after_jump(thread, stack);
-        }
-        let at = kernel::map_anonymous(bytes)?;
-        let known = thread.lists.iter().find(|l| l.of.get() == NOBODY);
-        if let Some(known) = known {
-            known.at.set(at as usize);
-            known.bytes.set(bytes);
-            known.stack.set(stack);
-            known.of.set(of);
-        }
-        Some(Room { at, bytes, known })
-    }
-
-    fn give_back(self) {
-        match self.known {
-            Some(known) => known.give_back(),
-            None => kernel::unmap(self.at, self.bytes),
-        }
-    }
-}
-
 /// One variable more than the caller gives: how many bytes it takes at most, and what writes it, terminated.
 pub struct Extra<'a> {
     pub room: usize,
@@ -245,11 +182,8 @@ pub fn with_ours<R>(given: List, extra: Option<&Extra>, call: impl FnOnce(List) 
     match longer(given, extra) {
         None => call(given),
         Some(room) => {
-            let result = call(room.at.cast());
-            let errno = kernel::errno();
-            room.give_back();
-            kernel::set_errno(errno);
-            result
+            let list = room.at.cast_const().cast();
+            room.give_back_after(|| call(list))
         }
     }
 }
@@ -277,7 +211,7 @@ fn longer(given: List, extra: Option<&Extra>) -> Option<Room> {
     }
     // The list, its null, and behind it what is written of the extra variable.
     let pointers = (count + more + 2) * size_of::<*const c_char>();
-    let room = Room::of(pointers + extra.map_or(0, |e| e.room))?;
+    let room = Room::of(pointers + extra.map_or(0, |e| e.room), room::stack_here())?;
     let text = room.at.wrapping_add(pointers);
     // Of two of that name the first counts.
     let all = words
@@ -296,7 +230,8 @@ fn longer(given: List, extra: Option<&Extra>) -> Option<Room> {
 }
 
 /// A null-terminated list, which exec is about to read too.
-fn entries(list: List) -> impl Iterator<Item = *const c_char> {
+#[allow(clippy::not_unsafe_ptr_arg_deref)] // The kernel was asked.
+pub fn entries(list: List) -> impl Iterator<Item = *const c_char> {
     (0..)
         // SAFETY: up to the null: the kernel was asked. It reads lists wherever they lie.
         .map_while(move |i: usize| {
@@ -318,6 +253,8 @@ fn has(list: List, variable: &CString) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::who::lists::NOBODY;
+    use crate::who::thread;
 
     fn list(count: usize) -> (Vec<CString>, Vec<*const c_char>) {
         let texts: Vec<CString> = (0..count)
@@ -353,17 +290,5 @@ mod tests {
     fn nothing_to_add_is_the_list_that_was_given() {
         let (_texts, given) = list(3);
         assert_eq!(with_ours(given.as_ptr(), None, |l| l), given.as_ptr());
-    }
-
-    #[test]
-    fn what_a_jump_left_is_free_at_the_next_call() {
-        let (thread, here) = (thread::current(), thread::stack_here());
-        let left = Room::of(4096).unwrap().known.unwrap();
-        left.of.set(THIS_PROCESS);
-        for (stack, after) in [(here + 4096, THIS_PROCESS), (here - 4096, NOBODY)] {
-            left.stack.set(stack);
-            after_jump(thread, here);
-            assert_eq!(left.of.get(), after);
-        }
     }
 }

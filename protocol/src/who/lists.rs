@@ -1,4 +1,4 @@
-//! Lists of variables for the next program, as far as a thread's record knows them (see `variables`).
+//! Lists for the next program, of variables and of arguments, as far as a thread's record knows them (see `life::room`).
 
 use core::cell::Cell;
 
@@ -25,5 +25,6 @@ impl Mapped {
     }
 }
 
-/// One call's, a handler's within it, and what a child in between has left.
-pub type Lists = [Mapped; 3];
+/// Two of one call, and of a handler within it or of a child in between that has left its own. For what comes beyond that the
+/// call itself answers.
+pub type Lists = [Mapped; 4];

@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use libc::pid_t;
 use protocol::life::exec::exec;
 use protocol::life::fork::sharing;
-use protocol::life::next::Program;
+use protocol::life::started::{Program, Start};
 
 type List = *const *const c_char;
 
@@ -38,7 +38,7 @@ extern "C" fn before_vfork() -> usize {
         resolve();
     }
     let thread = protocol::who::thread::current();
-    protocol::life::variables::before_child(thread, true);
+    protocol::life::room::before_child(thread, true);
     protocol::life::fork::lending(thread, true);
     REAL_VFORK.load(Ordering::Acquire)
 }
@@ -68,7 +68,7 @@ pub extern "C" fn before_clone(flags: c_int) -> usize {
     if flags & (libc::CLONE_THREAD | libc::CLONE_VM) == libc::CLONE_VM {
         let thread = protocol::who::thread::current();
         let waits = flags & libc::CLONE_VFORK != 0;
-        protocol::life::variables::before_child(thread, waits);
+        protocol::life::room::before_child(thread, waits);
         protocol::life::fork::lending(thread, waits);
     }
     if REAL_CLONE.load(Ordering::Acquire) == 0 {
@@ -182,36 +182,32 @@ macro_rules! variadic_exec {
 variadic_exec!(execl => execl_with, execlp => execlp_with, execle => execle_with);
 
 unsafe extern "C" fn execl_with(path: *const c_char, argv: List) -> c_int {
-    // SAFETY: as the program's own call; `argv` lies in the caller's frame below us.
-    unsafe {
-        exec(Program::named(path), environment(), |env| {
-            execve::real()(path, argv, env)
-        })
-    }
+    exec(Program::named(path), argv, environment(), by_path(path))
 }
 
 unsafe extern "C" fn execlp_with(file: *const c_char, argv: List) -> c_int {
-    // SAFETY: as above.
-    unsafe {
-        exec(Program::Searched(file), environment(), |env| {
-            execvpe::real()(file, argv, env)
-        })
-    }
+    exec(Program::Searched(file), argv, environment(), |start| {
+        // SAFETY: as the program's own call; the arguments lie in the caller's frame below us.
+        unsafe { execvpe::real()(start.path(file), start.arguments, start.environment) }
+    })
 }
 
 /// The environment stands behind the null.
 unsafe extern "C" fn execle_with(path: *const c_char, argv: List) -> c_int {
     let mut end = argv;
     // SAFETY: as above: a null-terminated list, and one pointer more.
-    unsafe {
+    let given = unsafe {
         while !(*end).is_null() {
             end = end.add(1);
         }
-        let given = *end.add(1).cast::<List>();
-        exec(Program::named(path), given, |env| {
-            execve::real()(path, argv, env)
-        })
-    }
+        *end.add(1).cast::<List>()
+    };
+    exec(Program::named(path), argv, given, by_path(path))
+}
+
+fn by_path(path: *const c_char) -> impl FnOnce(&Start) -> c_int {
+    // SAFETY: as the program's own call; the arguments lie in the caller's frame below us.
+    move |start| unsafe { execve::real()(start.path(path), start.arguments, start.environment) }
 }
 
 /// A jump out of a signal handler may leave calls behind that the handler interrupted.

@@ -7,7 +7,7 @@ use core::ffi::{c_char, c_int, c_long, c_void};
 use libc::{pid_t, posix_spawn_file_actions_t, posix_spawnattr_t, size_t};
 use protocol::life::exec::{exec, shell, spawn};
 use protocol::life::fork::{cloning, making, sharing};
-use protocol::life::next::Program;
+use protocol::life::started::Program;
 
 type Handler = Option<unsafe extern "C" fn()>;
 type List = *const *const c_char;
@@ -38,40 +38,56 @@ calls! { Libc "Children and other programs" {
 
 "becomes another program": [execve] = SYS_execve
     fn(path: *const c_char, argv: List, env: List) -> c_int, |real| {
-    exec(Program::named(path), env, |env| real(path, argv, env))
+    exec(Program::named(path), argv, env, |start| real(start.path(path), start.arguments, start.environment))
 }
 "becomes another program, from a directory": [execveat 2.34] = SYS_execveat
     fn(dir: c_int, path: *const c_char, argv: Mutable, env: Mutable, flags: c_int) -> c_int, |real| {
-    exec(Program::At(dir, path, flags), env.cast(), |env| real(dir, path, argv, env.cast(), flags))
+    exec(Program::At(dir, path, flags), argv.cast(), env.cast(), |start| match start.launcher {
+        Some(launcher) => execve::real()(launcher, start.arguments, start.environment),
+        None => real(dir, path, argv, start.environment.cast(), flags),
+    })
 }
 "becomes the program behind a number": [fexecve]
     fn(fd: c_int, argv: List, env: List) -> c_int, |real| {
-    exec(Program::Number(fd), env, |env| real(fd, argv, env))
+    exec(Program::Number(fd), argv, env, |start| match start.launcher {
+        Some(launcher) => execve::real()(launcher, start.arguments, start.environment),
+        None => real(fd, argv, start.environment),
+    })
 }
 "becomes a program that is looked for": [execvpe]
     fn(file: *const c_char, argv: List, env: List) -> c_int, |real| {
-    exec(Program::Searched(file), env, |env| real(file, argv, env))
+    exec(Program::Searched(file), argv, env, |start| real(start.path(file), start.arguments, start.environment))
 }
 // These use `environ`; the forms that take an environment let us add to it.
 "becomes another program, with this environment": [execv]
     fn(path: *const c_char, argv: List) -> c_int, |real| {
     let own = environment();
-    exec(Program::named(path), own, |env| if env == own { real(path, argv) } else { execve::real()(path, argv, env) })
+    exec(Program::named(path), argv, own, |start| match start.environment == own {
+        true => real(start.path(path), start.arguments),
+        false => execve::real()(start.path(path), start.arguments, start.environment),
+    })
 }
 "becomes a program that is looked for, with this environment": [execvp]
     fn(file: *const c_char, argv: List) -> c_int, |real| {
     let own = environment();
-    exec(Program::Searched(file), own, |env| if env == own { real(file, argv) } else { execvpe::real()(file, argv, env) })
+    exec(Program::Searched(file), argv, own, |start| match start.environment == own {
+        true => real(start.path(file), start.arguments),
+        false => execvpe::real()(start.path(file), start.arguments, start.environment),
+    })
 }
 "starts another program": [posix_spawn]
     fn(pid: *mut pid_t, path: *const c_char, actions: *const posix_spawn_file_actions_t,
      attributes: *const posix_spawnattr_t, argv: Mutable, env: Mutable) -> c_int, |real| {
-    spawn(Program::named(path), env.cast(), |env| real(pid, path, actions, attributes, argv, env.cast()))
+    spawn(Program::named(path), argv.cast(), env.cast(), |start| {
+        real(pid, start.path(path), actions, attributes, start.arguments.cast(), start.environment.cast())
+    })
 }
 "starts a program that is looked for": [posix_spawnp]
     fn(pid: *mut pid_t, file: *const c_char, actions: *const posix_spawn_file_actions_t,
      attributes: *const posix_spawnattr_t, argv: Mutable, env: Mutable) -> c_int, |real| {
-    spawn(Program::Searched(file), env.cast(), |env| real(pid, file, actions, attributes, argv, env.cast()))
+    spawn(Program::Searched(file), argv.cast(), env.cast(), |start| {
+        real(pid, start.path(file), actions, attributes, start.arguments.cast(), start.environment.cast())
+    })
 }
 "starts a shell, and waits for it": [system]
     fn(command: *const c_char) -> c_int, |real| {

@@ -12,6 +12,7 @@ mod dropped;
 mod environment;
 mod go;
 mod join;
+mod launched;
 mod modes;
 mod names;
 mod next_program;

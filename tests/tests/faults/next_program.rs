@@ -76,7 +76,9 @@ fn told(fence: &Fence, reason: &str) -> Vec<Value> {
     all
 }
 
+/// Without a supervisor for those that get one otherwise.
 fn outcome(command: &mut Command) -> Outcome {
+    command.env("PAGEFENCE_SUPERVISE", "never");
     run(command, Duration::from_secs(60)).expect("a program of ours")
 }
 
@@ -197,6 +199,7 @@ fn what_cannot_be_started_is_as_bare() {
     ways.push(("refused", Fence::with_policy(REFUSE)));
     let seen = Comparison::new("exec_doors").check(&main_place(), &ways, |dir| {
         let mut command = doors.on(dir);
+        command.env("PAGEFENCE_SUPERVISE", "never");
         command.arg(&program.path).args(&paths);
         command
     });

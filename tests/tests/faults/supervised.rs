@@ -33,7 +33,8 @@ impl Filter {
         let dir = self.place.directory();
         let mut command = Command::new(&self.program.path);
         command.args([self.question.to_string(), ANSWER.to_string()]);
-        command.arg("env");
+        // What only a supervisor could fence is to be said, or refused.
+        command.args(["env", "PAGEFENCE_SUPERVISE=never"]);
         for (name, value) in variables.environment() {
             command.arg(format!("{name}={}", value.display()));
         }
