@@ -106,6 +106,9 @@ fn opened_emptied(scene: &Scene, dir: i32, path: usize, flags: i32) -> Result<An
     if flags & libc::O_TRUNC == 0 || flags & libc::O_PATH != 0 || flags & exclusive == exclusive {
         return Err(Answer::Itself);
     }
+    if scene.call.number() == libc::SYS_openat2 {
+        is_sound(scene)?;
+    }
     let path = memory::path(scene.call.thread, path).map_err(Answer::Error)?;
     let Named::File(file) = names::find(scene, dir, &path, flags & libc::O_NOFOLLOW)? else {
         return Err(Answer::Itself);
@@ -129,6 +132,28 @@ fn opened_emptied(scene: &Scene, dir: i32, path: usize, flags: i32) -> Result<An
         scene.process.copies.keep(given, copy);
     }
     Ok(Answer::Given)
+}
+
+/// Whether the kernel takes what a call of `openat2` asks for, whatever the path is: it looks at that first.
+fn is_sound(scene: &Scene) -> Result<(), Answer> {
+    let (at, len) = (scene.call.size(2), scene.call.size(3));
+    let mut how = vec![0; len.min(64 << 10)];
+    memory::fetch(scene.call.thread, at, &mut how).ok_or(Answer::Error(libc::EFAULT))?;
+    let nowhere = usize::MAX; // no directory
+    let arguments = [
+        nowhere,
+        c".".as_ptr() as usize,
+        how.as_ptr() as usize,
+        len,
+        0,
+        0,
+    ];
+    // SAFETY: a terminated path, and a structure of ours of that length, or of more than a page of any kernel.
+    let said = unsafe { kernel::any(libc::SYS_openat2 as usize, arguments) };
+    match -said as i32 {
+        libc::EBADF => Ok(()),
+        error => Err(Answer::Error(error)),
+    }
 }
 
 fn asks_nothing_more(scene: &Scene) -> bool {

@@ -25,6 +25,14 @@ pub struct Piece {
     pub len: usize,
 }
 
+impl Piece {
+    /// Whether a program could have so much there: the kernel asks that before anything else.
+    pub fn can_be(&self) -> bool {
+        let end = self.at.checked_add(self.len);
+        end.is_some_and(|end| isize::try_from(end).is_ok())
+    }
+}
+
 /// Pieces of a program's memory, and room for each.
 pub struct Pieces {
     there: Vec<libc::iovec>,
@@ -110,6 +118,15 @@ impl Pieces {
     pub fn put(&mut self, thread: u32, len: usize) -> usize {
         self.shorten(len);
         moved(|call| call.write(thread, &self.here, &self.there))
+    }
+
+    /// Whether each piece of the program's ends where something is.
+    pub fn ends_are_there(&self, thread: u32) -> bool {
+        let mut pieces = self.there.iter().filter(|piece| piece.iov_len > 0);
+        pieces.all(|piece| {
+            let last = (piece.iov_base as usize).wrapping_add(piece.iov_len - 1);
+            fetch(thread, last, &mut [0]).is_some()
+        })
     }
 
     /// To so many bytes.

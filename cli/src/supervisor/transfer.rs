@@ -59,12 +59,16 @@ fn asked(scene: &Scene, number: libc::c_long, write: bool) -> Result<Transfer, i
     };
     let flags = matches!(number, libc::SYS_preadv2 | libc::SYS_pwritev2).then(|| call.flags(5));
     let pieces = match is_vector {
-        true => memory::pieces(call.thread, call.size(1), call.size(2))?,
+        // Of the count the kernel looks at 32 bits.
+        true => memory::pieces(call.thread, call.size(1), call.size(2) as u32 as usize)?,
         false => vec![Piece {
             at: call.size(1),
             len: call.size(2),
         }],
     };
+    if !pieces.iter().all(Piece::can_be) {
+        return Err(libc::EFAULT);
+    }
     Ok(Transfer {
         write,
         at,
@@ -81,7 +85,7 @@ fn written(
     pieces: &mut Pieces,
 ) -> Result<Answer, Answer> {
     let there = pieces.fetch(scene.call.thread);
-    if there == 0 && pieces.len > 0 {
+    if there < pieces.len && (there == 0 || is_whole_or_nothing(copy)) {
         return Err(Answer::Error(libc::EFAULT));
     }
     // Else these bytes may be another's.
@@ -110,7 +114,13 @@ fn read(
     if !scene.still_waits() {
         return Err(Answer::Given);
     }
-    let put = pieces.put(scene.call.thread, len);
+    let whole = pieces.len;
+    let mut put = pieces.put(scene.call.thread, len);
+    // Where the file ends before the buffer does, the rest of that is asked for.
+    let is_there = put == len && (len == whole || pieces.ends_are_there(scene.call.thread));
+    if !is_there && is_whole_or_nothing(copy) {
+        put = 0;
+    }
     if put < len && asked.at.is_none() {
         // What didn't reach the program hasn't been read.
         kernel::lseek(copy.number(), put as i64 - len as i64, libc::SEEK_CUR);
@@ -119,6 +129,17 @@ fn read(
         0 => Err(Answer::Error(libc::EFAULT)),
         put => Ok(Answer::Result(put as i64)),
     }
+}
+
+/// Whether a request fails whose buffer isn't there to its end, whatever could be moved before: direct I/O, but where the
+/// filesystem goes on through the cache from there (btrfs), or has nothing but a cache (tmpfs).
+fn is_whole_or_nothing(copy: &Copy) -> bool {
+    const EXT4: i64 = 0xef53;
+    const XFS: i64 = 0x5846_5342;
+    let is_direct = |flags: u32| flags & libc::O_DIRECT as u32 != 0;
+    let is_so =
+        || copy.is_block || matches!(kernel::filesystem_magic(copy.number()), Some(EXT4 | XFS));
+    kernel::get_flags(copy.number()).is_ok_and(is_direct) && is_so()
 }
 
 /// The call itself, by libc's names, at which the library stands.
