@@ -295,7 +295,7 @@ struct CloneRange {
     into: u64,
 }
 
-const FICLONERANGE: libc::c_ulong = 0x4020_940d;
+const FICLONERANGE: libc::Ioctl = 0x4020_940d;
 
 fn clone(from: &Fd, at: u64, to: &Fd, into: u64, len: u64) -> Res<()> {
     let how = CloneRange {

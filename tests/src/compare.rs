@@ -6,6 +6,7 @@ use crate::fence::{Fence, split_own_lines};
 use crate::places::Place;
 use crate::run::{Outcome, run};
 use crate::tree;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -20,6 +21,7 @@ pub struct Comparison {
     ignore: &'static [&'static str],
     normalise: Normalise,
     said: &'static [&'static str],
+    through: Vec<OsString>,
 }
 
 impl Comparison {
@@ -31,6 +33,7 @@ impl Comparison {
             ignore: &[],
             normalise,
             said: &[],
+            through: Vec::new(),
         }
     }
 
@@ -56,6 +59,12 @@ impl Comparison {
     /// nothing, except what would have collided where it only looks on.
     pub fn expect_said(self, said: &'static [&'static str]) -> Self {
         Comparison { said, ..self }
+    }
+
+    /// The fenced ones are started by this command, which puts them behind the fence itself.
+    pub fn through(self, command: &[&OsStr]) -> Self {
+        let through = command.iter().map(|word| (*word).to_owned()).collect();
+        Comparison { through, ..self }
     }
 
     /// Runs what `make` makes for a directory, bare and then inside each fence; panics with both
@@ -113,12 +122,21 @@ impl Comparison {
         let open = std::fs::Permissions::from_mode(0o777);
         std::fs::set_permissions(work, open).expect("chmod of a directory of ours");
         let mut command = make(work);
+        if let (Some(_), [first, rest @ ..]) = (fence, self.through.as_slice()) {
+            let mut starter = Command::new(first);
+            starter.args(rest).arg(command.get_program());
+            starter.args(command.get_args());
+            command = starter;
+        }
         command
             .current_dir(work)
             .env("LC_ALL", "C")
             .env("TZ", "UTC");
         if let Some(fence) = fence {
             fence.apply(&mut command);
+            if !self.through.is_empty() {
+                command.env_remove("LD_PRELOAD");
+            }
         }
         run(&mut command, self.limit).unwrap_or_else(|e| panic!("{}: {e}", self.name))
     }
