@@ -6,6 +6,7 @@
 
 pub mod artefacts;
 pub mod compare;
+pub mod containers;
 pub mod covered;
 pub mod defects;
 pub mod exports;

@@ -58,30 +58,8 @@ ls -l /run/pagefence/table | cut -d' ' -f1,4; ls /dev/shm
     }
 }
 
-/// The same where each has mounts, processes, a /dev/shm and a /run of its own, and shares the table's directory and the data.
-#[test]
-fn containers_that_share_the_table_are_kept_apart() {
-    const SCRIPT: &str = r#"
-meanwhile() { :; }
-install_it; let_in
-whole_records
-mkdir shared && mount --bind /run/pagefence shared
-as() { local user=$1; shift; unshare --mount --pid --ipc --fork --mount-proc -- sh -c '
-    mount -t tmpfs tmpfs /run && mkdir /run/pagefence && mount --bind shared /run/pagefence && mount -t tmpfs tmpfs /dev/shm
-    user=$1; shift; exec setpriv --reuid "$user" --regid "$user" --init-groups -- "$@"' sh "$user" "$@"; }
-all pagefence run --
-find /run/pagefence -type s; pagefence table show /run/pagefence/table >&2
-"#;
-    all_are_kept_apart(SCRIPT, |outcome| {
-        assert!(
-            outcome.stdout.ends_with("\n/run/pagefence/table\n"),
-            "{}",
-            outcome.report()
-        );
-    });
-}
-
-/// And where each has users of its own as well, among whom the machine's root is none (as Kubernetes and podman make them).
+/// The same where each has mounts, processes and users of its own, among whom the machine's root is none. (What containers are
+/// told by compose and Kubernetes: `packages`.)
 #[test]
 fn containers_with_users_of_their_own_are_kept_apart() {
     const SCRIPT: &str = r#"

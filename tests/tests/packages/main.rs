@@ -1,6 +1,8 @@
 //! Pagefence from packages: made by `scripts/package`, installed into a fresh Debian, used there by several users, upgraded
 //! while they are at it, and purged.
 
+mod containers;
+
 use pagefence_tests::machine::{FENCED, built, has_root, in_root_over, is, project, tearing};
 use pagefence_tests::places::main_place;
 use pagefence_tests::{artefacts, fence::found};
