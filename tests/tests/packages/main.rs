@@ -259,6 +259,11 @@ fn a_package_says_what_it_needs_and_whose_it_is() {
         examples += 1;
     }
     assert!(examples > 2, "{examples}");
+    for licence in ["LICENSE-MIT", "LICENSE-APACHE"] {
+        let packed = fs::read(tree.join("usr/share/doc/pagefence").join(licence));
+        let ours = fs::read(project().join(licence)).expect("a licence");
+        assert!(packed.is_ok_and(|packed| packed == ours), "{licence}");
+    }
     let copyright = fs::read_to_string(tree.join("usr/share/doc/pagefence/copyright"));
     let copyright = copyright.expect("a list of licences");
     let listed: BTreeSet<&str> = copyright
