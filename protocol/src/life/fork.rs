@@ -30,7 +30,7 @@ use crate::what::{changes, descriptions, entries, files, hands, kept, own, place
 use crate::who::process::{self, active, table};
 use crate::who::registry::Registry;
 use crate::who::thread::Thread;
-use crate::who::{buffers, lineage, registry, scratch, thread};
+use crate::who::{buffers, forking, lineage, registry, scratch, thread};
 
 /// A task is about to be made that uses this memory, and not this process's descriptors. Whether it is not to be made.
 pub fn cloning(flags: i32) -> bool {
@@ -77,9 +77,9 @@ extern "C" fn before_fork() {
     let registry = registry::lock();
     registry::hold_for_fork(&registry);
     lineage::watch();
-    state().child_may_wait.store(may_wait(), Release);
+    forking::child_may_wait().store(may_wait(), Release);
     // SAFETY: we hold the registry lock: no other fork is between prepare and parent.
-    unsafe { *state().forking.0.get() = Some(registry) };
+    unsafe { forking::keep(registry) };
 }
 
 /// Whether a child that is forked now may stay what it is until its first call.
@@ -96,7 +96,7 @@ fn may_wait() -> bool {
 
 fn take_stash() -> Option<Registry> {
     // SAFETY: as above; in the child there is no other thread.
-    unsafe { (*state().forking.0.get()).take() }
+    unsafe { forking::take() }
 }
 
 extern "C" fn after_fork_in_parent() {
@@ -109,7 +109,7 @@ extern "C" fn after_fork_in_parent() {
 }
 
 extern "C" fn after_fork_in_child() {
-    if state().child_may_wait.load(Acquire) && registry::is_forking_here() {
+    if forking::child_may_wait().load(Acquire) && registry::is_forking_here() {
         return wait_for_a_call();
     }
     if let Some(registry) = take_stash() {
@@ -124,15 +124,15 @@ const WAITS: usize = 1;
 
 fn wait_for_a_call() {
     // SAFETY: as above.
-    if let Some(registry) = unsafe { (*state().forking.0.get()).as_mut() } {
+    if let Some(registry) = unsafe { forking::kept() } {
         registry.let_handlers_come();
-        state().becoming.store(WAITS, Release);
+        forking::becoming().store(WAITS, Release);
     }
 }
 
 /// Whether this is a forked child that has made no call yet that comes to us.
 pub fn has_made_no_call() -> bool {
-    state().becoming.load(Acquire) == WAITS
+    forking::becoming().load(Acquire) == WAITS
 }
 
 /// Such a child's first call; or one that comes while another thread makes its own.
@@ -170,7 +170,7 @@ fn this_thread() -> usize {
 pub fn behind_our_back() {
     // Not counted: what is counted here is the parent's.
     let signals = kernel::block_signals();
-    let becoming = &state().becoming;
+    let becoming = forking::becoming();
     match becoming.compare_exchange(NOBODY, this_thread(), AcqRel, Acquire) {
         Err(_) => first_call(becoming),
         Ok(_) => {
@@ -220,7 +220,7 @@ pub fn become_process() {
 
 fn become_child(registry: Registry) {
     // What is done here may ask who this is.
-    state().becoming.store(this_thread(), Release);
+    forking::becoming().store(this_thread(), Release);
     let in_call = thread::current().is_in_call();
     become_process();
     changes::recount_in_child();
@@ -234,7 +234,7 @@ fn become_child(registry: Registry) {
         registering::reregister_in_child();
     }
     lineage::this_is_the_process();
-    state().becoming.store(NOBODY, Release);
+    forking::becoming().store(NOBODY, Release);
 }
 
 /// What the parent holds of the table isn't the child's. Whether the child has joined already, as who can't wait for the

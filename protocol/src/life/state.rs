@@ -1,16 +1,14 @@
 //! All that this room remembers of the process.
 
-use core::cell::UnsafeCell;
 use core::ffi::c_char;
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64};
 use std::ffi::CString;
 
 use once_cell::race::OnceBox;
 
 use crate::life::started::Which;
 use crate::who::owned::owned;
-use crate::who::registry::Registry;
 
 /// A copy of a seccomp filter: its instructions stand behind it in the same mapping.
 pub struct Filter {
@@ -52,17 +50,7 @@ pub struct State {
     pub(super) numbers_met: AtomicBool,
     /// Forks are watched.
     pub(super) forks_watched: AtomicBool,
-    /// The registry, while it is held for a fork; and in the child, until it becomes a process of its own.
-    pub(super) forking: Stash,
-    /// Said before the fork: a child of this process may put that off.
-    pub(super) child_may_wait: AtomicBool,
-    /// Whether this is such a child (see `fork`).
-    pub(super) becoming: AtomicUsize,
 }
-
-pub(super) struct Stash(pub UnsafeCell<Option<Registry>>);
-// SAFETY: written and read only between prepare and parent/child, by the thread that forks.
-unsafe impl Sync for Stash {}
 
 impl State {
     const fn new() -> State {
@@ -84,9 +72,6 @@ impl State {
             rights_at: AtomicU64::new(0),
             numbers_met: AtomicBool::new(false),
             forks_watched: AtomicBool::new(false),
-            forking: Stash(UnsafeCell::new(None)),
-            child_may_wait: AtomicBool::new(false),
-            becoming: AtomicUsize::new(0),
         }
     }
 }

@@ -26,12 +26,16 @@ pub fn set_level(part: &str) {
             "off, error, warn, info, debug, trace"
         ));
     };
-    for (known, cell) in Kind::ALL.iter().zip(&state().levels) {
-        if kind.is_empty() || kind == "pagefence" || known.word() == kind {
-            cell.store(level as u32, Relaxed);
+    for known in Kind::ALL {
+        let is_meant = kind.is_empty() || kind == "pagefence" || known.word() == kind;
+        if is_meant && let Some(cell) = state().levels.get(*known as usize) {
+            cell.store(level as u32 ^ USUAL, Relaxed);
         }
     }
 }
+
+/// What is told where nobody says otherwise: warnings (see [`rank`]).
+const USUAL: u32 = 2;
 
 fn rank(level: &Level) -> u32 {
     match *level {
@@ -47,7 +51,7 @@ fn wanted_on_stderr(kind: Kind) -> bool {
     state()
         .levels
         .get(kind as usize)
-        .is_some_and(|l| l.load(Relaxed) >= rank(&kind.level()))
+        .is_some_and(|l| l.load(Relaxed) ^ USUAL >= rank(&kind.level()))
 }
 
 /// The same, of the kinds with this word.

@@ -1,7 +1,8 @@
 //! Places for what happened and is told later (see `later`).
 
 use core::cell::UnsafeCell;
-use core::sync::atomic::AtomicUsize;
+use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use kernel::text::Text;
 use lock_table::{FileId, Owner};
@@ -17,7 +18,9 @@ pub(super) struct Place {
     pub(super) thread: AtomicUsize,
     /// When it happened, counted up.
     pub(super) order: AtomicUsize,
-    pub(super) what: UnsafeCell<Option<Kept>>,
+    /// Whether there is anything: said apart, so that an empty place is all zeros and in no file.
+    is_full: AtomicBool,
+    what: UnsafeCell<MaybeUninit<Kept>>,
 }
 
 // SAFETY: `what` is touched by the thread alone whose record is in `thread`.
@@ -28,8 +31,25 @@ impl Place {
         Place {
             thread: AtomicUsize::new(0),
             order: AtomicUsize::new(0),
-            what: UnsafeCell::new(None),
+            is_full: AtomicBool::new(false),
+            what: UnsafeCell::new(MaybeUninit::zeroed()),
         }
+    }
+
+    /// # Safety
+    /// The place is this thread's, and no handler comes in between.
+    pub(super) unsafe fn put(&self, kept: Kept) {
+        // SAFETY: as the caller promises: nobody else looks.
+        unsafe { (*self.what.get()).write(kept) };
+        self.is_full.store(true, Relaxed);
+    }
+
+    /// # Safety
+    /// As [`Place::put`].
+    pub(super) unsafe fn take(&self) -> Option<Kept> {
+        let is_full = self.is_full.swap(false, Relaxed);
+        // SAFETY: it was put there before `is_full` was said, and is read once.
+        is_full.then(|| unsafe { (*self.what.get()).assume_init_read() })
     }
 }
 

@@ -41,7 +41,7 @@ pub(super) fn keep(event: &Event) -> bool {
         return false;
     };
     // SAFETY: the place is this thread's since `take`, and no handler comes in between.
-    unsafe { *place.what.get() = Some(kept) };
+    unsafe { place.put(kept) };
     place.order.store(order, Relaxed);
     thread.tells_later.set(true);
     true
@@ -53,7 +53,7 @@ pub(super) fn next_of(thread: &Thread) -> Option<Kept> {
     let kept = state().later.iter().filter(mine);
     let place = kept.min_by_key(|place| place.order.load(Relaxed))?;
     // SAFETY: the place is this thread's, and no handler comes in between.
-    let what = unsafe { (*place.what.get()).take() };
+    let what = unsafe { place.take() };
     place.thread.store(0, Release);
     what
 }

@@ -10,13 +10,14 @@ use crate::tell::kept::{PLACES, Place};
 use crate::tell::ring::Trace;
 use crate::who::owned::owned;
 
-/// What is read in calls stands first.
+/// What is read in calls stands first. All zeros at first: so it is in no file, and of what a forked child gets a copy of it is
+/// no more than has been touched.
 #[repr(C)]
 pub struct State {
     /// The counters of the run (see `counters`).
     pub(super) summary: OnceBox<Summary>,
     pub(super) trace: Trace,
-    /// The level for stderr, by kind: 0 off .. 5 trace.
+    /// The level for stderr, by kind: 0 off .. 5 trace, as its difference from the usual one (see `events`).
     pub(super) levels: [AtomicU32; 16],
     /// The device and inode that descriptor 2 had at the start: what is there later may be the program's data.
     pub(super) stderr: [AtomicU64; 2],
@@ -48,7 +49,7 @@ impl State {
         State {
             summary: OnceBox::new(),
             trace: Trace::new(),
-            levels: [const { AtomicU32::new(2) }; 16],
+            levels: [const { AtomicU32::new(0) }; 16],
             stderr: [const { AtomicU64::new(0) }; 2],
             stderr_is_file: AtomicBool::new(false),
             telling: AtomicU32::new(0),

@@ -8,6 +8,7 @@ use lock_table::{USE_BUFFERED, USE_DIRECT};
 use crate::what::file::{self, File};
 use crate::what::state::{Description, state};
 use crate::what::{files, routes, seconds};
+use crate::who::forking;
 use crate::who::registry::{self, Registry};
 
 /// A description in use, kept from being recycled until [`unpin_index`].
@@ -124,12 +125,12 @@ pub fn use_of(flags: u32) -> u32 {
 
 /// The moment before an open, for [`opened`].
 pub fn sharings() -> u32 {
-    state().sharings.load(Acquire)
+    forking::sharings().load(Acquire)
 }
 
 /// From now on every description may be shared with another process (fork, spawn, `SCM_RIGHTS`).
 pub fn all_shared() {
-    state().sharings.fetch_add(1, AcqRel);
+    forking::sharings().fetch_add(1, AcqRel);
 }
 
 /// In a forked child, whose numbers stand for these: what the parent's other threads had pinned or locked is nobody's
@@ -231,7 +232,7 @@ impl Description {
     /// Whether another process may hold it too: its offset and flags can change under us.
     pub fn is_shared(&self) -> bool {
         self.foreign.load(Relaxed) != 0
-            || self.shared_since.load(Relaxed) != state().sharings.load(Acquire)
+            || self.shared_since.load(Relaxed) != forking::sharings().load(Acquire)
     }
 
     /// Take the flags as the kernel has them now.

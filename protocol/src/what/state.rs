@@ -30,8 +30,6 @@ pub struct State {
     pub(super) kept_entries: Arena<KeptEntries>,
     pub(super) places: OnceBox<Places>,
     pub(super) place_count: AtomicUsize,
-    /// Counts the moments at which descriptions may have become shared with another process.
-    pub(super) sharings: AtomicU32,
     pub(super) by_identity: OnceBox<ByIdentity>,
     /// With which flags numbers were opened that nobody has used yet (see `fresh`), and whether that is known at all.
     pub(super) opened: [AtomicU64; 64],
@@ -180,7 +178,6 @@ impl State {
             kept_entries: Arena::new(),
             places: OnceBox::new(),
             place_count: AtomicUsize::new(0),
-            sharings: AtomicU32::new(0),
             by_identity: OnceBox::new(),
             opened: [const { AtomicU64::new(0) }; 64],
             opened_last: AtomicU64::new(0),

@@ -3,6 +3,7 @@
 pub mod buffers;
 pub mod due;
 pub mod ending;
+pub mod forking;
 pub mod frame;
 pub mod handlers;
 pub mod installed;

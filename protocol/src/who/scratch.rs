@@ -65,9 +65,12 @@ fn surely<R>(result: Option<R>) -> R {
     result.unwrap_or_else(|| std::process::abort())
 }
 
-/// In the constructor: the first stack is there whatever the program forbids itself later.
+/// When the table is joined: the first stack is there whatever the program forbids itself later.
 pub fn init() {
-    if let Some(taken) = take() {
+    // In a job that is the one.
+    if !thread::current().is_on_scratch()
+        && let Some(taken) = take()
+    {
         give(taken);
     }
 }

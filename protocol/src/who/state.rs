@@ -1,6 +1,8 @@
 //! All that this room remembers of the process.
 
+use core::cell::UnsafeCell;
 use core::ffi::c_void;
+use core::mem::MaybeUninit;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize};
 
@@ -14,7 +16,8 @@ use crate::who::owned::owned;
 const ENOUGH: u32 = 32;
 
 /// What is read in every call stands together; what is written now and then has cache lines of its own.
-#[repr(C, align(64))]
+/// All but the stacks lies on one page: a fork copies those that are written after it.
+#[repr(C, align(512))]
 pub struct State {
     /// How the process stands to the fence (see `process`).
     pub(super) standing: AtomicU32,
@@ -45,9 +48,12 @@ pub struct State {
     /// Calls on some file are to be recorded.
     pub(super) records: AtomicBool,
     pub(super) changing: Changing,
+    pub(super) forking: Forking,
     /// The stacks that jobs run on (see `scratch`).
     pub(super) stacks: [Stack; STACKS],
 }
+
+const _: () = assert!(core::mem::offset_of!(State, stacks) <= align_of::<State>());
 
 #[repr(align(64))]
 pub(super) struct Changing {
@@ -72,6 +78,22 @@ pub(super) struct Changing {
     /// How many epochs there have been (see `lineage`).
     pub epochs: AtomicU32,
 }
+
+/// What a fork writes (see `forking`). Calls read the last one.
+#[repr(align(64))]
+pub(super) struct Forking {
+    /// Whether there is anything in the stash.
+    pub is_kept: AtomicBool,
+    pub stash: Stash,
+    pub child_may_wait: AtomicBool,
+    pub becoming: AtomicUsize,
+    pub sharings: AtomicU32,
+}
+
+/// Room for the registry's proof, which this file, on which that relies, doesn't know.
+pub(super) struct Stash(pub UnsafeCell<MaybeUninit<[u64; 4]>>);
+// SAFETY: written and read only between prepare and parent/child, by the thread that forks.
+unsafe impl Sync for Stash {}
 
 /// What those above do when something has happened that is seen here: they say so at the start.
 #[derive(Clone, Copy)]
@@ -124,6 +146,13 @@ impl State {
                 // Above all that the kernel gives.
                 stand_in: AtomicU32::new(1 << 24),
                 epochs: AtomicU32::new(0),
+            },
+            forking: Forking {
+                is_kept: AtomicBool::new(false),
+                stash: Stash(UnsafeCell::new(MaybeUninit::uninit())),
+                child_may_wait: AtomicBool::new(false),
+                becoming: AtomicUsize::new(0),
+                sharings: AtomicU32::new(0),
             },
             stacks: [const {
                 Stack {

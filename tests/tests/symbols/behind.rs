@@ -2,7 +2,7 @@
 //! loaded, and compared with what the files of the libraries behind it say.
 
 use object::read::elf::ElfFile64;
-use object::{Endianness, Object, ObjectSymbol};
+use object::{Endianness, Object, ObjectSection, ObjectSymbol};
 use pagefence_tests::artefacts;
 use pagefence_tests::fence::found;
 use pagefence_tests::programs::compile;
@@ -154,4 +154,24 @@ fn hooks_call_what_stands_between_us_and_libc() {
         assert!(both.contains_key(name), "{name}");
         assert_eq!(alone.contains_key(name), ours, "{name}: {alone:?}");
     }
+}
+
+/// What is large and empty at first is in no file: what a process has not touched of it a fork doesn't copy.
+#[test]
+fn rooms_begin_empty() {
+    let bytes = read(&found(artefacts::library()));
+    let file = File::parse(&*bytes).expect("ELF");
+    let large = file.symbols().filter(|s| s.size() > 4096);
+    let of_rooms = large.filter(|s| s.name().is_ok_and(|name| name.contains("OF_THE_PROCESS")));
+    let sections = of_rooms.map(|s| {
+        let index = s.section_index().expect("it is defined");
+        let section = file.section_by_index(index).expect("it is there");
+        section.name().expect("ASCII").to_owned()
+    });
+    let sections: Vec<_> = sections.collect();
+    assert!(sections.len() >= 3, "{sections:?}");
+    assert!(
+        sections.iter().all(|name| name.starts_with(".bss")),
+        "{sections:?}"
+    );
 }
