@@ -461,12 +461,12 @@ fn throws(place: &Place, jobs: &[&str]) -> usize {
 // ---- what can't be fenced ----------------------------------------------------------------------
 
 #[test]
-fn a_static_program_is_refused() {
+fn a_static_program_is_refused_where_it_gets_no_supervisor() {
     let (program, place) = (compile("both_ways", &["-static"]), main_place());
     let dir = place.directory();
     let mut command = Command::new(found(artefacts::command()));
     command
-        .args(["run", "--"])
+        .args(["run", "--supervise", "never", "--"])
         .arg(&program.path)
         .arg(dir.path());
     let outcome = run(&mut command, Duration::from_secs(20)).expect("pagefence");
