@@ -4,6 +4,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use kernel::errors;
 use lock_table::{OfSystem, View};
 use policy::Policy;
 
@@ -23,19 +24,15 @@ pub fn tell_of_others(policy: &Policy) -> bool {
         // Files are refused then, and that is said by who refuses.
         OfSystem::Closed(_) if policy.may_refuse() => false,
         OfSystem::Closed(error) => {
-            let cure = match error.kind() {
-                std::io::ErrorKind::ReadOnlyFilesystem => {
-                    format!("in a unit: ReadWritePaths={MACHINES}")
-                }
-                std::io::ErrorKind::NotFound => {
-                    "start what hands it out: systemctl start pagefence-table, or pagefence tabled"
-                        .to_owned()
-                }
-                _ => let_in(),
+            let entry = errors::of_machines_table(error);
+            let cure = match entry == &errors::MACHINES_CLOSED {
+                true => let_in(),
+                false => entry.todo.to_owned(),
             };
             tell(format_args!(
-                "pagefence: the machine's lock table in {MACHINES} can't be joined ({error}): this user's own is used, and what \
-                 programs in the machine's do to the same files is not excluded\n  {cure}"
+                "pagefence: {} ({error}); {}\n  {cure}",
+                entry.what,
+                errors::OWN_TABLE_USED
             ));
             true
         }
@@ -52,7 +49,7 @@ fn let_in() -> String {
         .metadata()
         .map_or(0, |found| found.gid());
     let group = groups().name(group);
-    format!("usermod -aG {group} USER, and log in anew; in a unit: SupplementaryGroups={group}")
+    errors::MACHINES_CLOSED.todo.replace("pagefence", &group)
 }
 
 /// Root sees who else is fenced now in a table of his own, and what is used there. (Nobody else can look.)

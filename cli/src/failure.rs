@@ -35,7 +35,7 @@ impl Failure {
     pub fn of(entry: &Entry, about: &[&dyn fmt::Display]) -> Failure {
         let code = match entry.says {
             Says::Command(code) | Says::Both(code) => code,
-            Says::Library | Says::Table => OWN_FAILURE,
+            Says::Library | Says::Table | Says::Machine => OWN_FAILURE,
         };
         Failure::new(
             code,

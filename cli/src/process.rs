@@ -1,5 +1,6 @@
 //! A process that runs, as /proc shows it: what it was started with, what is mapped into it, whether it is fenced.
 
+use kernel::errors;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
@@ -10,7 +11,7 @@ use policy::environment as names;
 use policy::{Policy, PolicyError};
 
 use crate::exec::c_string;
-use crate::failure::{Failure, OWN_FAILURE, USAGE};
+use crate::failure::Failure;
 
 /// What /proc says of it.
 pub struct Process {
@@ -41,27 +42,15 @@ pub enum Fence<'a> {
 impl Process {
     pub fn read(number: u32) -> Result<Process, Failure> {
         let at = |name: &str| format!("/proc/{number}/{name}");
-        let absent = || {
-            Failure::new(
-                USAGE,
-                format!("there is no process {number}"),
-                "give the number that ps(1) shows; a program whose name is a number: ./NAME",
-            )
-        };
+        let absent = || Failure::of(&errors::NO_PROCESS, &[&number]);
         let user = std::fs::metadata(at("")).map_err(|_| absent())?.uid();
         let status = std::fs::read_to_string(at("status")).map_err(|_| absent())?;
         let denied = |error: std::io::Error| {
-            let message = format!("process {number} can't be looked at: {error}");
-            Failure::new(OWN_FAILURE, message, "ask as its user, or as root")
+            let process = format_args!("process {number}");
+            Failure::of(&errors::NOT_LOOKED_AT, &[&process, &error])
         };
         let path = std::fs::read_link(at("exe")).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Failure::new(
-                USAGE,
-                format!(
-                    "process {number} is no program: a thread of the kernel's, or it has ended"
-                ),
-                "",
-            ),
+            std::io::ErrorKind::NotFound => Failure::of(&errors::NO_PROGRAM, &[&number]),
             _ => denied(error),
         })?;
         let maps = std::fs::read(at("maps")).map_err(denied)?;

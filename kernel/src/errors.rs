@@ -8,10 +8,14 @@ use core::fmt::{self, Display};
 
 mod of_command;
 mod of_library;
+mod of_machine;
+mod of_others;
 mod of_table;
 
 pub use of_command::*;
 pub use of_library::*;
+pub use of_machine::*;
+pub use of_others::*;
 pub use of_table::*;
 
 /// Who says it.
@@ -25,6 +29,8 @@ pub enum Says {
     Both(i32),
     /// Whoever meets the table.
     Table,
+    /// Whoever can't join the machine's.
+    Machine,
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -118,7 +118,7 @@ echo "@ none"; umount /run/pagefence; rm /run/pagefence/table; twice ann
         panic!("{}", outcome.report());
     };
     let count = |text: &str, what| text.matches(what).count();
-    const APART: &str = "pagefence: the machine's lock table in /run/pagefence can't be joined";
+    const APART: &str = "pagefence: the machine's lock table (/run/pagefence/table) ";
     for (part, kind, hint) in [
         (reported, APART, "usermod -aG pagefence USER"),
         (

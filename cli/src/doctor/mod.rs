@@ -14,13 +14,14 @@ mod place;
 mod process;
 mod program;
 
+use kernel::errors;
 use std::path::PathBuf;
 
 use policy::{Policy, PolicyError, environment};
 
 use crate::args::DoctorArgs;
 use crate::environment::overrides;
-use crate::failure::{Failure, USAGE};
+use crate::failure::Failure;
 use crate::say;
 
 /// Something isn't covered.
@@ -60,16 +61,10 @@ fn number(target: &std::ffi::OsStr) -> Option<Result<u32, Failure>> {
     let text = target
         .to_str()
         .filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()))?;
-    let absent = || {
-        Failure::new(
-            USAGE,
-            format!("there is no process {text}"),
-            "give the number that ps(1) shows; a program whose name is a number: ./NAME",
-        )
-    };
+    let absent = || Failure::of(&errors::NO_PROCESS, &[&text]);
     Some(text.parse().ok().filter(|n| *n != 0).ok_or_else(absent))
 }
 
 fn unusable(error: PolicyError) -> Failure {
-    Failure::new(USAGE, format!("the policy can't be used\n\n{error}"), "")
+    Failure::of(&errors::POLICY_OF_QUESTION, &[&error])
 }

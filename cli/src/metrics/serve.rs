@@ -1,6 +1,7 @@
 //! The numbers over HTTP. One request after the other, each with a deadline and a bound on its length: however many come,
 //! there is one thread, and what is gathered is a second old at most.
 
+use kernel::errors;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::ending::{Ending, NOTICE};
 use super::gather::Gatherer;
-use crate::failure::{Failure, OWN_FAILURE};
+use crate::failure::Failure;
 use crate::say::tell;
 
 /// A request's first bytes, headers and all.
@@ -22,14 +23,7 @@ const FRESH: Duration = Duration::from_secs(1);
 
 pub fn serve(address: SocketAddr, gatherer: &mut Gatherer) -> Result<i32, Failure> {
     let ending = Ending::watch()?;
-    let failed = |error: std::io::Error| {
-        let message = format!("can't listen at {address}: {error}");
-        Failure::new(
-            OWN_FAILURE,
-            message,
-            "name another port, or 0 for a free one",
-        )
-    };
+    let failed = |error: std::io::Error| Failure::of(&errors::NOT_LISTENING, &[&address, &error]);
     let listener = TcpListener::bind(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     let own = listener.local_addr().map_err(failed)?;

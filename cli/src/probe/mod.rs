@@ -9,6 +9,7 @@ mod flags;
 mod folios;
 mod place;
 
+use kernel::errors;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -60,10 +61,7 @@ struct Report {
 pub fn probe(arguments: &ProbeArgs) -> Result<i32, Failure> {
     let (path, directory) = resolve(&arguments.path)?;
     let shown = directory.shown();
-    let failed = |error: io::Error| {
-        let advice = "it needs to make a file of 8 MiB there, without a name";
-        Failure::own(format!("{shown} can't be tried: {error}"), advice)
-    };
+    let failed = |error: io::Error| Failure::of(&errors::CANT_BE_TRIED, &[&shown, &error]);
     let place = Place::new(&directory).map_err(failed)?;
     let measured = measure(&place).map_err(failed)?;
     let filesystem = filesystem_of(&directory).map_err(failed)?;
@@ -110,14 +108,7 @@ fn resolve(given: &Path) -> Result<(PathBuf, PathBuf), Failure> {
     }
     match (found.is_file(), path.parent()) {
         (true, Some(directory)) => Ok((path.clone(), directory.to_owned())),
-        _ => Err(Failure::new(
-            USAGE,
-            format!(
-                "{} is neither a directory nor a regular file",
-                given.shown()
-            ),
-            "a device can't be tried without writing to it",
-        )),
+        _ => Err(Failure::of(&errors::NOT_TRIED, &[&given.shown()])),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is looked for: a file, whatever lies under a directory, or on a block device.
 
+use kernel::errors;
 use std::collections::{HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
 use super::mounts::{Mount, Mounts, Place};
 use super::seen::{self, Id, Seen};
 use crate::explain::filesystem_of;
-use crate::failure::{Failure, OWN_FAILURE, USAGE};
+use crate::failure::{Failure, USAGE};
 use crate::say::Shown;
 
 #[derive(Clone)]
@@ -177,11 +178,7 @@ fn resolve(given: &Path, mounts: &Mounts) -> Result<What, Failure> {
         NotFound | NotADirectory | InvalidInput => {
             Failure::new(USAGE, format!("{shown}: {error}"), "")
         }
-        _ => Failure::new(
-            OWN_FAILURE,
-            format!("{shown} can't be looked at: {error}"),
-            "ask as its user, or as root",
-        ),
+        _ => Failure::of(&errors::NOT_LOOKED_AT, &[&shown, &error]),
     };
     let path = std::fs::canonicalize(given).map_err(failed)?;
     if path.is_dir() {
@@ -203,11 +200,7 @@ fn resolve(given: &Path, mounts: &Mounts) -> Result<What, Failure> {
     match seen::at(CWD, &path).map_err(|error| failed(error.into()))? {
         Some(seen) if seen.id.is_device => Ok(What::Device(seen.id)),
         Some(seen) => Ok(What::File(seen.id)),
-        None => Err(Failure::new(
-            USAGE,
-            format!("{shown} is neither a regular file nor a directory nor a block device"),
-            "nothing else has a page cache that could be gone past",
-        )),
+        None => Err(Failure::of(&errors::NO_CACHE, &[&shown])),
     }
 }
 

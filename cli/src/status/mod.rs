@@ -3,12 +3,13 @@
 pub mod args;
 pub mod render;
 
+use kernel::errors;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Serialize;
 
-use crate::failure::{Failure, USAGE};
+use crate::failure::Failure;
 use crate::say::{Shown, answer};
 use crate::scan::target::Targets;
 use crate::scan::{self, Scanner};
@@ -107,9 +108,8 @@ fn in_two(tables: &[Account]) -> Option<String> {
 
 fn of_one(file: &Path) -> Result<Report, Failure> {
     if file.is_dir() {
-        let advice = format!("pagefence scan {} looks beneath it", file.shown());
-        let message = format!("{} is a directory", file.shown());
-        return Err(Failure::new(USAGE, message, advice));
+        let shown = file.shown();
+        return Err(Failure::of(&errors::IS_A_DIRECTORY, &[&shown]));
     }
     let targets = Targets::new(&[file.to_owned()])?;
     let id = targets.only_file();

@@ -1,10 +1,11 @@
 //! `pagefence table list` and `show`.
 
+use kernel::errors;
 use serde::Serialize;
 
 use super::args::{ListArgs, OneArgs, Room};
 use crate::columns::columns;
-use crate::failure::{Failure, USAGE};
+use crate::failure::Failure;
 use crate::say::{Shown, answer};
 use crate::scan::owner::Users;
 use crate::status::render::{mebibytes, one};
@@ -111,9 +112,8 @@ fn row(one: &Listed) -> [String; 7] {
 pub fn show(arguments: &OneArgs) -> Result<i32, Failure> {
     let (path, live) = live::open(arguments.table.as_deref())?;
     let Some(live) = live else {
-        let message = format!("there is no lock table {}", path.shown());
-        let advice = "the first fenced program makes it; `pagefence table list` shows others";
-        return Err(Failure::new(USAGE, message, advice));
+        let shown = path.shown();
+        return Err(Failure::of(&errors::NO_TABLE_YET, &[&shown]));
     };
     let mapped = Mapped::look(std::slice::from_ref(&live.path));
     let moment = live

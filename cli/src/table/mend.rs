@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
-use kernel::errors::TABLE_IN_USE;
+use kernel::errors::{NO_TABLE_YET, TABLE_IN_USE};
 use lock_table::{Fault, Table, TableError};
 use serde::Serialize;
 
@@ -43,9 +43,8 @@ fn meant(arguments: &OneArgs) -> Result<(PathBuf, CString), Failure> {
     match live {
         Some(_) => Ok((path, name)),
         None => {
-            let message = format!("there is no lock table {}", path.shown());
-            let advice = "`pagefence table list` shows those that there are";
-            Err(Failure::new(crate::failure::USAGE, message, advice))
+            let shown = path.shown();
+            Err(Failure::of(&NO_TABLE_YET, &[&shown]))
         }
     }
 }

@@ -4,6 +4,7 @@ pub mod args;
 pub mod progress;
 pub mod put;
 
+use kernel::errors;
 use std::fmt::Write;
 use std::path::Path;
 use std::thread::sleep;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use report::{Account, Disorder, Event, Folder, InOrder, Names, OneRing, Sums};
 use trace::Lost;
 
-use crate::failure::{Failure, USAGE};
+use crate::failure::Failure;
 use crate::page;
 use crate::say::{Shown, answer, tell};
 use args::ReportArgs;
@@ -42,12 +43,11 @@ pub fn report(arguments: &ReportArgs) -> Result<i32, Failure> {
 /// The trace that an argument names.
 pub fn open(folder: &Path) -> Result<Folder, Failure> {
     Folder::open(folder).map_err(|error| {
-        let advice = match folder.is_file() {
-            true => "a trace is a folder: the one that `pagefence run --trace` names",
-            false => "name the folder that `pagefence run --trace` names",
-        };
-        let message = format!("can't read the trace {}: {error}", folder.shown());
-        Failure::new(USAGE, message, advice)
+        let shown = folder.shown();
+        match folder.is_file() {
+            true => Failure::of(&errors::NO_FOLDER, &[&shown]),
+            false => Failure::of(&errors::NO_TRACE, &[&shown, &error]),
+        }
     })
 }
 

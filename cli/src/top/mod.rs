@@ -5,13 +5,14 @@ mod keys;
 mod screen;
 mod sheets;
 
+use kernel::errors;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use args::TopArgs;
 
 use crate::columns::columns;
-use crate::failure::{Failure, USAGE};
+use crate::failure::Failure;
 use crate::say::answer;
 use crate::watched::{Now, Watch};
 use sheets::{Sheet, Tab};
@@ -19,11 +20,7 @@ use sheets::{Sheet, Tab};
 pub fn top(arguments: &TopArgs) -> Result<i32, Failure> {
     let on_screen = !arguments.once && !arguments.json;
     if on_screen && !(std::io::stdout().is_terminal() && std::io::stdin().is_terminal()) {
-        return Err(Failure::new(
-            USAGE,
-            "top needs a terminal for its input and output",
-            "`pagefence top --once` prints one page; `pagefence top --json` a line for each look",
-        ));
+        return Err(Failure::of(&errors::NO_TERMINAL, &[]));
     }
     let trace = arguments.trace.clone().or_else(trace_of_environment);
     let mut watch = Watch::new(arguments.table.as_deref(), trace.as_deref())?;

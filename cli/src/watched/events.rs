@@ -1,12 +1,13 @@
 //! What a trace tells while it is written: how often what has happened, in all and by file.
 
+use kernel::errors;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use report::Folder;
 use serde::Serialize;
 
-use crate::failure::{Failure, USAGE};
+use crate::failure::Failure;
 use crate::say::Shown;
 
 /// How many files are told apart; the rest counts in all only.
@@ -31,14 +32,8 @@ pub struct Counts {
 
 impl Events {
     pub fn open(path: &Path) -> Result<Events, Failure> {
-        let folder = Folder::open(path).map_err(|error| {
-            let message = format!("can't read the trace {}: {error}", path.shown());
-            Failure::new(
-                USAGE,
-                message,
-                "name the folder that `pagefence run --trace` names",
-            )
-        })?;
+        let folder = Folder::open(path)
+            .map_err(|error| Failure::of(&errors::NO_TRACE, &[&path.shown(), &error]))?;
         Ok(Events {
             folder,
             counts: Counts::default(),

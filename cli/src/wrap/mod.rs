@@ -5,12 +5,13 @@ mod needs;
 mod running;
 mod unit;
 
+use kernel::errors;
 use std::io::ErrorKind::{DirectoryNotEmpty, NotFound};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::failure::{Failure, OWN_FAILURE, USAGE};
+use crate::failure::Failure;
 use crate::library;
 use crate::say::{Shown, answer, tell};
 use args::WrapArgs;
@@ -98,12 +99,7 @@ fn name(given: &str) -> Result<String, Failure> {
         || given.starts_with('.')
         || kinds.iter().any(|kind| given.ends_with(kind));
     if wrong {
-        let message = format!("{} is not the name of a service", given.shown());
-        return Err(Failure::new(
-            USAGE,
-            message,
-            "such as mariadb.service, or postgresql@15-main.service",
-        ));
+        return Err(Failure::of(&errors::NO_SERVICE, &[&given.shown()]));
     }
     Ok(match given.ends_with(".service") {
         true => given.to_owned(),
@@ -122,14 +118,11 @@ fn library_in(root: &Path) -> Result<PathBuf, Failure> {
         root.join(place.strip_prefix("/").unwrap_or(place))
             .is_file()
     };
-    places.iter().find(there).cloned().ok_or_else(|| {
-        let message = format!("Pagefence isn't installed in {}", root.shown());
-        Failure::new(
-            OWN_FAILURE,
-            message,
-            "scripts/install-system --root does that",
-        )
-    })
+    places
+        .iter()
+        .find(there)
+        .cloned()
+        .ok_or_else(|| Failure::of(&errors::NOT_INSTALLED, &[&root.shown()]))
 }
 
 /// systemd starts no service with a group that there isn't.
@@ -145,21 +138,14 @@ fn has_group(root: &Path) -> Result<(), Failure> {
             .any(|line| line.split(':').next() == Some(GROUP))
     {
         true => Ok(()),
-        false => Err(Failure::own(
-            format!("there is no group {GROUP}: the service could not be started"),
-            "install Pagefence for all users: scripts/install-system, or its package",
-        )),
+        false => Err(Failure::of(&errors::NO_GROUP, &[&GROUP])),
     }
 }
 
 fn ours(path: &Path) -> Result<bool, Failure> {
     match std::fs::read_to_string(path) {
         Ok(text) if text.starts_with(FIRST_LINE) => Ok(true),
-        Ok(_) => Err(Failure::new(
-            NOT_DONE,
-            format!("{} is not `pagefence wrap`'s", path.shown()),
-            "give it another name",
-        )),
+        Ok(_) => Err(Failure::of(&errors::NOT_OURS, &[&path.shown()])),
         Err(error) if error.kind() == NotFound => Ok(false),
         Err(error) => Err(Failure::own(format!("{}: {error}", path.shown()), "")),
     }
@@ -177,8 +163,7 @@ fn write(folder: &Path, path: &Path, text: &str) -> Result<(), Failure> {
 
 fn remove(arguments: &WrapArgs, unit: &str, folder: &Path, path: &Path) -> Result<i32, Failure> {
     if !ours(path)? {
-        let message = format!("{unit} is not wrapped: there is no {}", path.shown());
-        return Err(Failure::new(NOT_DONE, message, ""));
+        return Err(Failure::of(&errors::NOT_WRAPPED, &[&unit, &path.shown()]));
     }
     let failed = |error| Failure::own(format!("{}: {error}", path.shown()), "run it as root");
     std::fs::remove_file(path).map_err(failed)?;

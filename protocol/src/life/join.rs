@@ -17,9 +17,9 @@
 use core::ffi::CStr;
 use std::ffi::CString;
 
+use kernel::errors;
 use lock_table::{Fault, OfSystem, Table};
 use policy::Policy;
-use rustix::io::Errno;
 
 use crate::hold::ranges;
 use crate::life::state::state;
@@ -109,29 +109,16 @@ fn may_do_without_the_machines() -> bool {
         ),
         false => (
             Kind::Uncovered,
-            "this user's own is used: what programs in the machine's do to the same files is not excluded",
+            errors::OWN_TABLE_USED,
             handed_on::is_first_to_say_apart(),
         ),
     };
     if is_new {
-        let (reason, hint) = match error {
-            Errno::ROFS => (
-                "the machine's lock table (/run/pagefence/table) can't be joined: /run is read-only here",
-                "in a unit: ReadWritePaths=/run/pagefence",
-            ),
-            Errno::NOENT => (
-                "the machine's lock table (/run/pagefence/table) isn't there, and only root can make it",
-                "start what hands it out: systemctl start pagefence-table, or pagefence tabled",
-            ),
-            _ => (
-                "the machine's lock table (/run/pagefence/table) can't be joined: this user is not in its group",
-                "usermod -aG pagefence USER, and log in anew; in a unit: SupplementaryGroups=pagefence",
-            ),
-        };
+        let entry = errors::of_machines_table(error);
         events::emit(&Event {
-            reason,
+            reason: entry.what,
             done,
-            hint,
+            hint: entry.todo,
             ..Event::new(kind)
         });
     }

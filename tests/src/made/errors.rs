@@ -1,7 +1,7 @@
 //! The page of errors, from the catalogue that the library and the command say them from.
 
 use super::{MADE, cell};
-use kernel::errors::{Entry, OF_COMMAND, OF_LIBRARY, OF_TABLE, Says};
+use kernel::errors::{Entry, OF_COMMAND, OF_LIBRARY, OF_MACHINE, OF_OTHERS, OF_TABLE, Says};
 use std::fmt::Write;
 
 pub fn page() -> String {
@@ -11,7 +11,7 @@ pub fn page() -> String {
 
 What is said of what can't be done: what, why, and what to do, from the catalogue that says it
 ([`errors`](../kernel/src/errors.rs)): {MADE} makes this page, and a test provokes each. *...* stands for what it is about. What
-isn't in the catalogue yet: what other commands than `run` say, sandboxes, and what is rare.
+isn't in the catalogue yet: what the system itself refuses (behind a path), sandboxes, and what is rare.
 
 ## What `pagefence run` says
 
@@ -42,6 +42,27 @@ Behind `lock table PATH:`, by the command, and by the library as the reason of a
     for entry in OF_TABLE {
         page.push_str(&of(entry));
     }
+    page.push_str(
+        "
+## Why the machine's table can't be joined
+
+By the command before the program runs, and by the library as an [event](events.md) `uncovered`; with
+[`on_table_error = \"refuse\"`](policy.md) as a `table_error`. Each is said once.
+",
+    );
+    for entry in OF_MACHINE {
+        page.push_str(&of(entry));
+    }
+    page.push_str(
+        "
+## What other commands say
+
+And the exit code. The second line of the message is what to do.
+",
+    );
+    for entry in OF_OTHERS {
+        page.push_str(&of(entry));
+    }
     page
 }
 
@@ -49,7 +70,7 @@ fn of(entry: &Entry) -> String {
     let said = match entry.says {
         Says::Command(code) => format!("*exits with {code}*. "),
         Says::Both(code) => format!("*exits with {code}; said by both*. "),
-        Says::Library | Says::Table => String::new(),
+        Says::Library | Says::Table | Says::Machine => String::new(),
     };
     let shown = |text: &str| cell(text.split("\n\n").next().unwrap_or("")).replace("{}", "...");
     let mut text = String::new();

@@ -1,7 +1,7 @@
 //! Each error of the catalogue can be provoked, and says then what it says there: what, and what to do.
 
 use crate::shell::answers;
-use kernel::errors::{self, Entry, OF_COMMAND, OF_LIBRARY, OF_TABLE, Says};
+use kernel::errors::{self, Entry, OF_COMMAND, OF_LIBRARY, OF_MACHINE, OF_OTHERS, OF_TABLE, Says};
 use pagefence_tests::{is_root, skip};
 use std::collections::BTreeSet;
 
@@ -218,6 +218,77 @@ pagefence run --table $PWD/one-process -- sh -c 'read line <main.c; cat main.c'"
     ),
 ];
 
+/// What makes another command say it.
+const OF_OTHER_COMMANDS: [(&Entry, &str); 18] = [
+    (&errors::NO_PROCESS, "pagefence doctor 4194305"),
+    // One that has ended, and nobody has asked how.
+    (
+        &errors::NO_PROGRAM,
+        "python3 -c 'import os, time
+child = os.fork() or os._exit(0); time.sleep(0.3); os.execlp(\"pagefence\", \"pagefence\", \"doctor\", str(child))'",
+    ),
+    (
+        &errors::NOT_LOOKED_AT,
+        "mkdir -m 700 shut; touch shut/file; setpriv --reuid 65534 --regid 65534 --clear-groups pagefence scan shut/file",
+    ),
+    (&errors::NO_CACHE, "pagefence scan /dev/null"),
+    (&errors::IS_A_DIRECTORY, "pagefence status shut"),
+    (&errors::NOT_TRIED, "pagefence probe /dev/null"),
+    (&errors::CANT_BE_TRIED, "pagefence probe /proc"),
+    (&errors::NO_TRACE, "pagefence report nowhere"),
+    (&errors::NO_FOLDER, "pagefence check main.c"),
+    (&errors::NO_TERMINAL, "pagefence top </dev/null"),
+    (
+        &errors::NOT_LISTENING,
+        "pagefence metrics --listen 192.0.2.1:9",
+    ),
+    (
+        &errors::NO_TABLE_YET,
+        "unshare --mount sh -c 'mount -t tmpfs tmpfs /dev/shm; pagefence table show'",
+    ),
+    (&errors::NO_SERVICE, "pagefence wrap mariadb.socket"),
+    (
+        &errors::NOT_INSTALLED,
+        "mkdir -p tree/etc/systemd/system/its.service.d tree/usr/lib
+printf '[Service]\\nExecStart=/bin/true\\n' >tree/etc/systemd/system/its.service; pagefence wrap --root tree its",
+    ),
+    (
+        &errors::NO_GROUP,
+        "touch tree/usr/lib/libpagefence.so; pagefence wrap --root tree its",
+    ),
+    (
+        &errors::NOT_OURS,
+        "echo 'pagefence:x:990:' >tree/etc/group; echo >tree/etc/systemd/system/its.service.d/pagefence.conf; pagefence wrap --root tree its",
+    ),
+    (
+        &errors::NOT_WRAPPED,
+        "rm tree/etc/systemd/system/its.service.d/pagefence.conf; pagefence wrap --root tree --remove its",
+    ),
+    (
+        &errors::POLICY_OF_QUESTION,
+        "echo 'mode = 1' >mistaken.toml; PAGEFENCE_POLICY=$PWD/mistaken.toml pagefence doctor",
+    ),
+];
+
+/// Who isn't in the machine's group, who is and finds no table, and who may not write it.
+const OF_THE_MACHINE: [(&Entry, &str); 3] = [
+    (
+        &errors::MACHINES_CLOSED,
+        "{ grep -v ^pagefence: /etc/group; echo pagefence:x:990:; } >group; mount --bind group /etc/group; mkdir -m 2750 /run/pagefence; chgrp 990 /run/pagefence; by() { setpriv --reuid 65534 --regid 65534 \"$@\"; }
+by --clear-groups pagefence run -- true",
+    ),
+    (
+        &errors::MACHINES_NOT_THERE,
+        "by --groups 990 pagefence run -- true",
+    ),
+    (
+        &errors::MACHINES_READ_ONLY,
+        "pagefence table create --table /run/pagefence/table >&2
+unshare --mount sh -c 'mount --bind /run/pagefence /run/pagefence; mount -o remount,bind,ro /run/pagefence
+setpriv --reuid 65534 --regid 65534 --groups 990 pagefence run -- true'; status=$?; rm -r /run/pagefence; (exit $status)",
+    ),
+];
+
 const BEFORE: &str = r#"make() { pagefence table create --table "$1" >&2; }
 overwrite() { printf '\143\143\143\143' | dd of="$1" bs=1 seek="$2" conv=notrunc status=none; }
 echo 'int main(void) { return 0; }' >main.c
@@ -258,10 +329,12 @@ fn each_can_be_provoked() {
     }
     let both = || {
         let by_name = OF_THE_COMMAND.iter().chain(&OF_THE_LIBRARY);
-        by_name.chain(&OF_A_TABLE)
+        let others = OF_OTHER_COMMANDS.iter().chain(&OF_THE_MACHINE);
+        by_name.chain(&OF_A_TABLE).chain(others)
     };
     let provoked: BTreeSet<_> = both().map(|(entry, _)| entry.name).collect();
     let all = OF_COMMAND.iter().chain(OF_LIBRARY).chain(OF_TABLE);
+    let all = all.chain(OF_OTHERS).chain(OF_MACHINE);
     let missing: Vec<_> = all.filter(|entry| !provoked.contains(entry.name)).collect();
     assert!(missing.is_empty(), "nothing provokes {missing:?}");
 
@@ -272,7 +345,8 @@ fn each_can_be_provoked() {
     for (number, ((entry, command), answer)) in both().zip(&seen[1..]).enumerate() {
         let said = has(&answer.said, entry.what) && has(&answer.said, entry.todo);
         let code = match entry.says {
-            Says::Command(code) | Says::Both(code) if number < OF_THE_COMMAND.len() => code,
+            Says::Command(code) => code,
+            Says::Both(code) if number < OF_THE_COMMAND.len() => code,
             _ => answer.code,
         };
         if !said || code != answer.code {
