@@ -527,3 +527,24 @@ fn what_is_no_name_of_a_program() {
     let help = stdout(&help.args(["doctor", "--help"]).output().unwrap());
     assert!(help.contains("With 2 and 125 standard output stays empty"));
 }
+
+/// It joins its table at the first file that is fenced, and until then isn't said to be unfenced for good.
+#[test]
+fn a_process_that_has_used_no_file_yet() {
+    let fixture = Fixture::new();
+    let mut command = fixture.pagefence();
+    command.env("PAGEFENCE_LIBRARY", library());
+    let sleeps = Running::start(command.args(["run", "--", "sleep", "100"]));
+    let number = sleeps.number();
+    let said = (0..100).find_map(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        let said = stdout(&ask(&fixture, &[&number]));
+        said.contains("is loaded, and in no lock table")
+            .then_some(said)
+    });
+    let said = said.expect("what doctor says of it");
+    assert!(
+        said.contains("it has used no file yet that is fenced"),
+        "{said}"
+    );
+}

@@ -95,8 +95,11 @@ fn is_fenced(process: &Process, policy: &Policy, section: &mut Section) -> Optio
         Fence::NoTable(library) => {
             section.uncovered(
                 "fence",
-                format_args!("the library ({}) is loaded, and in no lock table: every call passes through", library.shown()),
-                "what it said on standard error when it started says why (or the policy is mode = \"off\")",
+                format_args!(
+                    "the library ({}) is loaded, and in no lock table: it has used no file yet that is fenced, or every call passes through",
+                    library.shown()
+                ),
+                "what it said on standard error says which (or the policy is mode = \"off\")",
             );
             return None;
         }

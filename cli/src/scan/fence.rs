@@ -185,7 +185,9 @@ fn fence_of(process: &Process) -> Fenced {
     match process.fence() {
         Fence::NotLoaded => none,
         Fence::NoTable(_) => Fenced {
-            note: Some("the library is loaded, and in no lock table: every call passes through"),
+            note: Some(
+                "the library is loaded, and in no lock table: it has used no file yet that is fenced, or every call passes through",
+            ),
             ..none
         },
         Fence::NotInTable(_, table) => Fenced {
