@@ -58,11 +58,11 @@ const OF_THE_COMMAND: [(&Entry, &str); 18] = [
     ),
     (
         &errors::STATIC,
-        "gcc -static -o static main.c; pagefence run -- ./static",
+        "gcc -static -o static main.c; pagefence run --supervise never -- ./static",
     ),
     (
         &errors::OTHER_LOADER,
-        "gcc -Wl,--dynamic-linker=/lib/ld-musl-x86_64.so.1 -o musl main.c; pagefence run -- ./musl",
+        "gcc -Wl,--dynamic-linker=/lib/ld-musl-x86_64.so.1 -o musl main.c; pagefence run --supervise never -- ./musl",
     ),
     (
         &errors::PRIVILEGED,
@@ -118,8 +118,8 @@ pagefence run --policy names.toml -- dd if=one of=/dev/null iflag=direct status=
 pagefence run -- dd if=main.c of=/dev/null iflag=direct status=none; wait",
     ),
     // What its program starts.
-    (&errors::STATIC, "pagefence run -- sh -c './static; true'"),
-    (&errors::OTHER_LOADER, "pagefence run -- sh -c './musl; true'"),
+    (&errors::STATIC, "pagefence run --supervise never -- sh -c './static; true'"),
+    (&errors::OTHER_LOADER, "pagefence run --supervise never -- sh -c './musl; true'"),
     (
         &errors::OTHER_ARCHITECTURE,
         "pagefence run -- sh -c './other; true'",
