@@ -16,8 +16,12 @@ use crate::what::{kept, routes, seconds, storage};
 use crate::who::registry::{self, Registry};
 use crate::who::{process, scratch};
 
+/// So many files find room in the map from the start, which makes it large enough for most programs.
+const AT_FIRST: usize = 256;
+
 fn by_identity() -> &'static ByIdentity {
-    let make = || ByIdentity::with_hasher_and_shard_amount(Default::default(), 4);
+    let make =
+        || ByIdentity::with_capacity_and_hasher_and_shard_amount(AT_FIRST, Default::default(), 4);
     state().by_identity.get_or_init(|| Box::new(make()))
 }
 
@@ -136,16 +140,23 @@ fn add(found: &Found, said: &Said, settings: &Settings, bits: u32) -> Option<u32
         }
     }
     by_identity().insert(found.id, index);
+    state().changing.mapped_files.fetch_add(1, Relaxed);
     once::watch_table();
     Some(index)
 }
 
 /// Whether the map of files can grow, which must not fail: asked of the allocator beforehand. One of its shards at a time
-/// doubles; the bound is generous.
+/// doubles; the bound is generous. The map itself is asked, shard by shard, only where that isn't known from before: it
+/// never shrinks. Under the registry lock.
 fn room_for_another() -> bool {
-    let files = by_identity();
-    let used = files.len();
-    2 * used + 64 < files.capacity() || Vec::<u8>::new().try_reserve_exact(4096 + 64 * used).is_ok()
+    let changing = &state().changing;
+    let used = changing.mapped_files.load(Relaxed);
+    if used < changing.roomy_below.load(Relaxed) {
+        return true;
+    }
+    let below = by_identity().capacity().saturating_sub(64) / 2;
+    changing.roomy_below.store(below, Relaxed);
+    used < below || Vec::<u8>::new().try_reserve_exact(4096 + 64 * used).is_ok()
 }
 
 /// Flags of a new record.
@@ -190,6 +201,7 @@ pub fn release(index: u32, registry: &Registry) {
 
 fn recycle(index: u32, file: &File) {
     by_identity().remove(&file.id());
+    state().changing.mapped_files.fetch_sub(1, Relaxed);
     if let (Some(table), Some(entry)) = (process::table(), file.use_entry()) {
         table.use_forget(entry);
     }
@@ -233,4 +245,44 @@ pub fn all() -> impl Iterator<Item = (u32, &'static File)> {
     (1..state().files.end())
         .filter_map(|i| Some((i, get(i)?)))
         .filter(|(_, f)| f.refs.load(Acquire) != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::World;
+
+    /// More than it has room for at first, closed and opened again: it is asked for room when it is due, and not before.
+    #[test]
+    fn it_is_known_how_many_files_the_map_has() {
+        const MORE: usize = AT_FIRST;
+        let world = World::new();
+        let process = world.process();
+        let paths: Vec<_> = (0..MORE)
+            .map(|n| world.file(&format!("file{n}"), 1, 1))
+            .collect();
+        let counted = || {
+            process.enter(|| {
+                let changing = &state().changing;
+                let below = changing.roomy_below.load(Relaxed);
+                assert!(2 * below + 64 <= by_identity().capacity(), "{below}");
+                let counted = changing.mapped_files.load(Relaxed);
+                assert_eq!(counted, by_identity().len());
+                counted
+            })
+        };
+        for _ in 0..2 {
+            let numbers: Vec<_> = paths
+                .iter()
+                .map(|path| process.open(path, libc::O_RDONLY))
+                .collect();
+            for fd in &numbers {
+                let pinned = process.enter(|| crate::what::descriptors::pin(*fd));
+                process.enter(|| pinned.expect("a file").unpin());
+            }
+            assert_eq!(counted(), MORE);
+            numbers.into_iter().for_each(|fd| process.close(fd));
+            assert_eq!(counted(), 0);
+        }
+    }
 }

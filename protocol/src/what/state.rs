@@ -60,6 +60,9 @@ pub(super) struct Changing {
     pub free_file: AtomicU32,
     pub free_entry: AtomicU32,
     pub free_kept: AtomicU32,
+    /// How many files are in the map, and below how many it has room for another for sure (see `files`).
+    pub mapped_files: AtomicUsize,
+    pub roomy_below: AtomicUsize,
 }
 
 /// With a hasher that asks the kernel for nothing: a sandbox may not know getrandom.
@@ -201,6 +204,8 @@ impl State {
                 free_file: AtomicU32::new(0),
                 free_entry: AtomicU32::new(0),
                 free_kept: AtomicU32::new(0),
+                mapped_files: AtomicUsize::new(0),
+                roomy_below: AtomicUsize::new(0),
             },
         }
     }
