@@ -51,10 +51,10 @@ entries! { OF_COMMAND:
         do "use a pagefence that is built for that architecture";
     STATIC Both(125), "it is static, so no library can be preloaded into it"
         because "Preloading is the dynamic loader's work, and a static program has none."
-        do "use a dynamically linked build of it";
+        do "let it have a supervisor (--supervise auto), or use a dynamically linked build of it";
     OTHER_LOADER Both(125), "its loader is {}, and the library needs glibc's"
         because "The library is linked with glibc; another libc in the same program would be a second one."
-        do "use a build of it for glibc (musl's own is another)";
+        do "let it have a supervisor (--supervise auto), or use a build of it for glibc (musl's own is another)";
     PRIVILEGED Both(125), "{}, and the loader ignores LD_PRELOAD in such a program"
         because "Whoever starts a setuid program may not choose what is loaded into it."
         do "run it as the user that it would become, or use a copy without the privilege";
