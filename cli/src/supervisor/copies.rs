@@ -85,6 +85,8 @@ fn sent(scene: &Scene) -> Result<Answer, Answer> {
     let from = scene.file(1)?;
     let to = match numbers::find(scene, call.fd(0)) {
         Found::File(to) => to,
+        // The kernel says what it says of a number that isn't open.
+        Found::Other if !is_open(scene, call.fd(0)) => return Err(Answer::Itself),
         Found::Other => return Err(Answer::Error(libc::EINVAL)),
         Found::OutOfReach => return Err(scene.out_of_reach()),
     };
@@ -92,10 +94,14 @@ fn sent(scene: &Scene) -> Result<Answer, Answer> {
     let len = limits::of_write(scene, &to, None, call.size(3))?;
     // SAFETY: numbers of ours, and an offset of ours or none.
     let moved = unsafe { libc::sendfile64(to.number(), from.number(), pointer(&mut at), len) };
-    if moved > 0 {
-        put_both(scene, &at, &None)?;
-    }
-    Ok(Answer::of(moved as i64))
+    let answer = Answer::of(moved as i64);
+    // Whatever became of it, as the kernel does.
+    put_both(scene, &at, &None)?;
+    Ok(answer)
+}
+
+fn is_open(scene: &Scene, fd: i32) -> bool {
+    std::fs::symlink_metadata(format!("/proc/{}/fd/{fd}", scene.call.thread)).is_ok()
 }
 
 /// One end is a pipe: as `sent`.
@@ -105,7 +111,8 @@ fn spliced(scene: &Scene) -> Result<Answer, Answer> {
         Err(Answer::Itself) => Ok(false),
         Err(answer) => Err(answer),
     };
-    match of_file(0)? || of_file(2)? {
+    let both_are_open = is_open(scene, scene.call.fd(0)) && is_open(scene, scene.call.fd(2));
+    match both_are_open && (of_file(0)? || of_file(2)?) {
         true => Err(Answer::Error(libc::EINVAL)),
         false => Err(Answer::Itself),
     }

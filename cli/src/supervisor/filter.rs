@@ -35,6 +35,7 @@ const ALWAYS: &[libc::c_long] = &[
     libc::SYS_execve,
     libc::SYS_execveat,
     libc::SYS_exit_group,
+    libc::SYS_umount2,
 ];
 
 #[cfg(target_arch = "x86_64")]
@@ -132,6 +133,7 @@ pub fn is_sent(number: libc::c_long) -> bool {
         libc::SYS_mmap,
         libc::SYS_madvise,
         libc::SYS_rt_sigaction,
+        libc::SYS_fcntl,
         #[cfg(target_arch = "x86_64")]
         libc::SYS_open,
     ];
@@ -173,6 +175,9 @@ fn program() -> Vec<libc::sock_filter> {
         &[libc::MADV_REMOVE as u32],
     ));
     all.extend(with_values(libc::SYS_ioctl, 1, CONTROLS));
+    // A mirror is a writable mapping, beside which none of these holds.
+    let seals = &[libc::F_ADD_SEALS as u32];
+    all.extend(with_values(libc::SYS_fcntl, 1, seals));
     // What is installed, and not what is only asked for (see `restarts`).
     #[cfg(target_arch = "x86_64")]
     let installs = [
@@ -271,6 +276,9 @@ mod tests {
         let advice = |which: i32| says(libc::SYS_madvise, [0, 0, which as u64, 0, 0, 0]);
         assert_eq!(advice(libc::MADV_REMOVE), NOTIFY);
         assert_eq!(advice(libc::MADV_DONTNEED), ALLOW);
+        let control = |which: i32| says(libc::SYS_fcntl, [0, which as u64, 0, 0, 0, 0]);
+        assert_eq!(control(libc::F_ADD_SEALS), NOTIFY);
+        assert_eq!(control(libc::F_GETFL), ALLOW);
         let installs = |at: u64| says(libc::SYS_rt_sigaction, [0, at, 0, 0, 0, 0]);
         assert_eq!(installs(0), ALLOW);
         assert_eq!(installs(1 << 40), NOTIFY);

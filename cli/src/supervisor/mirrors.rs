@@ -7,6 +7,7 @@ use std::ffi::c_void;
 use std::fs;
 use std::ptr;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::*};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,14 +16,18 @@ use crate::scan::maps::Line;
 use super::listener::Answer;
 use super::scene::{Scene, Shared};
 
-/// Between the mirror and the mapping the program may be held up.
+/// Between the mirror and the mapping the program may be held up: until its thread makes another call, or for so long.
 const AT_LEAST: Duration = Duration::from_secs(5);
-const EVERY: Duration = Duration::from_secs(1);
+const EVERY: Duration = Duration::from_millis(200);
 /// Kinds of mappings, and what matters to the library of the rest.
 const KEPT: i32 = libc::MAP_SHARED_VALIDATE | libc::MAP_SYNC | libc::MAP_NORESERVE;
 
 #[derive(Default)]
-pub struct Mirrors(Mutex<Vec<Mirror>>);
+pub struct Mirrors {
+    all: Mutex<Vec<Mirror>>,
+    /// Those whose mapping may not be there yet.
+    awaited: AtomicUsize,
+}
 
 struct Mirror {
     at: usize,
@@ -31,6 +36,8 @@ struct Mirror {
     offset: u64,
     file: File,
     process: u32,
+    /// The thread that is about to map, until it has.
+    thread: Option<u32>,
     since: Instant,
 }
 
@@ -90,6 +97,7 @@ fn mapped(scene: &Scene) -> Result<Answer, Answer> {
         offset: offset as u64,
         file,
         process: scene.process.number,
+        thread: Some(call.thread),
         since: Instant::now(),
     };
     scene.shared.mirrors.add(mirror, scene.shared);
@@ -122,6 +130,9 @@ fn grown(scene: &Scene) -> Result<Answer, Answer> {
         return Err(Answer::Error(kernel::errno()));
     }
     (mirror.at, mirror.len, mirror.since) = (to as usize, len, Instant::now());
+    if mirror.thread.replace(call.thread).is_none() {
+        scene.shared.mirrors.awaited.fetch_add(1, AcqRel);
+    }
     Ok(Answer::Itself)
 }
 
@@ -202,7 +213,7 @@ impl Mirror {
 
 impl Mirrors {
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Mirror>> {
-        self.0.lock().unwrap_or_else(|held| held.into_inner())
+        self.all.lock().unwrap_or_else(|held| held.into_inner())
     }
 
     fn is_empty(&self) -> bool {
@@ -213,6 +224,7 @@ impl Mirrors {
         let mut all = self.lock();
         let is_first = all.is_empty();
         all.push(mirror);
+        self.awaited.fetch_add(1, AcqRel);
         if is_first {
             thread::spawn(|| {
                 while !shared.mirrors.is_empty() {
@@ -223,13 +235,24 @@ impl Mirrors {
         }
     }
 
+    /// A thread makes a call, so the one before has returned.
+    pub fn calls_again(&self, thread: u32) {
+        if self.awaited.load(Acquire) == 0 {
+            return;
+        }
+        for mirror in self.lock().iter_mut().filter(|m| m.thread == Some(thread)) {
+            mirror.thread = None;
+            self.awaited.fetch_sub(1, AcqRel);
+        }
+    }
+
     /// Those that mirror nothing any more go. A child may have the mapping from its parent, and nobody was asked.
-    fn sweep(&self) {
+    pub fn sweep(&self) {
         let mut everybody: Option<Vec<File>> = None;
         let old: Vec<(usize, File, u32)> = self
             .lock()
             .iter()
-            .filter(|mirror| mirror.since.elapsed() > AT_LEAST)
+            .filter(|mirror| mirror.thread.is_none() || mirror.since.elapsed() > AT_LEAST)
             .map(|mirror| (mirror.at, mirror.file, mirror.process))
             .collect();
         for (at, file, process) in old {
@@ -241,6 +264,9 @@ impl Mirrors {
             let place = all.iter().position(|mirror| mirror.at == at);
             if let Some(place) = place.filter(|_| !is_mapped) {
                 let gone = all.swap_remove(place);
+                if gone.thread.is_some() {
+                    self.awaited.fetch_sub(1, AcqRel);
+                }
                 unmap(gone.at, gone.len);
             }
         }

@@ -178,6 +178,7 @@ fn answer(shared: &'static Shared, call: &Call, room: &mut Room) -> Answer {
             false => Answer::Given,
         };
     };
+    shared.mirrors.calls_again(call.thread);
     let mut scene = Scene {
         shared,
         call,
@@ -208,6 +209,8 @@ fn numbers_change(scene: &mut Scene) -> Option<Answer> {
         #[cfg(target_arch = "x86_64")]
         libc::SYS_dup2 => copies.forget(one(1), one(1)),
         libc::SYS_execve | libc::SYS_execveat | libc::SYS_exit_group => copies.forget_all(),
+        // A filesystem on which nobody has anything any more can be unmounted at once, and memory sealed that nobody maps.
+        libc::SYS_umount2 | libc::SYS_fcntl => scene.shared.mirrors.sweep(),
         _ => return None,
     }
     Some(Answer::Itself)
