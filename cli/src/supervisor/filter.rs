@@ -141,23 +141,9 @@ pub fn is_sent(number: libc::c_long) -> bool {
     always.any(|one| *one == number) || sometimes.contains(&number)
 }
 
-fn program() -> Vec<libc::sock_filter> {
-    let mut all = vec![
-        load(ARCH),
-        step(IS, ARCHITECTURE, 1, 0),
-        // Of another architecture, which is said when it is started.
-        answer(ALLOW),
-        load(NUMBER),
-    ];
-    // The calls of x32, a second set of the same.
-    #[cfg(target_arch = "x86_64")]
-    all.extend([step(HAS, 0x4000_0000, 0, 1), answer(NOT_THERE)]);
-    for number in ALWAYS.iter().chain(ALWAYS_HERE) {
-        all.extend(of(*number, &[answer(NOTIFY)]));
-    }
-    for number in NEVER {
-        all.extend(of(*number, &[answer(NOT_THERE)]));
-    }
+/// Calls that go to the supervisor where their arguments say that they concern it.
+fn by_arguments() -> Vec<libc::sock_filter> {
+    let mut all = Vec::new();
     #[cfg(target_arch = "x86_64")]
     all.extend(with_bits(libc::SYS_open, 1, libc::O_TRUNC));
     all.extend(with_bits(libc::SYS_openat, 2, libc::O_TRUNC));
@@ -191,6 +177,27 @@ fn program() -> Vec<libc::sock_filter> {
     ];
     #[cfg(target_arch = "x86_64")]
     all.extend(of(libc::SYS_rt_sigaction, &installs));
+    all
+}
+
+fn program() -> Vec<libc::sock_filter> {
+    let mut all = vec![
+        load(ARCH),
+        step(IS, ARCHITECTURE, 1, 0),
+        // Of another architecture, which is said when it is started.
+        answer(ALLOW),
+        load(NUMBER),
+    ];
+    // The calls of x32, a second set of the same.
+    #[cfg(target_arch = "x86_64")]
+    all.extend([step(HAS, 0x4000_0000, 0, 1), answer(NOT_THERE)]);
+    for number in ALWAYS.iter().chain(ALWAYS_HERE) {
+        all.extend(of(*number, &[answer(NOTIFY)]));
+    }
+    for number in NEVER {
+        all.extend(of(*number, &[answer(NOT_THERE)]));
+    }
+    all.extend(by_arguments());
     let question = [
         load(argument(0)),
         step(IS, libc::PR_GET_SECCOMP as u32, 0, 3),
