@@ -2,9 +2,8 @@
 //!
 //! Above its soft RLIMIT_NOFILE, if there is room or the right to make some: such a number counts against nothing, no
 //! call gives it or takes it, and what looks at all numbers up to the limit doesn't come by. The limit is raised for the
-//! moment in which the number is made. But every fork copies the table of descriptors up to the highest number in use, and
-//! eight thousand of them take as long as two fifths of a fork: where the limit is higher than the usual one, a number just
-//! below the usual one, as long as few of these are taken. Otherwise the highest free number below the limit.
+//! moment in which the number is made. Otherwise, and where the limit is so high that a table of descriptors of that
+//! length would be copied by every fork, the highest free number below.
 //!
 //! A process that another thread makes in that moment would keep the raised limit. So who makes one says so
 //! ([`process_is_made`]), waits until none is raised, and none is meanwhile.
@@ -20,12 +19,10 @@ use crate::{block_signals, close, may, own_call, restore_signals, result, yield_
 /// Where the soft limit is higher we stay below this: the kernel sizes a process's table of descriptors, and copies it
 /// at every fork, by the highest number in use.
 const HIGHEST: u64 = 8192;
-/// The usual soft limit. Where it is lower we stay above this all the same: a lower limit is mostly raised again.
+/// And never below the number that the usual soft limit gives: a lower limit is mostly raised again.
 const USUAL: u64 = 1024;
 /// How many taken numbers are stepped over.
 const STEPS: u64 = 1024;
-/// And how many just below the usual limit.
-const FEW: u64 = 64;
 /// The highest numbers are left alone, where there are enough: shells move descriptors of their own there.
 const SPARED: u64 = 32;
 /// A stranger's number is stepped over as well, but not often.
@@ -74,21 +71,16 @@ pub fn raise_copy(
         }
     }
     let Some(limit) = limit() else {
-        return copy_below(fd, least, below_which(USUAL), STEPS, is_free);
+        return copy_below(fd, least, below_which(USUAL), is_free);
     };
     let soft = limit.current.unwrap_or(u64::MAX);
-    if soft > USUAL
-        && let Ok(cheap) = copy_below(fd, least, below_which(USUAL), FEW, is_free)
-    {
-        return Ok(cheap);
-    }
     if soft <= HIGHEST {
         let copy = with_numbers_from(soft, &limit, |first| copy_from(fd, first, is_free));
         if let Ok(high) = copy {
             return Ok(high);
         }
     }
-    copy_below(fd, least, below_which(soft.min(HIGHEST)), STEPS, is_free)
+    copy_below(fd, least, below_which(soft.min(HIGHEST)), is_free)
 }
 
 const LIMIT: usize = libc::SYS_prlimit64 as usize;
@@ -251,17 +243,16 @@ fn copy_from(
     Err(Errno::MFILE)
 }
 
-/// A copy at the highest number that is free below `below`, of so many.
+/// A copy at the highest number that is free below `below`.
 fn copy_below(
     fd: RawFd,
     least: RawFd,
     below: u64,
-    steps: u64,
     is_free: &mut dyn FnMut(RawFd) -> bool,
 ) -> Result<RawFd, Errno> {
     // SAFETY: the caller's descriptor stays open during this call.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-    for step in 1..=steps.min(below) {
+    for step in 1..=STEPS.min(below) {
         let Ok(wanted) = RawFd::try_from(below.saturating_sub(step)) else {
             break;
         };
@@ -306,8 +297,8 @@ mod tests {
     fn a_raised_descriptor_is_high_and_closes_on_exec() {
         let (low, limit) = (null(), soft());
         let high = raise_fd(low).unwrap();
-        let below = below_which(limit.min(USUAL));
-        assert!(high as u64 >= limit.min(below.saturating_sub(FEW)));
+        let below = below_which(limit.min(HIGHEST));
+        assert!(high as u64 >= limit.min(below.saturating_sub(STEPS)));
         // SAFETY: plain fcntl queries.
         unsafe {
             assert_eq!(libc::fcntl(high, libc::F_GETFD), libc::FD_CLOEXEC);
@@ -326,17 +317,20 @@ mod tests {
     }
 
     /// In a child, whose limit is its own.
-    fn in_a_child(soft: u64, is_right: impl FnOnce() -> bool) {
+    #[test]
+    fn above_a_low_limit_it_counts_against_nothing() {
         // SAFETY: the child makes system calls and ends.
         match unsafe { libc::fork() } {
             0 => {
                 let old = getrlimit(Resource::Nofile);
-                let other = Rlimit {
-                    current: Some(soft),
+                let low = Rlimit {
+                    current: Some(100),
                     ..old
                 };
-                let set = prlimit(None, Resource::Nofile, other).is_ok();
-                let code = i32::from(!(set && is_right()));
+                let set = prlimit(None, Resource::Nofile, low).is_ok();
+                let high = raise_fd(null()).unwrap_or(-1);
+                let moved = put_at(0, high).is_ok();
+                let code = i32::from(!(set && high >= 100 && soft() == 100 && moved));
                 // SAFETY: ends the child without anything of the parent's.
                 unsafe { libc::_exit(code) }
             }
@@ -347,27 +341,6 @@ mod tests {
                 assert_eq!(status, 0);
             }
         }
-    }
-
-    #[test]
-    fn above_a_low_limit_it_counts_against_nothing() {
-        in_a_child(100, || {
-            let high = raise_fd(null()).unwrap_or(-1);
-            let moved = put_at(0, high).is_ok();
-            high >= 100 && soft() == 100 && moved
-        });
-    }
-
-    /// Below the usual one, as long as few are taken there: a fork copies the table up to the highest. Then above its own.
-    #[test]
-    fn below_a_high_limit_it_is_low_enough_for_forks() {
-        in_a_child(2000, || {
-            let raised = || raise_fd(null()).unwrap_or(-1) as u64;
-            let below = below_which(USUAL);
-            let low: Vec<u64> = (0..FEW).map(|_| raised()).collect();
-            let near = |number: &u64| (below - FEW..below).contains(number);
-            low.iter().all(near) && raised() >= 2000 && soft() == 2000
-        });
     }
 
     #[test]

@@ -224,30 +224,6 @@ fn a_fork_costs_nothing() {
     assert_eq!(between(library.to_str()), between(None));
 }
 
-/// The kernel copies a table of descriptors at every fork, up to the highest number that is in use.
-#[test]
-fn a_process_of_a_high_limit_has_no_long_table_of_descriptors() {
-    let dir = main_place().directory();
-    let file = dir.path().join("f");
-    std::fs::write(&file, "x").expect("a file of ours");
-    let fence = Fence::new();
-    let script = format!(
-        "ulimit -Sn 10000; exec cat '{}' /proc/self/status",
-        file.display()
-    );
-    let mut command = Command::new("sh");
-    fence.apply(command.args(["-c", &script]));
-    let outcome = run(&mut command, LIMIT).expect("sh");
-    let line = outcome.stdout.lines().find(|l| l.starts_with("FDSize:"));
-    let size = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
-    assert!(fence.count(Counter::Processes) > 0, "it wasn't fenced");
-    assert!(
-        size.is_some_and(|size| size <= 1024),
-        "{}",
-        outcome.report()
-    );
-}
-
 /// Memory of its own, which nobody shares, of a process that uses a file: `cat`, which shows what it has.
 #[test]
 fn a_process_takes_less_than_a_mebibyte_more() {
