@@ -77,7 +77,7 @@ func read() {
 	for time.Now().Before(until) {
 		for at := range board {
 			done := atomic.LoadUint64(&board[at].done)
-			mayBeHalves := mode != "direct" && atomic.LoadInt32(&board[at].isDirect) == 0
+			mayBeHalves := (mode == "direct") == (atomic.LoadInt32(&board[at].isDirect) == 1)
 			_, err := file.ReadAt(memory, int64(at)*record)
 			must(err)
 			low, high := ^uint64(0), uint64(0)
