@@ -4,6 +4,7 @@ use crate::console::{differences, of};
 use crate::pages::{Page, all};
 use crate::shell::answers_where_installed;
 use pagefence_tests::{is_root, skip};
+use std::sync::Mutex;
 
 pub const RECIPES: &str = "docs/recipes/";
 
@@ -11,6 +12,9 @@ fn followed(name: &str) {
     if !is_root() {
         return skip("a root of its own needs root");
     }
+    // What they measure is disturbed by others, and each wants hundreds of megabytes of one filesystem.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _alone = ONE_AT_A_TIME.lock();
     let page = Page::read(&format!("{RECIPES}{name}.md"));
     let commands = of(&page);
     assert!(commands.len() > 5, "only {} commands", commands.len());
