@@ -6,6 +6,8 @@ use std::os::fd::{FromRawFd, OwnedFd};
 
 use kernel::supervised::{ANSWER, QUESTION};
 
+use super::rights::GIVING_UP;
+
 /// Calls that always go to the supervisor: what they do depends on what a number stands for.
 const ALWAYS: &[libc::c_long] = &[
     libc::SYS_read,
@@ -137,7 +139,7 @@ pub fn is_sent(number: libc::c_long) -> bool {
         #[cfg(target_arch = "x86_64")]
         libc::SYS_open,
     ];
-    let mut always = ALWAYS.iter().chain(ALWAYS_HERE);
+    let mut always = ALWAYS.iter().chain(ALWAYS_HERE).chain(GIVING_UP);
     always.any(|one| *one == number) || sometimes.contains(&number)
 }
 
@@ -191,7 +193,7 @@ fn program() -> Vec<libc::sock_filter> {
     // The calls of x32, a second set of the same.
     #[cfg(target_arch = "x86_64")]
     all.extend([step(HAS, 0x4000_0000, 0, 1), answer(NOT_THERE)]);
-    for number in ALWAYS.iter().chain(ALWAYS_HERE) {
+    for number in ALWAYS.iter().chain(ALWAYS_HERE).chain(GIVING_UP) {
         all.extend(of(*number, &[answer(NOTIFY)]));
     }
     for number in NEVER {

@@ -27,6 +27,7 @@ use super::args::SuperviseArgs;
 use super::filter;
 use super::numbers::Copies;
 use super::processes::{Process, handle};
+use super::rights::Standing;
 use super::said;
 use super::serve::SOCKET;
 
@@ -200,6 +201,7 @@ fn stand_by(supervisor: &Plan, socket: OwnedFd, program: OwnedFd) -> ! {
             number: 0,
             handle: program,
             copies: Copies::default(),
+            standing: Standing::default(),
         });
         said::say_there(&first, text.as_bytes());
     }

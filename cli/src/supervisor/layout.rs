@@ -65,7 +65,7 @@ fn truncated_by_name(scene: &Scene) -> Result<Answer, Answer> {
     let Named::File(file) = names::find(scene, libc::AT_FDCWD, &path, 0)? else {
         return Err(Answer::Itself);
     };
-    let number = opened(scene, &file, libc::O_WRONLY)?;
+    let number = opened(&file, libc::O_WRONLY)?;
     let copy = Copy::opened(number).ok_or(Answer::Itself)?;
     let len = scene.call.offset(1);
     limits::of_length(scene, &copy, len)?;
@@ -121,7 +121,7 @@ fn opened_emptied(scene: &Scene, dir: i32, path: usize, flags: i32) -> Result<An
         ));
     }
     let kept = flags & !(libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW);
-    let number = opened(scene, &file, kept)?;
+    let number = opened(&file, kept)?;
     let close_on_exec = flags & libc::O_CLOEXEC != 0;
     let given = scene
         .shared
@@ -161,16 +161,14 @@ fn asks_nothing_more(scene: &Scene) -> bool {
     memory::word(scene.call.thread, resolve) == Some(0)
 }
 
-/// Opens a file that was found, with the caller's rights.
-fn opened(scene: &Scene, file: &OwnedFd, flags: i32) -> Result<OwnedFd, Answer> {
+/// Opens a file that was found.
+fn opened(file: &OwnedFd, flags: i32) -> Result<OwnedFd, Answer> {
     let path = kernel::number_path(file.as_raw_fd());
-    names::with_rights_of(scene, || {
-        // SAFETY: a terminated path.
-        let number = unsafe { libc::open64(path.as_c_str().as_ptr(), flags | libc::O_CLOEXEC) };
-        match number {
-            -1 => Err(Answer::Error(kernel::errno())),
-            // SAFETY: a number that was just made, and nobody else's.
-            number => Ok(unsafe { OwnedFd::from_raw_fd(number) }),
-        }
-    })
+    // SAFETY: a terminated path.
+    let number = unsafe { libc::open64(path.as_c_str().as_ptr(), flags | libc::O_CLOEXEC) };
+    match number {
+        -1 => Err(Answer::Error(kernel::errno())),
+        // SAFETY: a number that was just made, and nobody else's.
+        number => Ok(unsafe { OwnedFd::from_raw_fd(number) }),
+    }
 }

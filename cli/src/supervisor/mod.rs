@@ -14,6 +14,7 @@
 //! | [`names`] | files that the program names, from where it stands |
 //! | [`limits`] | what the kernel asks of who makes a call, and means the program |
 //! | [`restarts`] | calls that a signal cuts short before they are heard of |
+//! | [`rights`] | that nobody gains any by it |
 //! | [`said`] | what is said, and where |
 //!
 //! What is trusted of a call: its registers, and that its thread waits (`NOTIF_ID_VALID`) once its memory has been read.
@@ -37,6 +38,7 @@ mod names;
 mod numbers;
 mod processes;
 mod restarts;
+mod rights;
 mod said;
 mod scene;
 mod serve;

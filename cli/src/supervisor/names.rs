@@ -1,12 +1,11 @@
 //! Files that a program names, found from where it stands: its directory, its root, its rights.
 
-use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
 use super::listener::Answer;
+use super::rights;
 use super::scene::Scene;
 
 pub enum Named {
@@ -20,15 +19,20 @@ pub enum Named {
 pub fn find(scene: &Scene, dir: i32, path: &[u8], no_follow: i32) -> Result<Named, Answer> {
     let thread = scene.call.thread;
     let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::from_bits_retain(no_follow as u32);
-    let found = with_rights_of(scene, || match (path, number_named(path)) {
+    let found = match (path, number_named(path)) {
         ([], _) => Err(rustix::io::Errno::NOENT),
         (_, Some(number)) => {
-            rustix::fs::open(format!("/proc/{thread}/fd/{number}"), flags, Mode::empty())
+            let path = format!("/proc/{thread}/fd/{number}");
+            rustix::fs::open(path, flags, Mode::empty())
         }
         (path, None) => walked(thread, dir, path, flags),
-    });
-    match found {
-        Ok(file) => Ok(kind_of(file)),
+    };
+    match found.map(kind_of) {
+        Ok(Named::File(_)) if !rights::are_ours(scene) => Err(scene.shared.said.not_covered(
+            scene.process.number,
+            "a file is emptied by its name, by a process that has given up rights which its supervisor has",
+        )),
+        Ok(named) => Ok(named),
         // By a link of /proc's: to whom it leads depends on who walks.
         Err(rustix::io::Errno::LOOP) => Err(scene.shared.said.not_covered(
             scene.process.number,
@@ -95,41 +99,6 @@ fn sees_the_same(thread: u32) -> bool {
         theirs.is_some() && theirs == facts(ours)
     };
     same("ns/mnt", "/proc/self/ns/mnt") && same("root", "/")
-}
-
-/// With the rights on files that the caller has, which may have given up some of ours.
-pub fn with_rights_of<R>(scene: &Scene, act: impl FnOnce() -> R) -> R {
-    let theirs = ids(&format!("/proc/{}/status", scene.call.thread));
-    let ours = ids("/proc/thread-self/status");
-    let (Some(theirs), Some(ours)) = (theirs, ours) else {
-        return act();
-    };
-    if theirs == ours {
-        return act();
-    }
-    act_as(theirs);
-    let result = act();
-    act_as(ours);
-    result
-}
-
-/// The user and the group whose rights on files a thread has.
-fn ids(status: &str) -> Option<(u32, u32)> {
-    let text = fs::read_to_string(Path::new(status)).ok()?;
-    let last = |key: &str| {
-        let mut lines = text.lines();
-        let line = lines.find_map(|line| line.strip_prefix(key))?;
-        line.split_whitespace().nth(3)?.parse().ok()
-    };
-    Some((last("Uid:")?, last("Gid:")?))
-}
-
-/// This thread alone: libc's `setfsuid` does no more, and nobody else may see it.
-fn act_as((user, group): (u32, u32)) {
-    for (number, id) in [(libc::SYS_setfsgid, group), (libc::SYS_setfsuid, user)] {
-        // SAFETY: plain numbers.
-        let _ = unsafe { kernel::any(number as usize, [id as usize, 0, 0, 0, 0, 0]) };
-    }
 }
 
 #[cfg(test)]

@@ -8,12 +8,14 @@ use std::sync::{Arc, Mutex, RwLock};
 use rustix::event::epoll;
 
 use super::numbers::Copies;
+use super::rights::Standing;
 
 pub struct Process {
     pub number: u32,
     /// By which its numbers are copied, and by which its end is heard of.
     pub handle: OwnedFd,
     pub copies: Copies,
+    pub standing: Standing,
 }
 
 pub struct Processes {
@@ -62,6 +64,7 @@ impl Processes {
             number,
             handle: handle(number)?,
             copies: Copies::default(),
+            standing: Standing::default(),
         });
         let data = epoll::EventData::new_u64(number.into());
         let _ = epoll::add(&self.ends, &process.handle, data, epoll::EventFlags::IN);

@@ -8,6 +8,7 @@ use super::mirrors::Mirrors;
 use super::numbers::{self, Copy, Found};
 use super::processes::{Process, Processes};
 use super::restarts::Watch;
+use super::rights::Rights;
 use super::said::Said;
 
 /// What all threads of the supervisor share.
@@ -16,6 +17,7 @@ pub struct Shared {
     pub processes: Processes,
     pub mirrors: Mirrors,
     pub said: Said,
+    pub rights: Rights,
     pub watch: &'static Watch,
 }
 

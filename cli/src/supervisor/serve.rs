@@ -22,6 +22,7 @@ use super::mirrors::{self, Mirrors};
 use super::numbers::Copies;
 use super::processes::{Process, Processes, handle};
 use super::restarts::{self, Watch};
+use super::rights::{self, Own, Rights, Standing};
 use super::said::{self, Said};
 use super::scene::{Scene, Shared};
 use super::{copies, layout, transfer};
@@ -50,6 +51,7 @@ pub fn serve(about: &[OsString]) -> Result<i32, Failure> {
         number: process,
         handle,
         copies: Copies::default(),
+        standing: Standing::default(),
     });
     stand_apart(name);
     // SAFETY: the launcher put it there, and nobody else knows of it.
@@ -67,6 +69,7 @@ pub fn serve(about: &[OsString]) -> Result<i32, Failure> {
         processes: Processes::new().map_err(failed)?,
         mirrors: Mirrors::default(),
         said,
+        rights: Rights::default(),
         watch: Watch::begin(),
     }));
     said::pass_on(pipe, first, &shared.processes);
@@ -151,7 +154,7 @@ impl Crew {
     }
 
     fn work(&'static self) {
-        let mut room = Room::new();
+        let (mut room, mut own) = (Room::new(), Own::begin());
         loop {
             let Some(call) = self.shared.listener.receive() else {
                 continue;
@@ -160,7 +163,7 @@ impl Crew {
                 self.idle.fetch_add(1, AcqRel);
                 self.hire();
             }
-            let answer = answer(self.shared, &call, &mut room);
+            let answer = answer(self.shared, &call, &mut room, &mut own);
             self.shared.listener.answer(&call, answer);
             room.shrink();
             if self.idle.fetch_add(1, AcqRel) >= MOST_IDLE {
@@ -171,7 +174,7 @@ impl Crew {
     }
 }
 
-fn answer(shared: &'static Shared, call: &Call, room: &mut Room) -> Answer {
+fn answer(shared: &'static Shared, call: &Call, room: &mut Room, own: &mut Own) -> Answer {
     let Some(process) = shared.processes.of(call.thread) else {
         return match shared.listener.still_waits(call) {
             true => shared.said.out_of_reach(call.thread),
@@ -185,13 +188,15 @@ fn answer(shared: &'static Shared, call: &Call, room: &mut Room) -> Answer {
         process,
         room,
     };
-    let families: [fn(&mut Scene) -> Option<Answer>; 6] = [
+    own.follow(&scene);
+    let families: [fn(&mut Scene) -> Option<Answer>; 7] = [
         transfer::transfer,
         numbers_change,
         layout::change,
         copies::copy,
         mirrors::mapping,
         restarts::installing,
+        rights::giving_up,
     ];
     let mut families = families.iter();
     let answered = families.find_map(|family| family(&mut scene));
