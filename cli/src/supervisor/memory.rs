@@ -5,7 +5,6 @@
 
 use std::ptr;
 
-const PAGE: usize = 4096;
 /// What a thread keeps of its room between calls.
 const KEPT: usize = 4 << 20;
 /// The most that the kernel moves by one call.
@@ -53,7 +52,7 @@ impl Room {
             return Ok(());
         }
         self.give_back();
-        let len = len.next_multiple_of(PAGE).max(256 << 10);
+        let len = len.next_multiple_of(kernel::page()).max(256 << 10);
         self.base = kernel::map_anonymous(len).ok_or(libc::ENOMEM)?;
         self.len = len;
         Ok(())
@@ -80,10 +79,10 @@ impl Room {
         let mut places = Vec::new();
         for piece in pieces {
             let len = piece.len.min(MOST - total);
-            let at = need + piece.at % PAGE;
+            let at = need + piece.at % kernel::page();
             places.push((at, len));
             there.push(vector(piece.at as *mut u8, len));
-            need = (at + len).next_multiple_of(PAGE);
+            need = (at + len).next_multiple_of(kernel::page());
             total += len;
         }
         self.ensure(need)?;
@@ -225,7 +224,7 @@ pub fn path(thread: u32, at: usize) -> Result<Vec<u8>, i32> {
     while path.len() < libc::PATH_MAX as usize {
         let from = at + path.len();
         // No page further than its end may be there.
-        let mut part = vec![0; PAGE - from % PAGE];
+        let mut part = vec![0; kernel::page() - from % kernel::page()];
         fetch(thread, from, &mut part).ok_or(libc::EFAULT)?;
         let end = part.iter().position(|byte| *byte == 0);
         path.extend_from_slice(&part[..end.unwrap_or(part.len())]);

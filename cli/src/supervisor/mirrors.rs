@@ -140,24 +140,86 @@ fn grown(scene: &Scene) -> Result<Answer, Answer> {
 fn removed(scene: &Scene) -> Result<Answer, Answer> {
     let call = scene.call;
     let (at, len) = (call.size(0), call.size(1));
-    let Some((file, offset, left)) = shown_at(scene, at)? else {
+    let page = kernel::page();
+    let end = at
+        .checked_add(len)
+        .and_then(|end| end.checked_next_multiple_of(page));
+    let (first, Some(end)) = (at, end.filter(|_| len > 0 && at % page == 0)) else {
         return Ok(Answer::Itself);
     };
-    if len > left {
-        return Err(Answer::Error(libc::EINVAL));
+    let (mut at, mut has_hole) = (first, false);
+    while at < end {
+        let next = next_mapped(scene, at)?;
+        if next > at && at > first {
+            // The kernel goes on behind a hole, and tells of it in the end.
+            (at, has_hole) = (next, true);
+            continue;
+        }
+        // What the kernel refuses there, the mirror would let pass.
+        let refused = refusal(call.thread, at);
+        let Some((file, offset, left)) = shown_at(scene, at)?.filter(|_| refused.is_none()) else {
+            return Ok(match refused {
+                Some(error) if at > first => Answer::Error(error),
+                _ => Answer::Itself,
+            });
+        };
+        let part = left.min(end - at);
+        let Some(place) = place_of(scene, file, offset, part) else {
+            return Ok(Answer::Itself);
+        };
+        // SAFETY: a part of a mapping of ours, which nobody reads or writes.
+        let result = unsafe { libc::madvise(place as *mut c_void, part, libc::MADV_REMOVE) };
+        if result != 0 {
+            return Ok(Answer::of(result.into()));
+        }
+        at += part;
     }
-    let place = {
-        let all = scene.shared.mirrors.lock();
-        let mut all = all.iter();
-        let mirror = all.find(|m| m.shows(file, offset) && m.end() >= offset + len as u64);
-        mirror.map(|mirror| mirror.at + (offset - mirror.offset) as usize)
+    Ok(match has_hole {
+        true => Answer::Error(libc::ENOMEM),
+        false => Answer::Result(0),
+    })
+}
+
+/// In a mirror.
+fn place_of(scene: &Scene, file: File, offset: u64, len: usize) -> Option<usize> {
+    let all = scene.shared.mirrors.lock();
+    let mut all = all.iter();
+    let mirror = all.find(|m| m.shows(file, offset) && m.end() >= offset + len as u64)?;
+    Some(mirror.at + (offset - mirror.offset) as usize)
+}
+
+/// The first address from there on at which anything is mapped, a file or not.
+fn next_mapped(scene: &Scene, at: usize) -> Result<usize, Answer> {
+    let maps = fs::read_to_string(format!("/proc/{}/maps", scene.call.thread));
+    let maps = maps.map_err(|_| scene.out_of_reach())?;
+    let bounds = |line: &str| {
+        let (start, end) = line.split(' ').next()?.split_once('-')?;
+        let hex = |text| usize::from_str_radix(text, 16).ok();
+        Some((hex(start)?, hex(end)?))
     };
-    let Some(place) = place else {
-        return Ok(Answer::Itself);
+    let mut all = maps.lines().filter_map(bounds);
+    let next = all.find(|(_, end)| *end > at);
+    Ok(next.map_or(usize::MAX, |(start, _)| start.max(at)))
+}
+
+/// Why the kernel wouldn't remove what is mapped there: it is locked in memory, or no file, or not shared by who may write.
+fn refusal(thread: u32, at: usize) -> Option<i32> {
+    let text = fs::read(format!("/proc/{thread}/smaps")).unwrap_or_default();
+    let mut lines = text.split(|byte| *byte == b'\n');
+    let is_there = |line: &&[u8]| {
+        let bounds = Line::parse(line).and_then(|line| line.bounds());
+        bounds.is_some_and(|(first, end)| first <= at && at < end)
     };
-    // SAFETY: a part of a mapping of ours, which nobody reads or writes.
-    let result = unsafe { libc::madvise(place as *mut c_void, len, libc::MADV_REMOVE) };
-    Ok(Answer::of(result.into()))
+    let is_file = lines.any(|line| is_there(&line));
+    let flags = lines.find_map(|line| line.strip_prefix(b"VmFlags:"));
+    let has = |flag: &[u8]| {
+        let mut all = flags.unwrap_or_default().split(|byte| *byte == b' ');
+        all.any(|one| one == flag)
+    };
+    match is_file && !has(b"lo") {
+        false => Some(libc::EINVAL),
+        true => (!(has(b"sh") && has(b"mw"))).then_some(libc::EACCES),
+    }
 }
 
 /// Which file the program's mapping shows there, from where on, and how much of it; none where it shows none, shared.
