@@ -1,9 +1,13 @@
 //! What the kernel moves from one number to another, and `ioctl`s that move blocks.
 
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+
 use super::limits;
 use super::listener::Answer;
-use super::memory;
-use super::numbers::{self, Found};
+use super::memory::{self, MOST};
+use super::numbers::{self, Copy, Found};
+use super::pipes::{self, Sending};
 use super::scene::Scene;
 
 pub const CLONE: u32 = 0x4004_9409;
@@ -78,44 +82,124 @@ fn copied(scene: &Scene) -> Result<Answer, Answer> {
     Ok(Answer::of(moved as i64))
 }
 
-/// From one file to another. To a pipe or a socket it isn't done here, where waiting for who reads it would be ours: the
-/// program is told that this file can't be sent, as of a filesystem that can't, and reads and writes.
-fn sent(scene: &Scene) -> Result<Answer, Answer> {
+fn sent(scene: &mut Scene) -> Result<Answer, Answer> {
     let call = scene.call;
     let from = scene.file(1)?;
-    let to = match numbers::find(scene, call.fd(0)) {
-        Found::File(to) => to,
-        // The kernel says what it says of a number that isn't open.
-        Found::Other if !is_open(scene, call.fd(0)) => return Err(Answer::Itself),
-        Found::Other => return Err(Answer::Error(libc::EINVAL)),
-        Found::OutOfReach => return Err(scene.out_of_reach()),
-    };
+    let to = End::of(scene, call.fd(0))?;
     let mut at = Offset::fetch(scene, call.size(2))?;
-    let len = limits::of_write(scene, &to, None, call.size(3))?;
-    // SAFETY: numbers of ours, and an offset of ours or none.
-    let moved = unsafe { libc::sendfile64(to.number(), from.number(), pointer(&mut at), len) };
-    let answer = Answer::of(moved as i64);
+    let len = call.size(3).min(MOST);
+    let answer = match &to {
+        End::File(to) => {
+            let len = limits::of_write(scene, to, None, len)?;
+            let (to, from, at) = (to.number(), from.number(), pointer(&mut at));
+            // SAFETY: numbers of ours, and an offset of ours or none.
+            Ok(Answer::of(
+                unsafe { libc::sendfile64(to, from, at, len) } as i64
+            ))
+        }
+        // As the kernel does it: as much as there is room for.
+        End::Other(to) if is_pipe(to) => {
+            let waited_for = (to.as_raw_fd(), libc::POLLOUT);
+            is_within(&from, &at)?;
+            pipes::splice(scene, waited_for, true, || {
+                let (to, from, at) = (to.as_raw_fd(), from.number(), pointer(&mut at));
+                let flags = libc::SPLICE_F_NONBLOCK;
+                // SAFETY: as above.
+                unsafe { libc::splice(from, at, to, std::ptr::null_mut(), len, flags) }
+            })
+        }
+        End::Other(to) => {
+            let at = at.as_mut().map(|at| &mut at.now);
+            let sending = Sending {
+                from: &from,
+                at,
+                to,
+                len,
+            };
+            sending.send(scene)
+        }
+    };
     // Whatever became of it, as the kernel does.
     put_both(scene, &at, &None)?;
-    Ok(answer)
+    answer
 }
 
-fn is_open(scene: &Scene, fd: i32) -> bool {
-    std::fs::symlink_metadata(format!("/proc/{}/fd/{fd}", scene.call.thread)).is_ok()
-}
-
-/// One end is a pipe: as `sent`.
-fn spliced(scene: &Scene) -> Result<Answer, Answer> {
-    let of_file = |which: usize| match scene.file(which) {
-        Ok(_) => Ok(true),
-        Err(Answer::Itself) => Ok(false),
-        Err(answer) => Err(answer),
+/// Whether a file can have anything so far out: `sendfile` has an error for it, and `splice` none.
+fn is_within(from: &Copy, at: &Option<Offset>) -> Result<(), Answer> {
+    const FAR: i64 = 1 << 43;
+    let Some(mut place) = at.as_ref().map(|at| at.now).filter(|at| *at >= FAR) else {
+        return Ok(());
     };
-    let both_are_open = is_open(scene, scene.call.fd(0)) && is_open(scene, scene.call.fd(2));
-    match both_are_open && (of_file(0)? || of_file(2)?) {
-        true => Err(Answer::Error(libc::EINVAL)),
-        false => Err(Answer::Itself),
+    let nowhere = std::fs::File::create("/dev/null").map_err(|_| Answer::Error(libc::EINVAL))?;
+    // SAFETY: numbers of ours and an offset of ours; what comes of it is lost.
+    let sent = unsafe { libc::sendfile64(nowhere.as_raw_fd(), from.number(), &raw mut place, 1) };
+    match sent {
+        -1 => Err(Answer::Error(kernel::errno())),
+        _ => Ok(()),
     }
+}
+
+fn is_pipe(number: &OwnedFd) -> bool {
+    let facts = kernel::privilege::facts(number.as_raw_fd());
+    facts.is_some_and(|facts| facts.st_mode & libc::S_IFMT == libc::S_IFIFO)
+}
+
+/// One end of a splice or of a sending, as we have it.
+enum End {
+    File(Arc<Copy>),
+    Other(OwnedFd),
+}
+
+impl End {
+    fn of(scene: &Scene, fd: i32) -> Result<End, Answer> {
+        match numbers::find(scene, fd) {
+            Found::File(file) => Ok(End::File(file)),
+            Found::OutOfReach => Err(scene.out_of_reach()),
+            // The kernel says what it says of a number that isn't open.
+            Found::Other => Ok(End::Other(numbers::other(scene, fd).ok_or(Answer::Itself)?)),
+        }
+    }
+
+    fn number(&self) -> i32 {
+        match self {
+            End::File(file) => file.number(),
+            End::Other(pipe) => pipe.as_raw_fd(),
+        }
+    }
+}
+
+fn spliced(scene: &Scene) -> Result<Answer, Answer> {
+    let call = scene.call;
+    let (from, to) = (End::of(scene, call.fd(0))?, End::of(scene, call.fd(2))?);
+    let mut at = Offset::fetch(scene, call.size(1))?;
+    let mut into = Offset::fetch(scene, call.size(3))?;
+    let mut len = call.size(4);
+    let waited_for = match (&from, &to) {
+        (End::Other(_), End::Other(_)) => return Err(Answer::Itself),
+        (End::Other(pipe), End::File(file)) => {
+            let place = into.as_ref().map(|into| into.now);
+            len = limits::of_write(scene, file, place, len)?;
+            (pipe.as_raw_fd(), libc::POLLIN)
+        }
+        (End::File(_), to) => (to.number(), libc::POLLOUT),
+    };
+    let flags = call.arguments[5] as u32;
+    let answer = pipes::splice(
+        scene,
+        waited_for,
+        flags & libc::SPLICE_F_NONBLOCK == 0,
+        || {
+            let (from, to) = (from.number(), to.number());
+            let (at, into) = (pointer(&mut at), pointer(&mut into));
+            let flags = flags | libc::SPLICE_F_NONBLOCK;
+            // SAFETY: numbers of ours, and offsets of ours or none.
+            unsafe { libc::splice(from, at, to, into, len, flags) }
+        },
+    )?;
+    if matches!(answer, Answer::Result(1..)) {
+        put_both(scene, &at, &into)?;
+    }
+    Ok(answer)
 }
 
 fn controlled(scene: &Scene) -> Result<Answer, Answer> {

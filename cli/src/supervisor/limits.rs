@@ -66,11 +66,6 @@ pub fn of_length(scene: &Scene, copy: &Copy, len: i64) -> Result<(), Answer> {
 
 /// The signal that the kernel raises, and its error.
 pub fn exceeded(scene: &Scene) -> Answer {
-    let (process, thread) = (scene.process.number as usize, scene.call.thread as usize);
-    if scene.still_waits() {
-        let arguments = [process, thread, libc::SIGXFSZ as usize, 0, 0, 0];
-        // SAFETY: plain numbers.
-        let _ = unsafe { kernel::any(libc::SYS_tgkill as usize, arguments) };
-    }
+    scene.signal(libc::SIGXFSZ);
     Answer::Error(libc::EFBIG)
 }

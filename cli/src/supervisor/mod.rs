@@ -10,7 +10,7 @@
 //! |---|---|
 //! | [`launch`] | how a program comes to be supervised: in place, with its process number |
 //! | [`serve`] | the supervisor's threads, and its end |
-//! | [`transfer`], [`layout`], [`copies`], [`mirrors`] | the calls, by family |
+//! | [`transfer`], [`layout`], [`copies`] (and [`pipes`]), [`mirrors`] | the calls, by family |
 //! | [`names`] | files that the program names, from where it stands |
 //! | [`limits`] | what the kernel asks of who makes a call, and means the program |
 //! | [`restarts`] | calls that a signal cuts short before they are heard of |
@@ -36,6 +36,7 @@ mod memory;
 mod mirrors;
 mod names;
 mod numbers;
+mod pipes;
 mod processes;
 mod restarts;
 mod rights;

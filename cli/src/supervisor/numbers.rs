@@ -119,6 +119,12 @@ pub fn find(scene: &Scene, fd: i32) -> Found {
     Found::OutOfReach
 }
 
+/// The caller's number that stands for no file, for the time of a call. None: it isn't open.
+pub fn other(scene: &Scene, fd: i32) -> Option<OwnedFd> {
+    let number = take(&scene.process, fd).ok()?;
+    is_same(scene.call.thread, fd, number.as_raw_fd()).then_some(number)
+}
+
 /// By the library's own door, for it must know that the number stands for something new.
 fn take(process: &Process, fd: i32) -> Result<OwnedFd, i32> {
     // SAFETY: plain numbers.

@@ -50,6 +50,16 @@ impl Scene<'_> {
         }
     }
 
+    /// One that the kernel would raise, were the call the caller's own.
+    pub fn signal(&self, which: i32) {
+        if self.still_waits() {
+            let (process, thread) = (self.process.number as usize, self.call.thread as usize);
+            let arguments = [process, thread, which as usize, 0, 0, 0];
+            // SAFETY: plain numbers.
+            let _ = unsafe { kernel::any(libc::SYS_tgkill as usize, arguments) };
+        }
+    }
+
     pub fn still_waits(&self) -> bool {
         self.shared.listener.still_waits(self.call)
     }

@@ -1,6 +1,6 @@
 //! A static program has the same results under a supervisor as bare: values and errors, signals, what it leaves behind. The
 //! programs are those that showed what a preloaded library must not change (`hazards`), linked statically; without those whose
-//! calls get another answer here, as the book says: rings of Linux AIO, and what is sent or spliced between a file and a pipe.
+//! calls get another answer here, as the book says: rings of Linux AIO.
 
 use pagefence_tests::compare::Comparison;
 use pagefence_tests::fence::{ATOMIC, Fence, found};
@@ -71,5 +71,5 @@ tests! { alike:
 }
 tests! { alike_on_one:
     fork_threads signals cancel threads descriptors limit_lowered handler_late first_call direct_errors limit_inherited
-    supervised_calls supervised_rights
+    supervised_calls supervised_rights memory_calls copies by_number
 }
