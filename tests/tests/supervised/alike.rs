@@ -71,5 +71,5 @@ tests! { alike:
 }
 tests! { alike_on_one:
     fork_threads signals cancel threads descriptors limit_lowered handler_late first_call direct_errors limit_inherited
-    supervised_calls supervised_rights memory_calls copies by_number
+    supervised_calls supervised_rights memory_calls copies by_number cut_short
 }

@@ -4,6 +4,7 @@
 mod alike;
 mod beside;
 mod costs;
+mod killed;
 
 use pagefence_tests::artefacts;
 use pagefence_tests::fence::{Fence, found};
