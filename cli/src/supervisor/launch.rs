@@ -3,18 +3,11 @@
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fs;
-use std::io::IoSlice;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use policy::Policy;
 use policy::environment as variables;
-use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
-    sendmsg, socketpair,
-};
 
 use crate::environment::Environment;
 use crate::exec::{Plan, c_string};
@@ -25,11 +18,8 @@ use crate::say::{Shown, tell};
 
 use super::args::SuperviseArgs;
 use super::filter;
-use super::numbers::Copies;
-use super::processes::{Process, handle};
-use super::rights::Standing;
-use super::said;
-use super::serve::SOCKET;
+use super::processes::handle;
+use super::stand_by::{hand_over, pair, stand_by};
 
 /// `pagefence supervise -- PROGRAM`.
 pub fn launch(arguments: &SuperviseArgs) -> Result<i32, Failure> {
@@ -66,13 +56,7 @@ pub fn become_supervised(plan: &Plan) -> Failure {
 
 fn prepare(plan: &Plan) -> Result<(), Failure> {
     is_possible()?;
-    let (ours, theirs) = socketpair(
-        AddressFamily::UNIX,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .map_err(failed("a pair of sockets"))?;
+    let (ours, theirs) = pair().map_err(failed("a pair of sockets"))?;
     let supervisor = supervisor(plan)?;
     start(&supervisor, theirs)?;
     let mut ready = [0];
@@ -160,7 +144,7 @@ fn start(supervisor: &Plan, socket: OwnedFd) -> Result<(), Failure> {
             unsafe {
                 libc::setsid();
                 match libc::fork() {
-                    0 => stand_by(supervisor, socket, program),
+                    0 => stand_by(supervisor, &socket, &program),
                     child => libc::_exit(i32::from(child < 0)),
                 }
             }
@@ -180,64 +164,6 @@ fn start(supervisor: &Plan, socket: OwnedFd) -> Result<(), Failure> {
     }
 }
 
-fn stand_by(supervisor: &Plan, socket: OwnedFd, program: OwnedFd) -> ! {
-    // SAFETY: as `start`.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
-        become_supervisor(supervisor, &socket);
-    }
-    drop(socket);
-    // Nobody waits for an end of what we had open.
-    close_all_but(program.as_raw_fd());
-    let mut status = 0;
-    // SAFETY: a child of ours.
-    unsafe { libc::waitpid(child, &raw mut status, 0) };
-    if libc::WIFSIGNALED(status) {
-        let text = format!(
-            "pagefence: the supervisor of this program was killed (signal {}): its file calls fail from now on (ENOSYS); start it again\n",
-            libc::WTERMSIG(status)
-        );
-        let first = Arc::new(Process {
-            number: 0,
-            handle: program,
-            copies: Copies::default(),
-            standing: Standing::default(),
-        });
-        said::say_there(&first, text.as_bytes());
-    }
-    // SAFETY: ends this process at once: what its parent will run at its end isn't for it.
-    unsafe { libc::_exit(0) }
-}
-
-fn become_supervisor(supervisor: &Plan, socket: &OwnedFd) -> ! {
-    // SAFETY: plain calls on numbers; this process becomes another program now.
-    unsafe {
-        let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC);
-        libc::dup2(null, 0);
-        libc::dup2(null, 1);
-        if socket.as_raw_fd() == SOCKET {
-            libc::fcntl(SOCKET, libc::F_SETFD, 0);
-        } else {
-            libc::dup2(socket.as_raw_fd(), SOCKET);
-        }
-        libc::close_range(SOCKET as u32 + 1, u32::MAX, 0);
-    }
-    tell(supervisor.exec());
-    // SAFETY: as above.
-    unsafe { libc::_exit(1) }
-}
-
-fn close_all_but(kept: i32) {
-    let kept = kept as u32;
-    // SAFETY: plain numbers, of a process that uses none of them any more.
-    unsafe {
-        if kept > 0 {
-            libc::close_range(0, kept - 1, 0);
-        }
-        libc::close_range(kept + 1, u32::MAX, 0);
-    }
-}
-
 /// Who has no right over the machine must give up gaining any first (setuid programs won't work for him).
 fn put_filter_on() -> Result<OwnedFd, Failure> {
     const ADMINISTRATOR: u32 = 21;
@@ -254,17 +180,4 @@ fn put_filter_on() -> Result<OwnedFd, Failure> {
             "it needs Linux 5.19, and no other listener in this sandbox",
         )
     })
-}
-
-fn hand_over(socket: &OwnedFd, listener: &OwnedFd) -> rustix::io::Result<usize> {
-    let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut with_it = SendAncillaryBuffer::new(&mut room);
-    let numbers = [listener.as_fd()];
-    with_it.push(SendAncillaryMessage::ScmRights(&numbers));
-    sendmsg(
-        socket,
-        &[IoSlice::new(b"l")],
-        &mut with_it,
-        SendFlags::NOSIGNAL,
-    )
 }

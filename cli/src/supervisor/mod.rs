@@ -8,7 +8,7 @@
 //!
 //! | file | what it knows |
 //! |---|---|
-//! | [`launch`] | how a program comes to be supervised: in place, with its process number |
+//! | [`launch`], [`stand_by`] | how a program comes to be supervised: in place, with its process number |
 //! | [`serve`] | the supervisor's threads, and its end |
 //! | [`transfer`], [`layout`], [`copies`] (and [`pipes`]), [`mirrors`] | the calls, by family |
 //! | [`names`] | files that the program names, from where it stands |
@@ -43,6 +43,7 @@ mod rights;
 mod said;
 mod scene;
 mod serve;
+mod stand_by;
 mod transfer;
 
 pub use launch::{become_supervised, is_possible};

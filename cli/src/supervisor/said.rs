@@ -67,14 +67,14 @@ pub fn pass_on(pipe: OwnedFd, first: Arc<Process>, processes: &'static Processes
         while let Ok(len @ 1..) = pipe.read(&mut room) {
             let mut all = vec![first.clone()];
             all.extend(processes.each());
-            let _ = all.iter().any(|one| say_there(one, &room[..len]));
+            let _ = all.iter().any(|one| say_there(&one.handle, &room[..len]));
         }
     });
 }
 
 /// Raw: the library is not to take that number for one of the program's files.
-pub fn say_there(process: &Process, text: &[u8]) -> bool {
-    let handle = process.handle.as_raw_fd() as usize;
+pub fn say_there(process: &OwnedFd, text: &[u8]) -> bool {
+    let handle = process.as_raw_fd() as usize;
     // SAFETY: plain numbers.
     let got = unsafe {
         let arguments = [handle, libc::STDERR_FILENO as usize, 0, 0, 0, 0];

@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::*};
@@ -11,7 +11,6 @@ use std::thread;
 
 use policy::Policy;
 use policy::environment as variables;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 use crate::failure::Failure;
 use crate::process::SUPERVISOR;
@@ -25,10 +24,9 @@ use super::restarts::{self, Watch};
 use super::rights::{self, Own, Rights, Standing};
 use super::said::{self, Said};
 use super::scene::{Scene, Shared};
+use super::stand_by::{SOCKET, receive};
 use super::{copies, layout, transfer};
 
-/// Where the launcher has left the socket by which the listener comes.
-pub const SOCKET: i32 = 3;
 /// Threads that wait for a call; more than that end.
 const MOST_IDLE: usize = 4;
 /// They need little, and there may be one for each call that waits for a range.
@@ -126,20 +124,6 @@ fn own_error() -> Result<OwnedFd, Failure> {
 
 fn failed(error: rustix::io::Errno) -> Failure {
     Failure::own(format!("the supervisor can't start: {error}"), "")
-}
-
-fn receive(socket: &OwnedFd) -> Option<OwnedFd> {
-    let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut with_it = RecvAncillaryBuffer::new(&mut room);
-    let mut byte = [0];
-    let into = &mut [std::io::IoSliceMut::new(&mut byte)];
-    // SAFETY: open as long as `socket`.
-    let socket = unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) };
-    recvmsg(socket, into, &mut with_it, RecvFlags::CMSG_CLOEXEC).ok()?;
-    with_it.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut numbers) => numbers.next(),
-        _ => None,
-    })
 }
 
 impl Crew {
