@@ -12,6 +12,7 @@ use crate::manual::{MANUAL_ABOUT, MANUAL_MORE, ManualArgs};
 use crate::metrics::args::{METRICS_ABOUT, METRICS_MORE, MetricsArgs};
 use crate::probe::args::{PROBE_ABOUT, PROBE_MORE, ProbeArgs};
 use crate::scan::args::{SCAN_ABOUT, SCAN_MORE, ScanArgs};
+use crate::scan::attach::{ATTACH_ABOUT, ATTACH_MORE, AttachArgs};
 use crate::status::args::{STATUS_ABOUT, STATUS_MORE, StatusArgs};
 use crate::supervisor::args::SuperviseArgs;
 use crate::table::args::TableCommand;
@@ -51,6 +52,9 @@ pub enum Command {
     /// Say who uses a file, a directory or a block device, in which modes, and whether they are fenced
     #[command(long_about = SCAN_ABOUT, after_help = SCAN_MORE)]
     Scan(ScanArgs),
+    /// Watch the files that a process has open, from outside
+    #[command(long_about = ATTACH_ABOUT, after_help = ATTACH_MORE)]
+    Attach(AttachArgs),
     /// Say which lock tables there are, who is in them, and which files are in mixed use
     #[command(long_about = STATUS_ABOUT, after_help = STATUS_MORE)]
     Status(StatusArgs),

@@ -65,6 +65,7 @@ fn dispatch(cli: Cli) -> libc::c_int {
         Command::Doctor(arguments) => doctor::doctor(&arguments),
         Command::Probe(arguments) => probe::probe(&arguments),
         Command::Scan(arguments) => scan::scan(&arguments),
+        Command::Attach(arguments) => scan::attach::attach(&arguments),
         Command::Status(arguments) => status::status(&arguments),
         Command::Locks(arguments) => locks::locks(&arguments),
         Command::Top(arguments) => top::top(&arguments),

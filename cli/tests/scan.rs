@@ -821,6 +821,37 @@ fn a_watch_tells_what_comes_and_goes() {
     }
 }
 
+/// Of a process that has a file open; and of none that there is.
+#[test]
+fn who_attaches_to_a_process_watches_its_files() {
+    let scene = Scene::new();
+    scene.data("other");
+    let first = scene.hold(&["reads:data"]);
+    let mut command = scene.fixture.pagefence();
+    let mut watching = Watching::start(command.args(["attach", "--json", first.number().as_str()]));
+    // It may have others of ours open, too: where its errors go.
+    let data = scene.path("d/data");
+    while watching.until("opened")["path"] != data.as_str() {}
+    // What it hasn't open is not told.
+    let stranger = scene.hold(&["direct:other"]);
+    let second = scene.hold(&["direct:data"]);
+    let mixed = watching.until("mixed");
+    assert_eq!(mixed["pid"].to_string(), second.number());
+    let (rest, code) = watching.end();
+    let strangers = rest
+        .iter()
+        .filter(|line| line["pid"].to_string() == stranger.number());
+    assert_eq!((strangers.count(), code), (0, Some(1)));
+    let mut command = scene.fixture.pagefence();
+    let output = command.args(["attach", "999999999"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).contains("there is no process"),
+        "{}",
+        stderr(&output)
+    );
+}
+
 /// They are gone before a look could find them.
 #[test]
 fn a_watch_sees_openers_that_come_and_go() {

@@ -3,6 +3,7 @@
 //! tells of opens.
 
 pub mod args;
+pub mod attach;
 mod changes;
 mod fence;
 pub mod maps;
