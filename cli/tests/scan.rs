@@ -838,9 +838,8 @@ fn who_attaches_to_a_process_watches_its_files() {
     let mixed = watching.until("mixed");
     assert_eq!(mixed["pid"].to_string(), second.number());
     let (rest, code) = watching.end();
-    let strangers = rest
-        .iter()
-        .filter(|line| line["pid"].to_string() == stranger.number());
+    let number: i64 = stranger.number().parse().unwrap();
+    let strangers = rest.iter().filter(|line| line["pid"] == number);
     assert_eq!((strangers.count(), code), (0, Some(1)));
     let mut command = scene.fixture.pagefence();
     let output = command.args(["attach", "999999999"]).output().unwrap();

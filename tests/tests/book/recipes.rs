@@ -3,12 +3,18 @@
 use crate::console::{differences, of};
 use crate::pages::{Page, all};
 use crate::shell::answers_where_installed;
-use pagefence_tests::{is_root, skip};
+use pagefence_tests::{is_root, long, skip};
 use std::sync::Mutex;
 
 pub const RECIPES: &str = "docs/recipes/";
 
+/// The one that takes seconds; the others measure, for minutes.
+const QUICK: &str = "card";
+
 fn followed(name: &str) {
+    if name != QUICK && !long() {
+        return eprintln!("left out but for scripts/test recipes, or --long: {name}");
+    }
     if !is_root() {
         return skip("a root of its own needs root");
     }
