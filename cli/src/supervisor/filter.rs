@@ -129,6 +129,7 @@ fn with_values(number: libc::c_long, which: u32, values: &[u32]) -> Vec<libc::so
 }
 
 /// Whether the supervisor may be asked for such a call.
+#[cfg(target_arch = "x86_64")]
 pub fn is_sent(number: libc::c_long) -> bool {
     let sometimes = [
         libc::SYS_openat,
@@ -136,7 +137,6 @@ pub fn is_sent(number: libc::c_long) -> bool {
         libc::SYS_madvise,
         libc::SYS_rt_sigaction,
         libc::SYS_fcntl,
-        #[cfg(target_arch = "x86_64")]
         libc::SYS_open,
     ];
     let mut always = ALWAYS.iter().chain(ALWAYS_HERE).chain(GIVING_UP);

@@ -200,10 +200,12 @@ fn restart(thread: i32) {
     }
 }
 
+/// Elsewhere the filter sends no call that would have a process watched.
 #[cfg(not(target_arch = "x86_64"))]
 fn restart(_: i32) {}
 
 /// A call that goes to the supervisor, and that a bare program never sees end with EINTR.
+#[cfg(target_arch = "x86_64")]
 fn never_cut_short(thread: i32, number: libc::c_long, fd: i32) -> bool {
     match number {
         // Of a pipe or a socket they are.
