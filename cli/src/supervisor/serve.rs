@@ -44,7 +44,9 @@ pub fn serve(about: &[OsString]) -> Result<i32, Failure> {
     };
     let process = process.to_str().and_then(|text| text.parse().ok());
     let process: u32 = process.ok_or_else(unusable)?;
-    let handle = handle(process).ok_or_else(unusable)?;
+    let Some(handle) = handle(process) else {
+        return Ok(0); // it has been killed meanwhile
+    };
     let first = Arc::new(Process {
         number: process,
         handle,
