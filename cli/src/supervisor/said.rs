@@ -30,6 +30,9 @@ impl Said {
 
     /// The process doesn't let itself be looked into: it has made itself undumpable, or became another user.
     pub fn out_of_reach(&self, process: u32) -> Answer {
+        if is_dying(process) {
+            return Answer::Itself;
+        }
         self.not_covered(
             process,
             "its supervisor can't look into it (it acts for another user, or has forbidden it: PR_SET_DUMPABLE)",
@@ -57,6 +60,25 @@ impl Said {
             false => Answer::Itself,
         }
     }
+}
+
+/// Whether it has been killed: then nobody can look into it, and its call comes to nothing.
+fn is_dying(process: u32) -> bool {
+    const KILLED: u64 = 1 << (libc::SIGKILL - 1);
+    let Ok(status) = std::fs::read_to_string(format!("/proc/{process}/status")) else {
+        return true;
+    };
+    let word = |key: &str| {
+        let mut lines = status.lines();
+        lines
+            .find_map(|line| line.strip_prefix(key))
+            .unwrap_or("")
+            .trim()
+            .to_owned()
+    };
+    let pending = |key: &str| u64::from_str_radix(&word(key), 16).unwrap_or(0);
+    word("State:").starts_with(['Z', 'X'])
+        || (pending("SigPnd:") | pending("ShdPnd:")) & KILLED != 0
 }
 
 /// Says on the standard error of one of them, the first that takes it, what comes out of the pipe. Ends with this process.

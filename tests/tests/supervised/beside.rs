@@ -172,7 +172,9 @@ fn supervised_programs_race_fenced_ones() {
             let (anomalies, said) = race(&programs, scene, &place, Some(&fence));
             assert_eq!(anomalies, 0, "scene {at} on {}:\n{said}", place.name);
             assert_eq!(fence.damage(), None);
-            assert!(fence.has_told("mixed"), "scene {at} on {}", place.name);
+            // In a minute a ring has been written over more than once.
+            let is_mixed = long() || fence.has_told("mixed");
+            assert!(is_mixed, "scene {at} on {}", place.name);
         }
     }
 }
