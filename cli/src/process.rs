@@ -101,9 +101,7 @@ impl Process {
 
     /// A line of its status.
     pub fn says(&self, key: &str) -> &str {
-        let mut lines = self.status.lines();
-        let found = lines.find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
-        found.unwrap_or("").trim()
+        says(&self.status, key)
     }
 
     /// By a way on which its own root and what is deleted don't matter.
@@ -183,15 +181,20 @@ fn handles_of(number: u32) -> Vec<u32> {
         let is_handle = link.as_os_str().as_bytes().ends_with(b"[pidfd]");
         is_handle.then(|| std::fs::read_to_string(entry.path()).ok())?
     });
-    let pid = |text: String| {
-        let mut lines = text.lines();
-        lines
-            .find_map(|line| line.strip_prefix("Pid:"))?
-            .trim()
-            .parse()
-            .ok()
-    };
+    let pid = |text: String| says(&text, "Pid").parse().ok();
     texts.filter_map(pid).collect()
+}
+
+/// A line of what /proc has in lines of `KEY: words`; empty: there is none.
+pub fn says<'a>(text: &'a str, key: &str) -> &'a str {
+    let mut lines = text.lines();
+    let found = lines.find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+    found.unwrap_or("").trim()
+}
+
+/// One that is a set of bits: signals, capabilities.
+pub fn set_in(text: &str, key: &str) -> Option<u64> {
+    u64::from_str_radix(says(text, key), 16).ok()
 }
 
 fn variables(bytes: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {

@@ -15,6 +15,13 @@ pub struct Line<'a> {
     pub file: &'a [u8],
 }
 
+/// Of `start-end`: the first address, and the first one behind it.
+pub fn bounds(address: &str) -> Option<(usize, usize)> {
+    let (start, end) = address.split_once('-')?;
+    let hex = |text| usize::from_str_radix(text, 16).ok();
+    Some((hex(start)?, hex(end)?))
+}
+
 impl<'a> Line<'a> {
     pub fn parse(line: &'a [u8]) -> Option<Line<'a>> {
         let mut words = line.splitn(4, |byte| *byte == b' ');
@@ -55,9 +62,7 @@ impl<'a> Line<'a> {
 
     /// The first address, and the first one behind it.
     pub fn bounds(&self) -> Option<(usize, usize)> {
-        let (start, end) = self.address.split_once('-')?;
-        let hex = |text| usize::from_str_radix(text, 16).ok();
-        Some((hex(start)?, hex(end)?))
+        bounds(self.address)
     }
 
     pub fn mapping(&self) -> Mapping {

@@ -13,6 +13,7 @@ use crate::environment::Environment;
 use crate::exec::{Plan, c_string};
 use crate::failure::Failure;
 use crate::library;
+use crate::process::set_in;
 use crate::program;
 use crate::say::{Shown, tell};
 
@@ -93,10 +94,7 @@ pub fn is_possible() -> Result<(), Failure> {
 /// Of those in effect, by its number.
 fn has_capability(number: u32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mut lines = status.lines();
-    let word = lines.find_map(|line| line.strip_prefix("CapEff:"));
-    let bits = word.and_then(|word| u64::from_str_radix(word.trim(), 16).ok());
-    bits.is_some_and(|bits| bits & 1 << number != 0)
+    set_in(&status, "CapEff").is_some_and(|bits| bits & 1 << number != 0)
 }
 
 /// The supervisor: this command, with the library, and the program's name for the policy.

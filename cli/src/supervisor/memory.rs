@@ -110,13 +110,13 @@ fn vector(at: *mut u8, len: usize) -> libc::iovec {
 impl Pieces {
     /// Takes what the program has there: how much of it could be read.
     pub fn fetch(&self, thread: u32) -> usize {
-        moved(|call| call.read(thread, &self.here, &self.there))
+        moved(Way::FromThere, thread, &self.here, &self.there)
     }
 
     /// Puts the first so many bytes there: how many could be written.
     pub fn put(&mut self, thread: u32, len: usize) -> usize {
         self.shorten(len);
-        moved(|call| call.write(thread, &self.here, &self.there))
+        moved(Way::ToThere, thread, &self.here, &self.there)
     }
 
     /// Whether each piece of the program's ends where something is.
@@ -139,60 +139,48 @@ impl Pieces {
     }
 }
 
-/// process_vm_readv(2) and its kin, which stop at what isn't there.
-struct Across;
-
-impl Across {
-    fn read(&self, thread: u32, here: &[libc::iovec], there: &[libc::iovec]) -> isize {
-        let (ours, theirs) = (here.len() as _, there.len() as _);
-        // SAFETY: `here` is memory of ours of that length; the kernel looks at `there` alone.
-        unsafe {
-            libc::process_vm_readv(
-                thread as i32,
-                here.as_ptr(),
-                ours,
-                there.as_ptr(),
-                theirs,
-                0,
-            )
-        }
-    }
-
-    fn write(&self, thread: u32, here: &[libc::iovec], there: &[libc::iovec]) -> isize {
-        let (ours, theirs) = (here.len() as _, there.len() as _);
-        // SAFETY: as above.
-        unsafe {
-            libc::process_vm_writev(
-                thread as i32,
-                here.as_ptr(),
-                ours,
-                there.as_ptr(),
-                theirs,
-                0,
-            )
-        }
-    }
+/// Which way process_vm_readv(2) and its twin move bytes between a program's memory and ours.
+#[derive(Clone, Copy)]
+enum Way {
+    FromThere,
+    ToThere,
 }
 
-fn moved(act: impl Fn(&Across) -> isize) -> usize {
-    usize::try_from(act(&Across)).unwrap_or(0)
+/// How many: it stops at what isn't there. `here` is memory of ours.
+fn moved(way: Way, thread: u32, here: &[libc::iovec], there: &[libc::iovec]) -> usize {
+    let call = match way {
+        Way::FromThere => libc::process_vm_readv,
+        Way::ToThere => libc::process_vm_writev,
+    };
+    let (ours, theirs) = (here.len() as _, there.len() as _);
+    // SAFETY: `here` is memory of ours of those lengths; the kernel looks at `there` alone.
+    let n = unsafe {
+        call(
+            thread as i32,
+            here.as_ptr(),
+            ours,
+            there.as_ptr(),
+            theirs,
+            0,
+        )
+    };
+    usize::try_from(n).unwrap_or(0)
+}
+
+/// One piece, all of it or none. `here`: memory of ours of that length, to be written to if it comes from there.
+fn moved_whole(way: Way, thread: u32, here: *mut u8, at: usize, len: usize) -> Option<()> {
+    let (here, there) = ([vector(here, len)], [vector(at as *mut u8, len)]);
+    (moved(way, thread, &here, &there) == len).then_some(())
 }
 
 /// Bytes of the program's; None: they aren't there.
 pub fn fetch(thread: u32, at: usize, into: &mut [u8]) -> Option<()> {
-    let (here, there) = (
-        [vector(into.as_mut_ptr(), into.len())],
-        [vector(at as *mut u8, into.len())],
-    );
-    (moved(|call| call.read(thread, &here, &there)) == into.len()).then_some(())
+    moved_whole(Way::FromThere, thread, into.as_mut_ptr(), at, into.len())
 }
 
 pub fn put(thread: u32, at: usize, bytes: &[u8]) -> Option<()> {
-    let (here, there) = (
-        [vector(bytes.as_ptr().cast_mut(), bytes.len())],
-        [vector(at as *mut u8, bytes.len())],
-    );
-    (moved(|call| call.write(thread, &here, &there)) == bytes.len()).then_some(())
+    let here = bytes.as_ptr().cast_mut();
+    moved_whole(Way::ToThere, thread, here, at, bytes.len())
 }
 
 /// A word of the program's.

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::*};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::scan::maps::Line;
+use crate::scan::maps::{self, Line};
 
 use super::listener::Answer;
 use super::scene::{Scene, Shared};
@@ -190,14 +190,10 @@ fn place_of(scene: &Scene, file: File, offset: u64, len: usize) -> Option<usize>
 
 /// The first address from there on at which anything is mapped, a file or not.
 fn next_mapped(scene: &Scene, at: usize) -> Result<usize, Answer> {
-    let maps = fs::read_to_string(format!("/proc/{}/maps", scene.call.thread));
-    let maps = maps.map_err(|_| scene.out_of_reach())?;
-    let bounds = |line: &str| {
-        let (start, end) = line.split(' ').next()?.split_once('-')?;
-        let hex = |text| usize::from_str_radix(text, 16).ok();
-        Some((hex(start)?, hex(end)?))
-    };
-    let mut all = maps.lines().filter_map(bounds);
+    let text = fs::read_to_string(format!("/proc/{}/maps", scene.call.thread));
+    let text = text.map_err(|_| scene.out_of_reach())?;
+    let bounds = |line: &str| maps::bounds(line.split(' ').next()?);
+    let mut all = text.lines().filter_map(bounds);
     let next = all.find(|(_, end)| *end > at);
     Ok(next.map_or(usize::MAX, |(start, _)| start.max(at)))
 }
@@ -226,7 +222,7 @@ fn refusal(thread: u32, at: usize) -> Option<i32> {
 fn shown_at(scene: &Scene, at: usize) -> Result<Option<(File, u64, usize)>, Answer> {
     let maps = fs::read(format!("/proc/{}/maps", scene.call.thread));
     let maps = maps.map_err(|_| scene.out_of_reach())?;
-    let mut lines = shared_lines(&maps);
+    let mut lines = lines_of_files(&maps);
     let found = lines.find(|(line, first, end)| *first <= at && at < *end && line.is_shared());
     Ok(found.map(|(line, first, end)| {
         let offset = line.offset + (at - first) as u64;
@@ -234,7 +230,7 @@ fn shown_at(scene: &Scene, at: usize) -> Result<Option<(File, u64, usize)>, Answ
     }))
 }
 
-fn shared_lines(maps: &[u8]) -> impl Iterator<Item = (Line<'_>, usize, usize)> {
+fn lines_of_files(maps: &[u8]) -> impl Iterator<Item = (Line<'_>, usize, usize)> {
     let lines = maps.split(|byte| *byte == b'\n');
     lines.filter_map(|line| {
         let line = Line::parse(line)?;
@@ -245,7 +241,7 @@ fn shared_lines(maps: &[u8]) -> impl Iterator<Item = (Line<'_>, usize, usize)> {
 
 fn file_at(at: usize) -> Option<File> {
     let maps = fs::read("/proc/self/maps").ok()?;
-    let found = shared_lines(&maps).find(|(_, first, end)| *first <= at && at < *end);
+    let found = lines_of_files(&maps).find(|(_, first, end)| *first <= at && at < *end);
     found.map(|(line, _, _)| File::of(&line))
 }
 
@@ -338,7 +334,7 @@ impl Mirrors {
 /// Files that a process maps shared.
 fn maps_of(process: u32) -> Vec<File> {
     let maps = fs::read(format!("/proc/{process}/maps")).unwrap_or_default();
-    let lines = shared_lines(&maps);
+    let lines = lines_of_files(&maps);
     let shared = lines.filter(|(line, _, _)| line.is_shared());
     shared.map(|(line, _, _)| File::of(&line)).collect()
 }

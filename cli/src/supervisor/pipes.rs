@@ -5,6 +5,8 @@
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 
+use crate::process::set_in;
+
 use super::listener::Answer;
 use super::memory::Piece;
 use super::numbers::Copy;
@@ -173,10 +175,6 @@ fn put(to: i32, bytes: &[u8]) -> Put {
 /// Whether a signal has come that the thread doesn't block.
 fn has_signal(thread: u32) -> bool {
     let status = fs::read_to_string(format!("/proc/{thread}/status")).unwrap_or_default();
-    let word = |key: &str| {
-        let mut lines = status.lines();
-        let word = lines.find_map(|line| line.strip_prefix(key)).unwrap_or("0");
-        u64::from_str_radix(word.trim(), 16).unwrap_or(0)
-    };
-    (word("SigPnd:") | word("ShdPnd:")) & !word("SigBlk:") != 0
+    let set = |key| set_in(&status, key).unwrap_or(0);
+    (set("SigPnd") | set("ShdPnd")) & !set("SigBlk") != 0
 }

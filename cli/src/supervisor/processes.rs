@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use rustix::event::epoll;
 
+use crate::process::says;
+
 use super::numbers::Copies;
 use super::rights::Standing;
 
@@ -110,25 +112,14 @@ impl Processes {
 
 impl Process {
     pub fn has_ended(&self) -> bool {
-        let mut one = libc::pollfd {
-            fd: self.handle.as_raw_fd(),
-            events: libc::POLLIN,
-            revents: 0,
-        };
-        // SAFETY: one structure, as is said.
-        unsafe { libc::poll(&raw mut one, 1, 0) > 0 }
+        kernel::is_ready(self.handle.as_raw_fd(), libc::POLLIN)
     }
 }
 
 /// The process that a thread belongs to.
 fn group_of(thread: u32) -> Option<u32> {
     let status = fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
-    let mut lines = status.lines();
-    lines
-        .find_map(|line| line.strip_prefix("Tgid:"))?
-        .trim()
-        .parse()
-        .ok()
+    says(&status, "Tgid").parse().ok()
 }
 
 pub fn handle(number: u32) -> Option<OwnedFd> {

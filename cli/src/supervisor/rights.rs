@@ -9,6 +9,8 @@
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::*};
 
+use crate::process::set_in;
+
 use super::listener::Answer;
 use super::scene::Scene;
 
@@ -106,16 +108,13 @@ fn of(thread: &str) -> Option<(Vec<String>, u64)> {
     let users = fs::read_link(format!("/proc/{thread}/ns/user")).ok()?;
     all.push(users.to_string_lossy().into_owned());
     all.push(fs::read_to_string(format!("/proc/{thread}/attr/current")).unwrap_or_default());
-    let mut lines = status.lines();
     // Of ours those that the thread could have: it may be doing without.
     let key = if thread == "thread-self" {
-        "CapPrm:"
+        "CapPrm"
     } else {
-        "CapEff:"
+        "CapEff"
     };
-    let word = lines.find_map(|line| line.strip_prefix(key))?;
-    let capabilities = u64::from_str_radix(word.trim(), 16).ok()?;
-    Some((all, capabilities & OF_FILES))
+    Some((all, set_in(&status, key)? & OF_FILES))
 }
 
 /// What a thread of the supervisor has now.

@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use crate::process::{says, set_in};
 use crate::say;
 
 use super::listener::Answer;
@@ -68,17 +69,9 @@ fn is_dying(process: u32) -> bool {
     let Ok(status) = std::fs::read_to_string(format!("/proc/{process}/status")) else {
         return true;
     };
-    let word = |key: &str| {
-        let mut lines = status.lines();
-        lines
-            .find_map(|line| line.strip_prefix(key))
-            .unwrap_or("")
-            .trim()
-            .to_owned()
-    };
-    let pending = |key: &str| u64::from_str_radix(&word(key), 16).unwrap_or(0);
-    word("State:").starts_with(['Z', 'X'])
-        || (pending("SigPnd:") | pending("ShdPnd:")) & KILLED != 0
+    let pending = |key| set_in(&status, key).unwrap_or(0);
+    says(&status, "State").starts_with(['Z', 'X'])
+        || (pending("SigPnd") | pending("ShdPnd")) & KILLED != 0
 }
 
 /// Says on the standard error of one of them, the first that takes it, what comes out of the pipe. Ends with this process.
